@@ -1,0 +1,1 @@
+//! The library `cairn`: the rules of a chain, the generator of test chains, the node.

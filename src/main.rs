@@ -1,0 +1,2 @@
+//! Arguments -> Config -> node::run -> exit code.
+fn main() {}

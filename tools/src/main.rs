@@ -1,0 +1,2 @@
+//! cairn-store.
+fn main() {}
