@@ -1,1 +1,20 @@
-//! The library `cairn`: the rules of a chain, the generator of test chains, the node.
+//! The library `cairn`: the rules of a chain, the generator of test chains, the node and its roles.
+//!
+//! Where a byte goes: a socket in `cairn_net::reactor`, a session, an event to [`sync`], a check by [`chain`], a commit
+//! to `cairn_store`; and back out through [`serve`], from the mapped file to the cipher. [`node`] wires the threads.
+
+pub mod blockfile;
+pub mod chain;
+pub mod cli;
+pub mod config;
+pub mod datadir;
+pub mod demo;
+pub mod export;
+pub mod generate;
+pub mod import;
+pub mod logging;
+pub mod node;
+pub mod progress;
+pub mod sealer;
+pub mod serve;
+pub mod sync;

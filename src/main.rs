@@ -1,2 +1,175 @@
-//! Arguments -> Config -> node::run -> exit code.
-fn main() {}
+//! The program `cairn`: arguments -> what they mean -> the work -> exit status.
+#![allow(clippy::print_stderr)] // the one place that tells people why the program ends
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use cairn::cli::{Cli, Command, Common};
+use cairn::config::{self, Config, ConfigError};
+use cairn::datadir::{self, Made};
+use cairn::demo::{self, DemoOptions};
+use cairn::export::{self, ExportError};
+use cairn::{import, logging, node};
+use cairn_store::{Reader, Writer};
+use clap::Parser as _;
+use serde::Serialize;
+
+/// Why the program ends otherwise than well: what to say, and the exit status.
+struct Failure {
+    what: String,
+    status: u8,
+}
+
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.common.verbosity);
+    let done = match &cli.command {
+        None => Config::new(&cli.common, &cli.run)
+            .map_err(Failure::from)
+            .and_then(|config| node::run(config).map_err(failed)),
+        Some(Command::Init { genesis }) => init(&cli.common, genesis.as_deref()),
+        Some(Command::Import { file }) => import(&cli.common, file),
+        Some(Command::Export { file, first, last }) => export(&cli.common, file, *first, *last),
+        Some(Command::Demo { keep, blocks, live, txs, body_bytes }) => {
+            let options = DemoOptions {
+                keep: *keep,
+                blocks: *blocks,
+                live: *live,
+                txs_per_block: *txs,
+                body_bytes: *body_bytes,
+                quiet: cli.common.verbosity < 3,
+            };
+            demo(&cli.common, &options)
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("cairn: {}", failure.what);
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Initialised {
+    datadir: String,
+    genesis_hash: String,
+    chain_id: String,
+    made: bool,
+    warnings: Vec<String>,
+}
+
+fn init(common: &Common, file: Option<&std::path::Path>) -> Result<(), Failure> {
+    let datadir = config::datadir(common)?;
+    let (genesis, json) = match (file, config::chosen_genesis(common)) {
+        (Some(_), Some(_)) => return Err(usage("give a genesis file, or --mainnet or --sepolia, not both")),
+        (None, None) => return Err(usage("which genesis? give its file, or --mainnet or --sepolia")),
+        (None, Some(genesis)) => (genesis, None),
+        (Some(file), None) => {
+            let (genesis, json) = datadir::read_genesis(file).map_err(failed)?;
+            (genesis, Some(json))
+        }
+    };
+    let made = datadir.init(&genesis, json.as_deref()).map_err(failed)?;
+    let result = Initialised {
+        datadir: datadir.path().display().to_string(),
+        genesis_hash: genesis.header.hash.to_string(),
+        chain_id: genesis.spec.chain_id.to_string(),
+        made: made == Made::New,
+        warnings: genesis.warnings.clone(),
+    };
+    for warning in &result.warnings {
+        log::warn!("Genesis: {warning}");
+    }
+    let text = format!(
+        "{} {}\nGenesis  {}\nChain id {}\n",
+        match made {
+            Made::New => "Made    ",
+            Made::AlreadyThere => "There is",
+        },
+        result.datadir,
+        result.genesis_hash,
+        result.chain_id
+    );
+    print(common, &result, &text)
+}
+
+fn import(common: &Common, file: &std::path::Path) -> Result<(), Failure> {
+    let datadir = config::datadir(common)?;
+    let genesis = config::open_genesis(common, &datadir)?;
+    let writer = Writer::open(&datadir.blocks()).map_err(failed)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
+    }
+    let imported = import::import(&genesis, writer, file, common.verbosity < 3, &stop)
+        .map_err(|error| failed(format!("{}: {error}", file.display())))?;
+    print(common, &imported, &imported.to_string())
+}
+
+fn export(common: &Common, file: &std::path::Path, first: Option<u64>, last: Option<u64>) -> Result<(), Failure> {
+    let datadir = config::datadir(common)?;
+    let reader = Reader::open(&datadir.blocks()).map_err(failed)?;
+    let exported = export::export(&reader, file, first, last, common.verbosity < 3).map_err(|error| Failure {
+        status: if matches!(error, ExportError::Range(_)) { WRONG_USAGE } else { FAILED },
+        what: error.to_string(),
+    })?;
+    if file == std::path::Path::new("-") {
+        log::info!("{}", exported.to_string().trim_end());
+        return Ok(());
+    }
+    print(common, &exported, &exported.to_string())
+}
+
+fn demo(common: &Common, options: &DemoOptions) -> Result<(), Failure> {
+    let outcome = demo::run(options).map_err(failed)?;
+    print(common, &outcome, &outcome.to_string())?;
+    match outcome.same {
+        true => Ok(()),
+        false => Err(failed("the two nodes differ; see the table")),
+    }
+}
+
+/// Prints a result, as people read it or as JSON.
+fn print(common: &Common, result: &impl Serialize, text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let out = if common.json {
+        let mut json = serde_json::to_string_pretty(result).map_err(failed)?;
+        json.push('\n');
+        json
+    } else {
+        text.into()
+    };
+    match std::io::stdout().write_all(out.as_bytes()) {
+        // Whoever read the pipe has seen enough.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(failed(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn failed(what: impl ToString) -> Failure {
+    Failure { what: what.to_string(), status: FAILED }
+}
+
+fn usage(what: &str) -> Failure {
+    Failure { what: what.into(), status: WRONG_USAGE }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure {
+            status: match error {
+                ConfigError::Usage(_) => WRONG_USAGE,
+                ConfigError::Folder(_) => FAILED,
+            },
+            what: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What was typed: the command line, in the names that geth's users know. What it means is in `config`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use alloy_primitives::{Address, B256};
+use clap::{Args, Parser, Subcommand};
+
+/// An Ethereum block node that stores first.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cairn",
+    version,
+    about = "An Ethereum devp2p block node that stores first: it seals, follows, keeps and serves blocks.",
+    after_help = "Without a command the node runs until Ctrl-C. Exit status: 0 done, 1 failed, 2 wrong usage.",
+    args_conflicts_with_subcommands = false,
+    subcommand_negates_reqs = true
+)]
+pub struct Cli {
+    /// Which data folder, and how loud.
+    #[command(flatten)]
+    pub common: Common,
+    /// How the node runs.
+    #[command(flatten)]
+    pub run: Run,
+    /// Something else than running the node.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The node's data folder [default: ~/.cairn]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub datadir: Option<PathBuf>,
+    /// How much to log: 0 nothing, 1 errors, 2 warnings, 3 info, 4 debug, 5 everything
+    #[arg(long, value_name = "0-5", default_value_t = 3, global = true, value_parser = clap::value_parser!(u8).range(0..=5))]
+    pub verbosity: u8,
+    /// Print results as JSON on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Use Ethereum's main network as genesis
+    #[arg(long, global = true, conflicts_with = "sepolia")]
+    pub mainnet: bool,
+    /// Use the Sepolia test network as genesis
+    #[arg(long, global = true)]
+    pub sepolia: bool,
+}
+
+/// Options of the running node.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// TCP port for peers; 0 takes any free one
+    #[arg(
+        long,
+        visible_alias = "p2p-port",
+        value_name = "PORT",
+        default_value_t = 30303
+    )]
+    pub port: u16,
+    /// Address to listen on for peers
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub listen_addr: IpAddr,
+    /// Peers to dial and to dial again, as enode URLs with commas between
+    #[arg(long, value_name = "ENODES", value_delimiter = ',')]
+    pub bootnodes: Vec<String>,
+    /// File of the node's key, 64 hex digits [default: DATADIR/nodekey, made at the first start]
+    #[arg(long, value_name = "FILE")]
+    pub nodekey: Option<PathBuf>,
+    /// Network id told to peers [default: the chain id]
+    #[arg(long, value_name = "ID")]
+    pub networkid: Option<u64>,
+    /// At most this many peers
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub maxpeers: usize,
+    /// Seal blocks (clique chains)
+    #[arg(long, visible_alias = "mine")]
+    pub enable_consensus: bool,
+    /// The signer's address; must be that of the signer key
+    #[arg(long, value_name = "ADDRESS", requires = "enable_consensus")]
+    pub validator: Option<Address>,
+    /// File of the signer's key, 64 hex digits, readable by its owner alone
+    #[arg(long, value_name = "FILE", requires = "enable_consensus")]
+    pub signer_key: Option<PathBuf>,
+    /// Milliseconds between blocks, whole seconds; the genesis period counts if it is longer
+    #[arg(long, value_name = "MS", requires = "enable_consensus")]
+    pub block_interval_ms: Option<u64>,
+    /// Follow the chain that ends in this block, where no seal can be checked
+    #[arg(long, value_name = "HASH")]
+    pub synctarget: Option<B256>,
+}
+
+/// The commands besides running.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a data folder for a genesis file (geth's or Besu's format)
+    Init {
+        /// The genesis file; with --mainnet or --sepolia there is none
+        genesis: Option<PathBuf>,
+    },
+    /// Check the blocks of a file and store them
+    Import {
+        /// Blocks in RLP, back to back, as `geth export` writes them
+        file: PathBuf,
+    },
+    /// Write stored blocks to a file, in RLP back to back
+    Export {
+        /// The file to write; `-` is standard output
+        file: PathBuf,
+        /// First block [default: 0]
+        first: Option<u64>,
+        /// Last block [default: the head]
+        last: Option<u64>,
+    },
+    /// Show a validator and a full node at work on this machine
+    Demo {
+        /// Leave the data folders and print where they are
+        #[arg(long)]
+        keep: bool,
+        /// Blocks the validator has when the full node starts
+        #[arg(long, value_name = "N", default_value_t = 2000)]
+        blocks: u64,
+        /// Blocks to follow live after catching up
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        live: u64,
+        /// Transactions in each of the validator's blocks
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        txs: u32,
+        /// Fill the bodies of those blocks up to this size
+        #[arg(long, value_name = "BYTES")]
+        body_bytes: Option<usize>,
+    },
+}

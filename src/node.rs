@@ -1,0 +1,281 @@
+//! The topology: every thread, every link with its bound, and the order in which they stop.
+//!
+//! | thread | owns | takes | gives |
+//! | --- | --- | --- | --- |
+//! | main | signals, joins | the end of any thread | the stop, in the order below |
+//! | net | mio poll, sockets, sessions, a store Reader | commands | events |
+//! | sync | the store's Writer, the head, the schedule of requests | events, sealed | commands, heads |
+//! | sealer (only with `--enable-consensus`) | the signing key | heads | sealed |
+//!
+//! | link | from -> to | bound | when it is full |
+//! | --- | --- | --- | --- |
+//! | events | net -> sync | `EVENTS_BOUND` | net stops reading that peer's socket until sync wakes it |
+//! | commands | sync -> net | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms |
+//! | heads | sync -> sealer | 1 | sync waits up to 100 ms: the sealer only sleeps or seals |
+//! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a new head |
+//!
+//! Stop order: sealer (its links close), net (says goodbye to peers, at most 200 ms), sync (finishes its commit), the
+//! store (its lock is let go). A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use cairn_net::enode::{Enode, NodeId};
+use cairn_net::reactor::{Command, Handle, Reactor, ReactorConfig};
+use cairn_net::session;
+use cairn_store::Writer;
+use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::chain::{Rules, Tip};
+use crate::config::Config;
+use crate::sealer;
+use crate::serve::Server;
+use crate::sync::{Machine, MachineConfig, SyncRole, local_chain};
+
+/// Events between net and sync. Each may be one message of at most 10 MiB, in practice under 2: a few are enough to keep
+/// sync busy while net reads on.
+const EVENTS_BOUND: usize = 16;
+
+/// What peers see as our name.
+fn client_name() -> String {
+    format!(
+        "cairn/v{}/{}-{}/rust",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}
+
+/// Runs the node until a signal or a fault.
+///
+/// # Errors
+/// Whatever kept it from starting, or the thread that died and why.
+pub fn run(config: Config) -> Result<(), NodeError> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| NodeError::Start(format!("signals: {e}")))?;
+    let writer = Writer::open(&config.datadir.blocks()).map_err(|e| NodeError::Start(e.to_string()))?;
+    let genesis = Arc::new(config.genesis);
+    let rules = Arc::new(Rules::new(&genesis));
+    let tip = stored_tip(&rules, &writer)?;
+    let reader = writer.reader();
+    let head = tip.header.header.number;
+    log::info!(
+        "Loaded chain genesis={} head={head} hash={} td={} datadir={}",
+        genesis.header.hash,
+        tip.header.hash,
+        tip.td,
+        config.datadir.path().display()
+    );
+    if !rules.seal_is_checked() {
+        match config.sync_target {
+            Some(target) => log::info!("Following to the sync target hash={target}"),
+            None => log::warn!("Not following: no seal of this chain can be checked; pass --synctarget HASH of a head you trust. Serving what is stored."),
+        }
+    }
+
+    let chain = local_chain(&genesis, config.network_id, &tip, reader.snapshot().first_body());
+    let (reactor, net) = Reactor::bind(ReactorConfig {
+        session: session::Config {
+            secret_key: config.node_key,
+            client: client_name(),
+            port: config.listen.port(),
+            eth_versions: vec![69, 68],
+        },
+        listen: config.listen,
+        max_peers: config.max_peers,
+        statics: config.bootnodes,
+        chain,
+    })
+    .map_err(|e| NodeError::Start(e.to_string()))?;
+    let listening = reactor.local_addr();
+    let enode = Enode {
+        id: NodeId::of_secret(&config.node_key),
+        // Where every address is bound, the loopback one is what surely works on this machine; geth prints the same.
+        ip: if listening.ip().is_unspecified() { [127, 0, 0, 1].into() } else { listening.ip() },
+        tcp: listening.port(),
+        udp: listening.port(),
+    };
+    log::info!("Listening for peers self={enode} addr={listening}");
+
+    // Links.
+    let (events_in, events) = bounded(EVENTS_BOUND);
+    let stalled = Arc::new(AtomicBool::new(false));
+    let (heads_in, heads) = bounded::<Tip>(1);
+    let (sealed_in, sealed) = bounded(1);
+    let (stop_sync, stop) = bounded::<()>(0);
+    let (ended_in, ended) = unbounded::<Ended>(); // at most one message a thread
+    let wake_main = signals.handle();
+    let spawn = Spawner { ended: ended_in, wake_main };
+
+    // Threads.
+    let mut server = Server::new(reader, events_in, stalled.clone());
+    let net_thread = spawn.role("net", move || {
+        let ran = reactor.run(&mut server).map_err(|e| format!("sockets: {e}"));
+        match server.damage() {
+            Some(error) => Err(error.to_string()),
+            None => ran,
+        }
+    })?;
+    let sealing = config.sealer;
+    let sync = SyncRole {
+        writer,
+        machine: Machine::new(rules.clone(), tip, MachineConfig { sync_target: config.sync_target, ..MachineConfig::default() }),
+        rules: rules.clone(),
+        genesis,
+        network_id: config.network_id,
+        events,
+        stalled,
+        net: net.clone(),
+        sealed: if sealing.is_some() { sealed } else { never() },
+        heads: sealing.is_some().then_some(heads_in),
+        stop,
+    };
+    let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;
+    let sealer_thread = match sealing {
+        None => None,
+        Some(sealing) => {
+            log::info!("Sealing signer={} pace_s={}", sealing.address, sealing.pace_s);
+            Some(spawn.role("sealer", move || {
+                sealer::run(&rules, &sealing, &heads, &sealed_in).map_err(|e| e.to_string())
+            })?)
+        }
+    };
+
+    let first_end = wait(&mut signals, &ended);
+    stop_all(net_thread, &net, stop_sync, sync_thread, sealer_thread);
+    // A thread that died and the ones it took along: the first to end is the cause.
+    match first_end {
+        Some(Ended { role, why }) => Err(NodeError::Died { role, why: why.unwrap_or_else(|| "it ended unasked".into()) }),
+        None => match ended.try_iter().find(|end| end.why.is_some()) {
+            Some(Ended { role, why }) => Err(NodeError::Died { role, why: why.unwrap_or_default() }),
+            None => Ok(()),
+        },
+    }
+}
+
+/// Waits for a signal (`None`) or for the first thread that ends.
+fn wait(signals: &mut Signals, ended: &Receiver<Ended>) -> Option<Ended> {
+    match signals.forever().next() {
+        Some(signal) => {
+            log::info!("Stopping signal={signal}");
+            None
+        }
+        None => ended.try_recv().ok(),
+    }
+}
+
+/// Stops in the written order. Sync closes the sealer's links when it ends, so the sealer is joined after it, though it
+/// has sealed its last block when sync is told to stop: a block that sync did not take is never announced.
+fn stop_all(
+    net_thread: JoinHandle<()>,
+    net: &Handle,
+    stop_sync: Sender<()>,
+    sync_thread: JoinHandle<()>,
+    sealer_thread: Option<JoinHandle<()>>,
+) {
+    let _ = net.send(Command::Shutdown); // fails only if net has ended already
+    net.wake();
+    drop(stop_sync);
+    for thread in [Some(sync_thread), sealer_thread, Some(net_thread)].into_iter().flatten() {
+        // The outcome, a panic too, has come through `ended`.
+        let _ = thread.join();
+    }
+    log::info!("Stopped");
+}
+
+/// The head that the store has, with all that is needed to judge its children.
+///
+/// # Errors
+/// `Start` if the stored headers cannot be read or do not obey their own chain's rules.
+pub fn stored_tip(rules: &Rules, writer: &Writer) -> Result<Tip, NodeError> {
+    let head = writer.head();
+    let reader = writer.reader();
+    let snapshot = reader.snapshot();
+    let mut failed = None;
+    let tip = rules.restore(head.number, head.td, &mut |number| match snapshot.header(number) {
+        Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
+        Err(error) => {
+            failed = Some(error);
+            None
+        }
+    });
+    match (failed, tip) {
+        (Some(error), _) => Err(NodeError::Start(error.to_string())),
+        (None, Ok(tip)) => Ok(tip),
+        (None, Err(error)) => Err(NodeError::Start(format!(
+            "the stored chain breaks its own rules ({error}); check it with `cairn-store verify`"
+        ))),
+    }
+}
+
+/// How a thread ended.
+struct Ended {
+    role: &'static str,
+    why: Option<String>,
+}
+
+struct Spawner {
+    ended: Sender<Ended>,
+    wake_main: signal_hook::iterator::Handle,
+}
+
+impl Spawner {
+    fn role(
+        &self,
+        role: &'static str,
+        body: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> Result<JoinHandle<()>, NodeError> {
+        let (ended, wake_main) = (self.ended.clone(), self.wake_main.clone());
+        std::thread::Builder::new()
+            .name(role.into())
+            .spawn(move || {
+                let why = match catch_unwind(AssertUnwindSafe(body)) {
+                    Ok(Ok(())) => None,
+                    Ok(Err(why)) => Some(why),
+                    Err(panic) => Some(format!("it panicked, which is a fault of cairn: {}", panic_text(&*panic))),
+                };
+                // Main holds the receiver until all threads are joined.
+                let _ = ended.send(Ended { role, why });
+                wake_main.close();
+            })
+            .map_err(|e| NodeError::Start(format!("cannot start the {role} thread: {e}")))
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no reason given")
+}
+
+/// Why the node did not start, or did not run on.
+#[derive(Debug)]
+pub enum NodeError {
+    /// It could not start.
+    Start(String),
+    /// A thread ended though nobody asked it to.
+    Died {
+        /// The thread.
+        role: &'static str,
+        /// What it ended with.
+        why: String,
+    },
+}
+
+impl fmt::Display for NodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NodeError::Start(why) => f.write_str(why),
+            NodeError::Died { role, why } => write!(f, "the {role} thread ended the node: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for NodeError {}

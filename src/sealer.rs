@@ -1,0 +1,202 @@
+//! The validator's role: when to seal, and the only holder of the signing key.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use alloy_consensus::Header;
+use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH};
+use alloy_primitives::{B64, B256, Bloom, Bytes, U256};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::chain::clique;
+use crate::chain::{Rules, SealedHeader, Tip};
+use crate::config::SealerConfig;
+use crate::sync::SealedBlock;
+
+/// What the vanity bytes of a sealed block say.
+const VANITY: &[u8; 32] = b"cairn v0.1.0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+/// RLP of a body without transactions and ommers.
+const EMPTY_BODY: [u8; 3] = [0xc2, 0xc0, 0xc0];
+/// Out of turn, a signer leaves this much for every signer of the majority before its own random wait ends (EIP-225).
+const WIGGLE_MS: u64 = 500;
+
+/// Why a signer cannot seal on a block now. It may on a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// The signer is none of the chain's.
+    NotASigner,
+    /// It sealed one of the last blocks, and others must seal first.
+    SignedRecently,
+    /// The period is 0 and no interval was asked for.
+    NoPace,
+}
+
+/// A block that may be sealed, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The block's time, in seconds since 1970.
+    pub time_s: u64,
+    /// When to seal it, in milliseconds since 1970: its time, and out of turn a random wait after it.
+    pub seal_at_ms: u64,
+    /// Is it this signer's turn?
+    pub in_turn: bool,
+}
+
+/// When `config`'s signer may seal on `parent`. `draw` is any random number, for the wait out of turn.
+///
+/// # Errors
+/// `NotNow` says why it may not.
+pub fn slot(parent: &Tip, config: &SealerConfig, now_ms: u64, draw: u64) -> Result<Slot, NotNow> {
+    if config.pace_s == 0 {
+        return Err(NotNow::NoPace);
+    }
+    let snapshot = parent.clique.as_ref().ok_or(NotNow::NotASigner)?;
+    let number = parent.header.header.number + 1;
+    if !snapshot.signers.contains(&config.address) {
+        return Err(NotNow::NotASigner);
+    }
+    if snapshot.signed_recently(number, &config.address) {
+        return Err(NotNow::SignedRecently);
+    }
+    let time_s = (parent.header.header.timestamp + config.pace_s).max(now_ms / 1000);
+    let in_turn = snapshot.in_turn(number, &config.address);
+    let wait_ms = match in_turn {
+        true => 0,
+        false => draw % ((snapshot.signers.len() as u64 / 2 + 1) * WIGGLE_MS),
+    };
+    Ok(Slot {
+        time_s,
+        seal_at_ms: (time_s * 1000).max(now_ms) + wait_ms,
+        in_turn,
+    })
+}
+
+/// Seals an empty block on `parent`. Its state root is its parent's: a clique block pays no reward, so that is what a
+/// client finds that executes it (clique.md).
+pub fn seal(rules: &Rules, parent: &Tip, slot: Slot, key: &secp256k1::SecretKey) -> SealedBlock {
+    let before = &parent.header.header;
+    let number = before.number + 1;
+    let snapshot = parent
+        .clique
+        .as_ref()
+        .expect("a slot is only given on a clique chain");
+    let mut extra = VANITY.to_vec();
+    if rules.is_checkpoint(number) {
+        for signer in &snapshot.signers {
+            extra.extend_from_slice(signer.as_slice());
+        }
+    }
+    extra.extend_from_slice(&[0; 65]);
+    let (gas_limit, base_fee_per_gas) = rules.next_gas(before);
+    let mut header = Header {
+        parent_hash: parent.header.hash,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        state_root: before.state_root,
+        transactions_root: EMPTY_ROOT_HASH,
+        receipts_root: EMPTY_ROOT_HASH,
+        logs_bloom: Bloom::ZERO,
+        difficulty: U256::from(if slot.in_turn { 2 } else { 1 }),
+        number,
+        gas_limit,
+        gas_used: 0,
+        timestamp: slot.time_s,
+        extra_data: Bytes::from(extra),
+        mix_hash: B256::ZERO,
+        nonce: B64::ZERO,
+        base_fee_per_gas,
+        ..Header::default()
+    };
+    clique::seal(&mut header, key);
+    SealedBlock {
+        header: Arc::new(SealedHeader::from_header(header)),
+        body: bytes::Bytes::from_static(&EMPTY_BODY),
+    }
+}
+
+/// The sealer's thread: takes heads, gives sealed blocks, until either link is closed.
+///
+/// # Errors
+/// Only if the system gives no randomness.
+pub fn run(
+    rules: &Rules,
+    config: &SealerConfig,
+    heads: &Receiver<Tip>,
+    sealed: &Sender<SealedBlock>,
+) -> Result<(), SealerError> {
+    let mut told = None;
+    let Ok(mut parent) = heads.recv() else { return Ok(()) };
+    loop {
+        // Only the newest head counts.
+        while let Ok(newer) = heads.try_recv() {
+            parent = newer;
+        }
+        let planned = slot(&parent, config, now_ms(), draw()?);
+        let slot = match planned {
+            Ok(slot) => slot,
+            Err(why) => {
+                // Once for each change of reason: `signed recently` is every other block of a busy signer.
+                if told.replace(why) != Some(why) && why != NotNow::SignedRecently {
+                    log::warn!("Not sealing signer={} reason=\"{why}\"", config.address);
+                }
+                match heads.recv() {
+                    Ok(newer) => parent = newer,
+                    Err(_) => return Ok(()),
+                }
+                continue;
+            }
+        };
+        told = None;
+        let wait = Duration::from_millis(slot.seal_at_ms.saturating_sub(now_ms()));
+        match heads.recv_timeout(wait) {
+            Ok(newer) => parent = newer,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {
+                // The clock may have been set back while we slept: a block of the future is nobody's.
+                if now_ms() < slot.time_s * 1000 {
+                    continue;
+                }
+                if sealed.send(seal(rules, &parent, slot, &config.key)).is_err() {
+                    return Ok(());
+                }
+                // The next head is our own block, or a heavier one of somebody else.
+                match heads.recv() {
+                    Ok(newer) => parent = newer,
+                    Err(_) => return Ok(()),
+                }
+            }
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+fn draw() -> Result<u64, SealerError> {
+    getrandom::u64().map_err(|error| SealerError(error.to_string()))
+}
+
+/// The system gives no randomness.
+#[derive(Debug)]
+pub struct SealerError(String);
+
+impl fmt::Display for SealerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the sealer cannot read the system's randomness: {}", self.0)
+    }
+}
+
+impl std::error::Error for SealerError {}
+
+impl fmt::Display for NotNow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NotNow::NotASigner => "this address is none of the chain's signers; the others must vote it in",
+            NotNow::SignedRecently => "this signer sealed one of the last blocks; others must seal first",
+            NotNow::NoPace => "the period is 0 and there is no --block-interval-ms",
+        })
+    }
+}

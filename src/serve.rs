@@ -1,0 +1,216 @@
+//! The net thread's side of the node: answers peers' requests straight from the mapped file, and hands all else to sync.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use alloy_primitives::B256;
+use cairn_net::eth::{Request, Start};
+use cairn_net::reactor::{NetEvent, Reply, Service};
+use cairn_net::session::PeerInfo;
+use cairn_store::{Reader, Snapshot};
+use crossbeam_channel::{Sender, TrySendError};
+
+/// Headers, bodies or receipts in one answer: what eth's specification recommends and geth enforces.
+pub const ANSWER_LIMIT_ITEMS: usize = 1024;
+/// Bytes after which an answer of bodies is closed, before compression: eth's recommended soft limit.
+pub const ANSWER_SOFT_LIMIT_BYTES: usize = 2 << 20;
+/// Bodies that are smaller on average are compressed together: streams compressed apart would cost the link more
+/// than compressing costs the processor (store.md: tiny bodies grow by 139 %).
+const READY_BODY_FLOOR_BYTES: usize = 4096;
+/// Served requests are told in the log this often at the most.
+const SERVED_LINE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Serves from a store's reader and forwards events.
+pub struct Server {
+    reader: Reader,
+    events: Sender<NetEvent>,
+    /// Set while the link to sync is full, so that sync knows to wake the net thread when there is room.
+    stalled: Arc<AtomicBool>,
+    served: Served,
+    /// Set when the store turned out damaged: the node stops with it, since serving on would hide it.
+    damage: Option<cairn_store::Error>,
+}
+
+/// What was served since the last line in the log.
+struct Served {
+    headers: usize,
+    bodies: usize,
+    requests: usize,
+    last_line: Option<Instant>,
+}
+
+impl Server {
+    /// A server of what `reader` sees, with the link to sync.
+    pub fn new(reader: Reader, events: Sender<NetEvent>, stalled: Arc<AtomicBool>) -> Server {
+        Server {
+            reader,
+            events,
+            stalled,
+            served: Served {
+                headers: 0,
+                bodies: 0,
+                requests: 0,
+                last_line: None,
+            },
+            damage: None,
+        }
+    }
+
+    /// The damage that was found while serving, if any.
+    pub fn damage(&mut self) -> Option<cairn_store::Error> {
+        self.damage.take()
+    }
+
+    fn reply(&mut self, request: &Request, reply: &mut Reply<'_>) -> Result<(), cairn_store::Error> {
+        let chain = self.reader.snapshot();
+        match request {
+            Request::Headers {
+                start,
+                amount,
+                skip,
+                reverse,
+            } => {
+                let amount = usize::try_from(*amount).map_or(ANSWER_LIMIT_ITEMS, |n| n.min(ANSWER_LIMIT_ITEMS));
+                let first = match start {
+                    Start::Number(number) => Some(*number),
+                    Start::Hash(hash) => chain.number(hash)?,
+                };
+                self.served.headers += match first {
+                    None => {
+                        reply.headers(&[]);
+                        0
+                    }
+                    Some(first) => headers(&chain, first, amount, *skip, *reverse, reply)?,
+                };
+            }
+            Request::Bodies { hashes } => self.served.bodies += bodies(&chain, hashes, reply)?,
+            // Receipts are not kept yet: none are known of any block, which the protocol says with an empty list.
+            Request::Receipts { .. } => reply.receipts(&[]),
+        }
+        Ok(())
+    }
+}
+
+impl Service for Server {
+    fn answer(&mut self, peer: &PeerInfo, id: u64, request: &Request, reply: &mut Reply<'_>) {
+        let before = (self.served.headers, self.served.bodies);
+        if let Err(error) = self.reply(request, reply) {
+            // The peer gets what a node without those blocks would say; the fault is ours, and told.
+            log::error!("Cannot serve from the store: {error}");
+            self.damage = Some(error);
+            match request {
+                Request::Headers { .. } => reply.headers(&[]),
+                Request::Bodies { .. } => reply.bodies(&[]),
+                Request::Receipts { .. } => reply.receipts(&[]),
+            }
+        }
+        log::debug!(
+            "Served peer={} id={id} request={request:?} headers={} bodies={}",
+            peer.id.short(),
+            self.served.headers - before.0,
+            self.served.bodies - before.1
+        );
+        self.served.tell(peer);
+    }
+
+    fn offer(&mut self, event: NetEvent) -> Result<(), NetEvent> {
+        // Before trying, so that sync, which reads it after taking an event, cannot miss it.
+        match self.events.try_send(event) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(event)) => {
+                self.stalled.store(true, Ordering::SeqCst);
+                // Room may have been made between the two: one more try, after the flag is up.
+                self.events.try_send(event).map_err(TrySendError::into_inner)
+            }
+            // Sync is gone, so the node is stopping: there is nobody to tell.
+            Err(TrySendError::Disconnected(_)) => Ok(()),
+        }
+    }
+}
+
+impl Served {
+    fn tell(&mut self, peer: &PeerInfo) {
+        self.requests += 1;
+        let due = self
+            .last_line
+            .is_none_or(|at| at.elapsed() >= SERVED_LINE_INTERVAL);
+        if due && self.headers + self.bodies > 0 {
+            log::info!(
+                "Served peer={} requests={} headers={} bodies={}",
+                peer.id.short(),
+                self.requests,
+                self.headers,
+                self.bodies
+            );
+            (self.headers, self.bodies, self.requests) = (0, 0, 0);
+            self.last_line = Some(Instant::now());
+        }
+    }
+}
+
+/// Answers with at most `amount` headers from `first` on. A run of neighbours is one slice for each era it crosses.
+fn headers(
+    chain: &Snapshot,
+    first: u64,
+    amount: usize,
+    skip: u64,
+    reverse: bool,
+    reply: &mut Reply<'_>,
+) -> Result<usize, cairn_store::Error> {
+    if skip == 0 && !reverse {
+        // The slices live as long as the snapshot, but `each` lends them: the answer is laid end to end here, a copy of
+        // at most 1024 headers that compression would read once anyway.
+        let mut run = Vec::new();
+        let count = chain.headers(first, amount, &mut |slice| run.extend_from_slice(slice))?;
+        reply.headers(&[&run]);
+        return Ok(count);
+    }
+    let step = skip.checked_add(1);
+    let mut records = Vec::new();
+    let mut number = Some(first);
+    while let Some(at) = number.filter(|_| records.len() < amount) {
+        let Some(record) = chain.header(at)? else { break };
+        records.push(record);
+        number = step.and_then(|step| if reverse { at.checked_sub(step) } else { at.checked_add(step) });
+    }
+    let items: Vec<&[u8]> = records.iter().map(|record| &**record).collect();
+    reply.headers(&items);
+    Ok(items.len())
+}
+
+/// Answers with the bodies of `hashes` that are known, in their order, until the soft limit.
+fn bodies(chain: &Snapshot, hashes: &[B256], reply: &mut Reply<'_>) -> Result<usize, cairn_store::Error> {
+    let mut numbers = Vec::new();
+    let mut streams = Vec::new();
+    let mut raw_len = 0;
+    let mut next = None;
+    for hash in hashes.iter().take(ANSWER_LIMIT_ITEMS) {
+        // Requests name blocks in a row: the one after the last is tried before the index.
+        let number = match next {
+            Some(number) if chain.hash(number)? == Some(*hash) => Some(number),
+            _ => chain.number(hash)?,
+        };
+        let Some(number) = number else { continue };
+        next = number.checked_add(1);
+        let Some(body) = chain.body_stream(number)? else { continue };
+        raw_len += body.raw_len;
+        numbers.push(number);
+        streams.push(body.stream);
+        if raw_len >= ANSWER_SOFT_LIMIT_BYTES {
+            break;
+        }
+    }
+    if raw_len >= READY_BODY_FLOOR_BYTES * numbers.len() {
+        reply.ready_bodies(raw_len, &streams);
+        return Ok(numbers.len());
+    }
+    let mut raw = Vec::with_capacity(raw_len);
+    for number in &numbers {
+        if let Some(body) = chain.body(*number)? {
+            raw.extend_from_slice(&body);
+        }
+    }
+    reply.bodies(&[&raw]);
+    Ok(numbers.len())
+}

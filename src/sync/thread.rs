@@ -1,0 +1,370 @@
+//! The sync role's thread: hands events and time to the machine, and carries out what it decides.
+//!
+//! It owns the store's only `Writer`. A commit is durable before the next event is looked at; a commit that fails ends
+//! the node, because nothing that follows could be trusted.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use alloy_primitives::{B256, U256};
+use bytes::Bytes;
+use cairn_net::eth::LocalChain;
+use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
+use cairn_store::{NewBlock, Snapshot, Writer};
+use crossbeam_channel::{Receiver, Sender, TrySendError, select};
+
+use super::machine::{Action, Block, ChainView, Machine, SealedBlock};
+use crate::chain::{Genesis, Rules, Tip};
+use crate::logging::{elapsed, short};
+
+/// Commands that wait for room in the link to net. Requests in flight are bounded by the machine, so this only bounds
+/// a net thread that does not run.
+const COMMANDS_LIMIT: usize = 4096;
+/// What was asked of peers is told this often at the most.
+const REQUESTED_LINE_INTERVAL: Duration = Duration::from_secs(1);
+/// With nothing to wait for, the thread still looks around this often.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+
+/// What the sync thread is given.
+pub struct SyncRole {
+    /// The store's only writer.
+    pub writer: Writer,
+    /// The state machine, at the stored head.
+    pub machine: Machine,
+    /// The chain's rules.
+    pub rules: Arc<Rules>,
+    /// The chain's genesis, for the fork id.
+    pub genesis: Arc<Genesis>,
+    /// The network id told to peers.
+    pub network_id: u64,
+    /// Events of the net thread.
+    pub events: Receiver<NetEvent>,
+    /// Raised by the net thread when `events` was full.
+    pub stalled: Arc<AtomicBool>,
+    /// Commands to the net thread.
+    pub net: Handle,
+    /// Blocks of our own sealer; never, if there is none.
+    pub sealed: Receiver<SealedBlock>,
+    /// New heads for the sealer, one at a time, the newest counts.
+    pub heads: Option<Sender<Tip>>,
+    /// Closed when the node stops.
+    pub stop: Receiver<()>,
+}
+
+/// Why the sync thread ended by itself.
+#[derive(Debug)]
+pub enum SyncError {
+    /// The store failed.
+    Store(cairn_store::Error),
+    /// The net thread does not take commands.
+    NetStuck,
+}
+
+/// What peers are told of us at `tip`.
+pub fn local_chain(
+    genesis: &Genesis,
+    network_id: u64,
+    tip: &Tip,
+    earliest: u64,
+) -> LocalChain {
+    let head = &tip.header;
+    LocalChain {
+        network_id,
+        genesis: genesis.header.hash,
+        fork_filter: genesis
+            .spec
+            .fork_filter(genesis, head.header.number, head.header.timestamp),
+        head_number: head.header.number,
+        head: head.hash,
+        td: tip.td,
+        earliest,
+    }
+}
+
+impl SyncRole {
+    /// Runs until `stop` is closed or the net thread is gone.
+    ///
+    /// # Errors
+    /// `SyncError`, which stops the node.
+    pub fn run(mut self) -> Result<(), SyncError> {
+        let start = Instant::now();
+        let mut waiting = VecDeque::new();
+        let mut asked = Asked::default();
+        if let Some(heads) = &self.heads {
+            // The link is empty now; the sealer begins on the stored head.
+            let _ = heads.try_send(self.machine.tip().clone());
+        }
+        loop {
+            self.act(&mut waiting, &mut asked)?;
+            self.send_waiting(&mut waiting)?;
+            let now_ms = start.elapsed().as_millis() as u64;
+            let wait = match self.machine.deadline_ms() {
+                Some(at) => Duration::from_millis(at.saturating_sub(now_ms)).min(IDLE_WAIT),
+                None => IDLE_WAIT,
+            };
+            let wait = if waiting.is_empty() { wait } else { wait.min(Duration::from_millis(5)) };
+            let input = select! {
+                recv(self.events) -> event => match event {
+                    Ok(event) => Input::Event(event),
+                    Err(_) => return Ok(()),
+                },
+                recv(self.sealed) -> block => match block {
+                    Ok(block) => Input::Sealed(block),
+                    Err(_) => {
+                        self.sealed = crossbeam_channel::never();
+                        continue;
+                    }
+                },
+                recv(self.stop) -> _ => return Ok(()),
+                default(wait) => Input::Timeout,
+            };
+            if self.stalled.swap(false, Ordering::SeqCst) {
+                self.net.wake();
+            }
+            let now_ms = start.elapsed().as_millis() as u64;
+            let reader = self.writer.reader();
+            let view = View {
+                snapshot: reader.snapshot(),
+                failed: RefCell::new(None),
+            };
+            match input {
+                Input::Event(event) => {
+                    tell_event(&event);
+                    self.machine.handle_event(now_ms, unix_s(), event, &view);
+                }
+                Input::Sealed(block) => self.machine.handle_sealed(now_ms, block, &view),
+                Input::Timeout => self.machine.handle_timeout(now_ms, unix_s(), &view),
+            }
+            if let Some(error) = view.failed.into_inner() {
+                return Err(SyncError::Store(error));
+            }
+        }
+    }
+
+    fn act(&mut self, waiting: &mut VecDeque<Command>, asked: &mut Asked) -> Result<(), SyncError> {
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::Send { peer, message } => {
+                    asked.count(&message);
+                    waiting.push_back(Command::Send { peer, message });
+                }
+                Action::Commit { blocks, tip, live } => {
+                    self.commit(&blocks, &tip, live)?;
+                    let earliest = self.writer.reader().snapshot().first_body();
+                    let chain = local_chain(&self.genesis, self.network_id, &tip, earliest);
+                    waiting.push_back(Command::SetChain(chain));
+                    self.tell_sealer(&tip);
+                }
+                Action::Punish { peer, fault } => {
+                    log::warn!("Dropping peer peer={} fault=\"{fault}\"", peer.0);
+                    waiting.push_back(Command::Disconnect {
+                        peer,
+                        reason: fault.reason(),
+                    });
+                }
+            }
+        }
+        asked.tell();
+        Ok(())
+    }
+
+    fn commit(&mut self, blocks: &[Block], tip: &Tip, live: bool) -> Result<(), SyncError> {
+        let start = Instant::now();
+        let new: Vec<NewBlock<'_>> = blocks
+            .iter()
+            .map(|block| NewBlock {
+                number: block.header.header.number,
+                hash: block.header.hash,
+                td: block.td,
+                header: &block.header.raw,
+                body: &block.body,
+                receipts: None,
+            })
+            .collect();
+        self.writer
+            .commit(&new, tip.header.hash)
+            .map_err(SyncError::Store)?;
+        let bytes: usize = blocks.iter().map(|b| b.header.raw.len() + b.body.len()).sum();
+        let status = self.machine.status();
+        log::info!(
+            "Imported new chain segment number={} hash={} blocks={} bytes={bytes} elapsed={}{}",
+            tip.header.header.number,
+            short(&tip.header.hash),
+            blocks.len(),
+            elapsed(start.elapsed()),
+            match status.target_number.filter(|_| !live) {
+                Some(target) => format!(" target={target} peers={}", status.peers),
+                None => String::new(),
+            }
+        );
+        Ok(())
+    }
+
+    fn tell_sealer(&mut self, tip: &Tip) {
+        let Some(heads) = &self.heads else { return };
+        // One place: the sealer takes the newest when it looks, and looks before it seals. If the place is taken by an
+        // older head the sealer has not seen yet, it will ask the link again, so a full link loses nothing but time.
+        if let Err(TrySendError::Full(tip)) = heads.try_send(tip.clone()) {
+            let _ = heads.send_timeout(tip, Duration::from_millis(100));
+        }
+    }
+
+    fn send_waiting(&mut self, waiting: &mut VecDeque<Command>) -> Result<(), SyncError> {
+        while let Some(command) = waiting.pop_front() {
+            match self.net.send(command) {
+                Ok(()) => {}
+                Err(SendError::Full(command)) => {
+                    waiting.push_front(command);
+                    break;
+                }
+                // The net thread has ended: main knows why, and stops us.
+                Err(SendError::Stopped) => waiting.clear(),
+            }
+        }
+        if waiting.len() > COMMANDS_LIMIT {
+            return Err(SyncError::NetStuck);
+        }
+        Ok(())
+    }
+}
+
+enum Input {
+    Event(NetEvent),
+    Sealed(SealedBlock),
+    Timeout,
+}
+
+/// The stored canonical chain, as the machine looks at it. A read that fails is kept: the thread ends with it.
+struct View {
+    snapshot: Arc<Snapshot>,
+    failed: RefCell<Option<cairn_store::Error>>,
+}
+
+impl View {
+    fn keep<T>(&self, read: Result<Option<T>, cairn_store::Error>) -> Option<T> {
+        read.unwrap_or_else(|error| {
+            self.failed.borrow_mut().get_or_insert(error);
+            None
+        })
+    }
+}
+
+impl ChainView for View {
+    fn header(&self, number: u64) -> Option<Bytes> {
+        self.keep(self.snapshot.header(number))
+            .map(|record| Bytes::copy_from_slice(&record))
+    }
+
+    fn hash(&self, number: u64) -> Option<B256> {
+        self.keep(self.snapshot.hash(number))
+    }
+
+    fn number(&self, hash: &B256) -> Option<u64> {
+        self.keep(self.snapshot.number(hash))
+    }
+
+    fn td(&self, number: u64) -> Option<U256> {
+        self.keep(self.snapshot.td(number))
+    }
+}
+
+fn tell_event(event: &NetEvent) {
+    use cairn_net::eth::Message;
+    match event {
+        NetEvent::Connected { peer, addr, info } => log::info!(
+            "Peer connected peer={} id={} addr={addr} client=\"{}\" eth={} head={} inbound={}",
+            peer.0,
+            info.id.short(),
+            info.client.escape_debug(),
+            info.eth,
+            short(&info.status.head),
+            info.inbound
+        ),
+        NetEvent::Gone { peer, close } => log::info!("Peer gone peer={} {close}", peer.0),
+        NetEvent::Message { peer, message } => match message {
+            Message::NewBlock { header, .. } => log::info!(
+                "Announced block hash={} peer={}",
+                short(&alloy_primitives::keccak256(header)),
+                peer.0
+            ),
+            Message::NewBlockHashes(hashes) => {
+                if let Some((hash, number)) = hashes.last() {
+                    log::info!(
+                        "Announced hashes count={} number={number} hash={} peer={}",
+                        hashes.len(),
+                        short(hash),
+                        peer.0
+                    );
+                }
+            }
+            Message::BlockRange { latest, latest_hash, .. } => log::info!(
+                "Announced range latest={latest} hash={} peer={}",
+                short(latest_hash),
+                peer.0
+            ),
+            _ => {}
+        },
+    }
+}
+
+/// What was asked of peers since the last line in the log.
+#[derive(Default)]
+struct Asked {
+    headers: u64,
+    bodies: u64,
+    announced: u64,
+    last_line: Option<Instant>,
+}
+
+impl Asked {
+    fn count(&mut self, message: &OwnedOutgoing) {
+        use cairn_net::eth::Request;
+        match message {
+            OwnedOutgoing::Request { request: Request::Headers { amount, .. }, .. } => self.headers += amount,
+            OwnedOutgoing::Request { request: Request::Bodies { hashes }, .. } => self.bodies += hashes.len() as u64,
+            OwnedOutgoing::Request { .. } => {}
+            OwnedOutgoing::NewBlockHashes(_) | OwnedOutgoing::NewBlock { .. } | OwnedOutgoing::BlockRange { .. } => {
+                self.announced += 1;
+            }
+        }
+    }
+
+    fn tell(&mut self) {
+        let due = self
+            .last_line
+            .is_none_or(|at| at.elapsed() >= REQUESTED_LINE_INTERVAL);
+        if due && self.headers + self.bodies + self.announced > 0 {
+            if self.headers + self.bodies > 0 {
+                log::info!("Requested headers={} bodies={}", self.headers, self.bodies);
+            }
+            if self.announced > 0 {
+                log::info!("Announced to peers messages={}", self.announced);
+            }
+            *self = Asked {
+                last_line: Some(Instant::now()),
+                ..Asked::default()
+            };
+        }
+    }
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+impl fmt::Display for SyncError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SyncError::Store(error) => write!(f, "the block store: {error}"),
+            SyncError::NetStuck => f.write_str("the net thread takes no more commands; this is a fault of cairn"),
+        }
+    }
+}
+
+impl std::error::Error for SyncError {}

@@ -1,0 +1,209 @@
+//! What the whole-program tests share: nodes as processes on loopback, their logs, their stores, and chains to feed them.
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, missing_docs)]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use cairn::chain::Genesis;
+use cairn::generate::{self, Params};
+use cairn_store::Reader;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A step that takes longer than this has failed. Generous: CI has two cores and other things to do.
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub const DEV_SIGNER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cfFFb92266";
+
+pub fn cairn() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// Runs a command of cairn's to its end.
+pub fn run(args: &[&str]) -> Output {
+    cairn().args(args).output().unwrap()
+}
+
+pub fn status(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs a command that must succeed.
+pub fn run_ok(args: &[&str]) -> Output {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    output
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A running node; killed when dropped.
+pub struct Node {
+    pub child: Child,
+    pub datadir: PathBuf,
+    pub log: PathBuf,
+    pub enode: String,
+}
+
+impl Node {
+    /// Starts a node in `datadir` on a free port of loopback, and waits until it listens.
+    pub fn start(datadir: &Path, args: &[&str]) -> Node {
+        Node::start_on(datadir, 0, args)
+    }
+
+    pub fn start_on(datadir: &Path, port: u16, args: &[&str]) -> Node {
+        let log = datadir.with_extension(format!("{}.log", unique()));
+        let child = cairn()
+            .arg("--datadir")
+            .arg(datadir)
+            .args(["--listen-addr", "127.0.0.1", "--port", &port.to_string()])
+            .args(args)
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut node = Node { child, datadir: datadir.into(), log, enode: String::new() };
+        let line = node.wait_log("self=enode://");
+        let (_, rest) = line.split_once("self=").unwrap();
+        node.enode = rest.split(' ').next().unwrap().into();
+        node
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits for a line of the log that holds `what`.
+    pub fn wait_log(&mut self, what: &str) -> String {
+        let deadline = Instant::now() + STEP_TIMEOUT;
+        loop {
+            let log = self.log();
+            if let Some(line) = log.lines().find(|line| line.contains(what)) {
+                return line.into();
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the node ended ({ended:?}) without {what:?}:\n{log}");
+            assert!(Instant::now() < deadline, "no {what:?} in time:\n{log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn head(&self) -> u64 {
+        head(&self.datadir)
+    }
+
+    pub fn wait_head(&mut self, number: u64) {
+        let deadline = Instant::now() + STEP_TIMEOUT;
+        while self.head() < number {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the node ended ({ended:?}):\n{}", self.log());
+            assert!(Instant::now() < deadline, "head {} instead of {number}:\n{}", self.head(), self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Stops it as Ctrl-C does; it must end with status 0. Gives the time it took.
+    pub fn stop(mut self) -> Duration {
+        let start = Instant::now();
+        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}:\n{}", self.log());
+        assert!(!self.log().contains("panicked"), "{}", self.log());
+        start.elapsed()
+    }
+
+    /// Kills it as a power cut does, as far as a process can feel one.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        assert!(!self.log().contains("panicked"), "{}", self.log());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn unique() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+pub fn reader(datadir: &Path) -> Reader {
+    Reader::open(&datadir.join("blocks")).unwrap()
+}
+
+pub fn head(datadir: &Path) -> u64 {
+    reader(datadir).snapshot().head().number
+}
+
+/// Both stores hold the same chain up to the lower head, and that is at least `number`.
+pub fn assert_same_chain(left: &Path, right: &Path, number: u64) {
+    let (left, right) = (reader(left), reader(right));
+    let (left, right) = (left.snapshot(), right.snapshot());
+    let last = left.head().number.min(right.head().number);
+    assert!(last >= number, "{last} instead of {number}");
+    for number in 0..=last {
+        assert_eq!(left.hash(number).unwrap(), right.hash(number).unwrap(), "hash of {number}");
+        assert_eq!(&*left.header(number).unwrap().unwrap(), &*right.header(number).unwrap().unwrap());
+        assert_eq!(left.body(number).unwrap(), right.body(number).unwrap(), "body of {number}");
+        assert_eq!(left.td(number).unwrap(), right.td(number).unwrap(), "td of {number}");
+    }
+}
+
+/// A generated clique chain as a file of blocks and its genesis file, in `dir`.
+pub struct ChainFile {
+    pub genesis: PathBuf,
+    pub blocks: PathBuf,
+    pub head_hash: String,
+}
+
+pub fn chain_file(dir: &Path, params: &Params) -> ChainFile {
+    let (generated, blocks) = generate::blocks(params);
+    let genesis = dir.join("genesis.json");
+    std::fs::write(&genesis, &generated.genesis_json).unwrap();
+    let path = dir.join("chain.rlp");
+    let mut out = Vec::new();
+    let mut head: Option<alloy_primitives::B256> = None;
+    for block in blocks {
+        let mut body = &block.body[..];
+        let items = alloy_rlp::Header::decode_bytes(&mut body, true).unwrap();
+        alloy_rlp::Header { list: true, payload_length: block.header.raw.len() + items.len() }.encode(&mut out);
+        out.extend_from_slice(&block.header.raw);
+        out.extend_from_slice(items);
+        head = Some(block.header.hash);
+    }
+    std::fs::write(&path, out).unwrap();
+    ChainFile { genesis, blocks: path, head_hash: head.unwrap().to_string() }
+}
+
+/// The folder of real chains, where there is one. With CAIRN_DATA set the folder must be there.
+pub fn data() -> Option<PathBuf> {
+    match std::env::var_os("CAIRN_DATA") {
+        Some(path) => {
+            let path = PathBuf::from(path);
+            assert!(path.is_dir(), "CAIRN_DATA is {}, which is no folder", path.display());
+            Some(path)
+        }
+        None => {
+            println!("skipped: CAIRN_DATA is not set");
+            None
+        }
+    }
+}
+
+pub fn genesis_of(path: &Path) -> Genesis {
+    Genesis::from_json(&std::fs::read(path).unwrap()).unwrap()
+}
