@@ -53,11 +53,16 @@ impl FromStr for NodeId {
         if digits != 128 {
             return Err(EnodeError::IdLength { digits });
         }
-        if let Some((at, found)) = text.chars().enumerate().find(|(_, c)| !c.is_ascii_hexdigit()) {
+        if let Some((at, found)) = text
+            .chars()
+            .enumerate()
+            .find(|(_, c)| !c.is_ascii_hexdigit())
+        {
             return Err(EnodeError::IdDigit { at: at + 1, found });
         }
         let mut id = [0; 64];
-        alloy_primitives::hex::decode_to_slice(text, &mut id).expect("128 hex digits, checked above");
+        alloy_primitives::hex::decode_to_slice(text, &mut id)
+            .expect("128 hex digits, checked above");
         let id = NodeId(id);
         if id.public_key().is_none() {
             return Err(EnodeError::IdNotAKey);
@@ -107,7 +112,12 @@ impl EnodeUrl {
 
     /// The enode, given the address that the host's name stands for.
     pub fn at(&self, ip: IpAddr) -> Enode {
-        Enode { id: self.id, ip, tcp: self.tcp, udp: self.udp }
+        Enode {
+            id: self.id,
+            ip,
+            tcp: self.tcp,
+            udp: self.udp,
+        }
     }
 }
 
@@ -133,24 +143,51 @@ pub enum EnodeError {
 
 impl fmt::Display for EnodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not an enode URL (enode://<128 hex digits>@<address>:<port>): ")?;
+        write!(
+            f,
+            "not an enode URL (enode://<128 hex digits>@<address>:<port>): "
+        )?;
         match self {
             EnodeError::Scheme => write!(f, "it does not begin with enode://"),
             EnodeError::NoAt => write!(f, "there is no @ between the node id and the address"),
             EnodeError::IdLength { digits } => {
-                write!(f, "the node id before the @ must have 128 hex digits, found {digits}")
+                write!(
+                    f,
+                    "the node id before the @ must have 128 hex digits, found {digits}"
+                )
             }
-            EnodeError::IdDigit { at, found } => write!(f, "character {at} of the node id, {found:?}, is no hex digit"),
-            EnodeError::IdNotAKey => write!(f, "the node id is no public key (not a point of secp256k1): is a digit wrong?"),
+            EnodeError::IdDigit { at, found } => write!(
+                f,
+                "character {at} of the node id, {found:?}, is no hex digit"
+            ),
+            EnodeError::IdNotAKey => write!(
+                f,
+                "the node id is no public key (not a point of secp256k1): is a digit wrong?"
+            ),
             EnodeError::NoHost => write!(f, "there is no address after the @"),
             EnodeError::Ipv6 { found } => write!(f, "{found:?} in brackets is no IPv6 address"),
-            EnodeError::Ipv6Brackets => write!(f, "an IPv6 address must stand in brackets: [::1]:30303"),
-            EnodeError::Host { found } => write!(f, "{found:?} is neither an address nor a host name"),
-            EnodeError::HostName { found } => write!(f, "{found:?} is a host name; here only an IP address will do"),
-            EnodeError::NoPort => write!(f, "there is no port after the address: append one, such as :30303"),
+            EnodeError::Ipv6Brackets => {
+                write!(f, "an IPv6 address must stand in brackets: [::1]:30303")
+            }
+            EnodeError::Host { found } => {
+                write!(f, "{found:?} is neither an address nor a host name")
+            }
+            EnodeError::HostName { found } => write!(
+                f,
+                "{found:?} is a host name; here only an IP address will do"
+            ),
+            EnodeError::NoPort => write!(
+                f,
+                "there is no port after the address: append one, such as :30303"
+            ),
             EnodeError::Port { found } => write!(f, "{found:?} is no port: expected 1 to 65535"),
-            EnodeError::Query { found } => write!(f, "only ?discport=<port> may follow the port, found {found:?}"),
-            EnodeError::DiscPort { found } => write!(f, "discport {found:?} is no port: expected 0 to 65535"),
+            EnodeError::Query { found } => write!(
+                f,
+                "only ?discport=<port> may follow the port, found {found:?}"
+            ),
+            EnodeError::DiscPort { found } => {
+                write!(f, "discport {found:?} is no port: expected 0 to 65535")
+            }
         }
     }
 }
@@ -161,7 +198,10 @@ impl FromStr for EnodeUrl {
     type Err = EnodeError;
 
     fn from_str(text: &str) -> Result<EnodeUrl, EnodeError> {
-        let rest = text.trim().strip_prefix("enode://").ok_or(EnodeError::Scheme)?;
+        let rest = text
+            .trim()
+            .strip_prefix("enode://")
+            .ok_or(EnodeError::Scheme)?;
         let (id, rest) = rest.split_once('@').ok_or(EnodeError::NoAt)?;
         let id: NodeId = id.parse()?;
         let (endpoint, query) = match rest.split_once('?') {
@@ -172,15 +212,23 @@ impl FromStr for EnodeUrl {
         let (host, port) = split_endpoint(endpoint)?;
         let tcp = match digits(port) {
             Some(port) if port != 0 => port,
-            _ => return Err(EnodeError::Port { found: port.to_owned() }),
+            _ => {
+                return Err(EnodeError::Port {
+                    found: port.to_owned(),
+                });
+            }
         };
         let udp = match query {
             None => tcp,
             Some(query) => {
                 let port = query
                     .strip_prefix("discport=")
-                    .ok_or_else(|| EnodeError::Query { found: query.to_owned() })?;
-                digits(port).ok_or_else(|| EnodeError::DiscPort { found: port.to_owned() })?
+                    .ok_or_else(|| EnodeError::Query {
+                        found: query.to_owned(),
+                    })?;
+                digits(port).ok_or_else(|| EnodeError::DiscPort {
+                    found: port.to_owned(),
+                })?
             }
         };
         Ok(EnodeUrl { id, host, tcp, udp })
@@ -190,8 +238,12 @@ impl FromStr for EnodeUrl {
 /// Host (checked for its form, without brackets) and the text of the port.
 fn split_endpoint(endpoint: &str) -> Result<(String, &str), EnodeError> {
     if let Some(rest) = endpoint.strip_prefix('[') {
-        let (ip, rest) = rest.split_once(']').ok_or_else(|| EnodeError::Ipv6 { found: rest.to_owned() })?;
-        let ip: Ipv6Addr = ip.parse().map_err(|_| EnodeError::Ipv6 { found: ip.to_owned() })?;
+        let (ip, rest) = rest.split_once(']').ok_or_else(|| EnodeError::Ipv6 {
+            found: rest.to_owned(),
+        })?;
+        let ip: Ipv6Addr = ip.parse().map_err(|_| EnodeError::Ipv6 {
+            found: ip.to_owned(),
+        })?;
         let port = rest.strip_prefix(':').ok_or(EnodeError::NoPort)?;
         return Ok((ip.to_string(), port));
     }
@@ -204,13 +256,21 @@ fn split_endpoint(endpoint: &str) -> Result<(String, &str), EnodeError> {
     }
     // Host names by RFC 1123. One that ends in a number is meant as an address, and is a bad one (as the URL standard has it).
     let label_is_good = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_address = host.parse::<IpAddr>().is_ok();
-    let ends_in_number = name.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
+    let ends_in_number = name
+        .rsplit('.')
+        .next()
+        .is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
     if !is_address && (host.len() > 253 || ends_in_number || !name.split('.').all(label_is_good)) {
-        return Err(EnodeError::Host { found: host.to_owned() });
+        return Err(EnodeError::Host {
+            found: host.to_owned(),
+        });
     }
     if port.is_empty() {
         return Err(EnodeError::NoPort);
@@ -220,7 +280,11 @@ fn split_endpoint(endpoint: &str) -> Result<(String, &str), EnodeError> {
 
 /// A port in plain decimal digits: `u16::from_str` alone would take a sign.
 fn digits(text: &str) -> Option<u16> {
-    if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
+    if text.bytes().all(|b| b.is_ascii_digit()) {
+        text.parse().ok()
+    } else {
+        None
+    }
 }
 
 impl FromStr for Enode {

@@ -57,7 +57,12 @@ pub enum What {
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DecodeError { message, field, offset_bytes, what } = self;
+        let DecodeError {
+            message,
+            field,
+            offset_bytes,
+            what,
+        } = self;
         write!(f, "{message}: {field} at byte {offset_bytes}: ")?;
         match what {
             What::Short => write!(f, "ends too early"),
@@ -65,7 +70,9 @@ impl fmt::Display for DecodeError {
             What::NotCanonical => write!(f, "RLP is not canonical"),
             What::List => write!(f, "expected a byte string, found a list"),
             What::String => write!(f, "expected a list, found a byte string"),
-            What::Length { expected, found } => write!(f, "expected {expected} bytes, found {found}"),
+            What::Length { expected, found } => {
+                write!(f, "expected {expected} bytes, found {found}")
+            }
             What::TooMany { most } => write!(f, "more than {most} items"),
             What::Value { found } => write!(f, "cannot be {found}"),
             What::Code { code } => write!(f, "no such message code {code:#04x}"),
@@ -86,7 +93,11 @@ pub(super) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(message: &'static str, payload: &'a [u8]) -> Cursor<'a> {
-        Cursor { message, rest: payload, end: payload.len() }
+        Cursor {
+            message,
+            rest: payload,
+            end: payload.len(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -99,7 +110,12 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn error(&self, field: &'static str, what: What) -> DecodeError {
-        DecodeError { message: self.message, field, offset_bytes: self.end - self.rest.len(), what }
+        DecodeError {
+            message: self.message,
+            field,
+            offset_bytes: self.end - self.rest.len(),
+            what,
+        }
     }
 
     /// The next item as it stands, and its header; only the header is checked.
@@ -156,7 +172,13 @@ impl<'a> Cursor<'a> {
         let start = *self;
         let digits = self.string(field)?;
         if digits.len() > bytes {
-            return Err(start.error(field, What::Length { expected: bytes, found: digits.len() }));
+            return Err(start.error(
+                field,
+                What::Length {
+                    expected: bytes,
+                    found: digits.len(),
+                },
+            ));
         }
         if digits.first() == Some(&0) {
             return Err(start.error(field, What::NotCanonical));
@@ -174,10 +196,21 @@ impl<'a> Cursor<'a> {
     }
 
     /// A byte string of exactly `N` bytes.
-    pub(super) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
+    pub(super) fn array<const N: usize>(
+        &mut self,
+        field: &'static str,
+    ) -> Result<[u8; N], DecodeError> {
         let start = *self;
         let bytes = self.string(field)?;
-        bytes.try_into().map_err(|_| start.error(field, What::Length { expected: N, found: bytes.len() }))
+        bytes.try_into().map_err(|_| {
+            start.error(
+                field,
+                What::Length {
+                    expected: N,
+                    found: bytes.len(),
+                },
+            )
+        })
     }
 
     pub(super) fn b256(&mut self, field: &'static str) -> Result<B256, DecodeError> {
@@ -186,6 +219,10 @@ impl<'a> Cursor<'a> {
 
     /// Nothing may follow.
     pub(super) fn end(&self, field: &'static str) -> Result<(), DecodeError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(self.error(field, What::Trailing)) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.error(field, What::Trailing))
+        }
     }
 }

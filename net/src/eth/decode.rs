@@ -29,7 +29,10 @@ pub fn decode(version: u8, code: u8, payload: Bytes) -> Result<Message, DecodeEr
         }
         code::GET_BLOCK_BODIES => {
             let (id, hashes) = hash_request("GetBlockBodies", p)?;
-            Ok(Message::Request { id, request: Request::Bodies { hashes } })
+            Ok(Message::Request {
+                id,
+                request: Request::Bodies { hashes },
+            })
         }
         code::BLOCK_BODIES => {
             let (id, bodies) = answer("BlockBodies", "block-body", p)?;
@@ -51,7 +54,10 @@ pub fn decode(version: u8, code: u8, payload: Bytes) -> Result<Message, DecodeEr
         }
         code::GET_RECEIPTS => {
             let (id, hashes) = hash_request("GetReceipts", p)?;
-            Ok(Message::Request { id, request: Request::Receipts { hashes } })
+            Ok(Message::Request {
+                id,
+                request: Request::Receipts { hashes },
+            })
         }
         code::RECEIPTS => {
             let (id, blocks) = answer("Receipts", "block-receipts", p)?;
@@ -76,7 +82,12 @@ fn new_block_hashes(payload: &Bytes) -> Result<Message, DecodeError> {
     let mut blocks = Vec::new();
     while !items.is_empty() {
         if blocks.len() == MAX_ANNOUNCED_BLOCKS {
-            return Err(items.error("blocks", What::TooMany { most: MAX_ANNOUNCED_BLOCKS }));
+            return Err(items.error(
+                "blocks",
+                What::TooMany {
+                    most: MAX_ANNOUNCED_BLOCKS,
+                },
+            ));
         }
         let mut item = items.list("block")?;
         let hash = item.b256("blockhash")?;
@@ -107,7 +118,15 @@ fn get_block_headers(payload: &Bytes) -> Result<Message, DecodeError> {
         found => return Err(before.error("reverse", What::Value { found })),
     };
     query.end("reverse")?;
-    Ok(Message::Request { id, request: Request::Headers { start, amount, skip, reverse } })
+    Ok(Message::Request {
+        id,
+        request: Request::Headers {
+            start,
+            amount,
+            skip,
+            reverse,
+        },
+    })
 }
 
 /// `[request-id, [hash, hash, ...]]`: the first [`MAX_ITEMS`] hashes.
@@ -120,7 +139,13 @@ fn hash_request(name: &'static str, payload: &Bytes) -> Result<(u64, Vec<B256>),
     fields.end("hashes")?;
     if items.len() % HASH_ITEM_BYTES != 0 {
         let expected = items.len().next_multiple_of(HASH_ITEM_BYTES);
-        return Err(items.error("hashes", What::Length { expected, found: items.len() }));
+        return Err(items.error(
+            "hashes",
+            What::Length {
+                expected,
+                found: items.len(),
+            },
+        ));
     }
     // No more is ever answered, so no more is read: a request of ten MiB costs no more than one of 34 kB.
     let count = (items.len() / HASH_ITEM_BYTES).min(MAX_ITEMS);
@@ -132,7 +157,11 @@ fn hash_request(name: &'static str, payload: &Bytes) -> Result<(u64, Vec<B256>),
 }
 
 /// `[request-id, [item, item, ...]]` where each item is a list.
-fn answer(name: &'static str, field: &'static str, payload: &Bytes) -> Result<(u64, Vec<Bytes>), DecodeError> {
+fn answer(
+    name: &'static str,
+    field: &'static str,
+    payload: &Bytes,
+) -> Result<(u64, Vec<Bytes>), DecodeError> {
     let mut message = Cursor::new(name, payload);
     let mut fields = whole(&mut message, "message")?;
     let id = fields.u64("request-id")?;
@@ -156,17 +185,28 @@ fn new_block(payload: &Bytes) -> Result<Message, DecodeError> {
     fields.end("td")?;
 
     let header = payload.slice_ref(block.raw_list("header")?);
-    let mut lists = [block.raw_list("transactions")?, block.raw_list("ommers")?, &[]];
+    let mut lists = [
+        block.raw_list("transactions")?,
+        block.raw_list("ommers")?,
+        &[],
+    ];
     if !block.is_empty() {
         lists[2] = block.raw_list("withdrawals")?;
     }
     block.end("withdrawals")?;
     let payload_length = lists.iter().map(|list| list.len()).sum();
-    let prefix = Header { list: true, payload_length };
+    let prefix = Header {
+        list: true,
+        payload_length,
+    };
     let mut body = Vec::with_capacity(prefix.length_with_payload());
     prefix.encode(&mut body);
     lists.iter().for_each(|list| body.extend_from_slice(list));
-    Ok(Message::NewBlock { header, body: body.into(), td })
+    Ok(Message::NewBlock {
+        header,
+        body: body.into(),
+        td,
+    })
 }
 
 /// eth/68 to 71: `[types, [size, ...], [hash, ...]]`, equally many of each.
@@ -177,7 +217,10 @@ fn new_pooled_transaction_hashes(payload: &Bytes) -> Result<Message, DecodeError
     fields.raw_list("txsizes")?;
     fields.raw_list("txhashes")?;
     fields.end("txhashes")?;
-    Ok(Message::Ignored { code: code::NEW_POOLED_TRANSACTION_HASHES, id: None })
+    Ok(Message::Ignored {
+        code: code::NEW_POOLED_TRANSACTION_HASHES,
+        id: None,
+    })
 }
 
 fn block_range_update(payload: &Bytes) -> Result<Message, DecodeError> {
@@ -195,5 +238,9 @@ fn block_range_update(payload: &Bytes) -> Result<Message, DecodeError> {
     if latest_hash.is_zero() {
         return Err(hash_at.error("latestHash", What::Value { found: 0 }));
     }
-    Ok(Message::BlockRange { earliest, latest, latest_hash })
+    Ok(Message::BlockRange {
+        earliest,
+        latest,
+        latest_hash,
+    })
 }

@@ -139,7 +139,9 @@ impl Message {
     pub fn empty_answer(&self) -> Option<Outgoing<'static>> {
         match *self {
             // Each answer's code is the one after its request's.
-            Message::Ignored { code, id: Some(id) } => Some(Outgoing::EmptyAnswer { code: code + 1, id }),
+            Message::Ignored { code, id: Some(id) } => {
+                Some(Outgoing::EmptyAnswer { code: code + 1, id })
+            }
             _ => None,
         }
     }

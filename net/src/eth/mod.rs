@@ -8,6 +8,8 @@ mod encode;
 pub mod message;
 pub mod status;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod vectors;
 
 pub use cursor::{DecodeError, What};
