@@ -114,3 +114,10 @@ pub const SESSION_LASTED_MS: u64 = 30_000;
 /// Log lines per second about strangers' failed handshakes; the rest are logged at debug level. The log is a resource
 /// that a stranger must not be able to fill.
 pub const STRANGER_LINES_PER_S: u32 = 10;
+
+/// Two connections with one node, dialled by either side, that authenticate within this time are a collision, and both
+/// sides end the same one; later, the one that stands stays.
+pub const TIE_WINDOW_MS: u64 = 5_000;
+
+/// Connections that linger after our Disconnect at once; beyond it they are closed without waiting.
+pub const MAX_LINGERING: usize = 128;
