@@ -67,7 +67,7 @@ pub const TURN_BYTES: usize = 1 << 20;
 pub const TURN_MESSAGES: usize = 64;
 
 /// Commands waiting for the reactor; a full link is an error to who sends, never a wait.
-pub const COMMAND_QUEUE: usize = 4096;
+pub const COMMAND_QUEUE: usize = 1024;
 
 /// A peer whose event was refused is offered again after so long even if nobody called `wake`: a lost wake-up would
 /// otherwise stop the peer for ever.

@@ -143,12 +143,12 @@ impl Admission {
         if let Some(id) = id.filter(|id| self.seats.get(id).is_some_and(|seat| seat.peer == peer)) {
             self.seats.remove(&id);
         }
-        if let Some(key) = inbound_from.and_then(address_key) {
-            if let Some(count) = self.per_address.get_mut(&key) {
-                *count -= 1;
-                if *count == 0 {
-                    self.per_address.remove(&key);
-                }
+        if let Some(key) = inbound_from.and_then(address_key)
+            && let Some(count) = self.per_address.get_mut(&key)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&key);
             }
         }
     }

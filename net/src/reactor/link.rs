@@ -49,6 +49,8 @@ pub enum NetEvent {
 
 /// What the node tells the reactor.
 #[derive(Clone, Debug)]
+// SetChain is the large one, and comes once a block: the queue's places are few enough for its size.
+#[allow(clippy::large_enum_variant)]
 pub enum Command {
     /// Sends a message. Nothing happens if the peer is gone, which a [`NetEvent::Gone`] tells; announcements are left
     /// out for a peer whose output is full.
@@ -289,12 +291,12 @@ impl Signal {
     }
 
     fn wake(&self) {
-        if !self.raised.swap(true, Ordering::AcqRel) {
-            if let Err(error) = self.waker.wake() {
-                // Only a broken kernel object fails here; the next poll's timeout finds what waits.
-                self.raised.store(false, Ordering::Release);
-                log::error!("Cannot wake the network thread: {error}");
-            }
+        if !self.raised.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            // Only a broken kernel object fails here; the next poll's timeout finds what waits.
+            self.raised.store(false, Ordering::Release);
+            log::error!("Cannot wake the network thread: {error}");
         }
     }
 

@@ -171,14 +171,14 @@ impl Reactor {
         let Some(peer) = self.admission.crowded_out(is_silent) else {
             return;
         };
-        if let Some(entry) = self.slots.take(peer) {
-            if let State::Open(connection) = entry.state {
-                let name = Name(connection.id, connection.addr);
-                self.stranger_line(format_args!(
-                    "Connection dropped {name}: too many handshakes under way"
-                ));
-                self.forget(peer, *connection, false);
-            }
+        if let Some(entry) = self.slots.take(peer)
+            && let State::Open(connection) = entry.state
+        {
+            let name = Name(connection.id, connection.addr);
+            self.stranger_line(format_args!(
+                "Connection dropped {name}: too many handshakes under way"
+            ));
+            self.forget(peer, *connection, false);
         }
     }
 

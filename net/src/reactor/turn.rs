@@ -118,7 +118,7 @@ impl Reactor {
                 {
                     Verdict::Admit => {}
                     Verdict::Replace(other) => {
-                        self.disconnect(other, DisconnectReason::AlreadyConnected, service)
+                        self.disconnect(other, DisconnectReason::AlreadyConnected, service);
                     }
                     Verdict::Refuse(reason) => connection.session.disconnect(reason),
                 }
