@@ -25,10 +25,6 @@ pub const PONG: u8 = 0x03;
 /// The first message id of the shared capabilities: those below are p2p's own, used or not.
 pub const FIRST_CAPABILITY_ID: u8 = 0x10;
 
-/// Most bytes a p2p message may have, before and after decompression. Real ones are under 300 bytes; the limit is
-/// what geth allows, and bounds how many capabilities a Hello can list.
-pub const MESSAGE_LIMIT_BYTES: usize = 2 * 1024;
-
 /// Payload of Ping and Pong: an empty list.
 pub const EMPTY_LIST: [u8; 1] = [0xc0];
 
@@ -249,7 +245,7 @@ impl Hello {
 
     /// Reads a Hello as EIP-8 asks: any version, more elements at the end, bytes after the list.
     ///
-    /// The caller has held `payload` to [`MESSAGE_LIMIT_BYTES`].
+    /// The caller has held `payload` to [`MAX_HELLO_BYTES`](crate::limits::MAX_HELLO_BYTES), which bounds the capabilities.
     pub fn decode(payload: &[u8]) -> Result<Hello, HelloError> {
         let mut rest = payload;
         let fields = &mut bytes_of(&mut rest, true, "message")?;

@@ -1,24 +1,29 @@
-//! Stub: NET-B's.
-#![allow(missing_docs)]
+//! The eth capability, versions 68 and 69: Status, the messages, and their RLP read and written in place.
+//!
+//! Sources: devp2p `caps/eth.md`, EIP-7642 (eth/69), EIP-2124 (fork id).
+
+mod cursor;
+mod decode;
+mod encode;
 pub mod message;
 pub mod status;
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecodeError(pub String);
-impl std::fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-impl From<alloy_rlp::Error> for DecodeError {
-    fn from(e: alloy_rlp::Error) -> Self {
-        DecodeError(e.to_string())
-    }
-}
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;
+
+pub use cursor::{DecodeError, What};
+
+/// The versions spoken, the preferred first.
 pub const VERSIONS: [u8; 2] = [69, 68];
+
+/// How many message codes a version takes in the shared code space of a session (RLPx, "Message ID-based multiplexing").
+///
+/// `None` for a version that is not spoken.
 pub fn message_count(version: u8) -> Option<u8> {
     match version {
-        68 => Some(17),
-        69 => Some(18),
+        68 => Some(17), // up to Receipts, 0x10
+        69 => Some(18), // BlockRangeUpdate, 0x11
         _ => None,
     }
 }

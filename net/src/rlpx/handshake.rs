@@ -20,7 +20,7 @@ use super::ecies::{self, EciesError};
 use super::entropy::Entropy;
 use super::frame::{FrameReader, FrameWriter};
 use super::mac::MacState;
-use super::{CURVE, agree, id_of, key_of, xor};
+use super::{CURVE, agree, node_id, xor};
 use crate::enode::NodeId;
 use crate::keccak::{Keccak256, keccak256};
 
@@ -231,7 +231,7 @@ impl AwaitingAuth {
         } else {
             Auth::read_eip8(open(&self.secret, received, PACKET)?)?
         };
-        let remote = key_of(&auth.id).ok_or(HandshakeError::Field {
+        let remote = NodeId(auth.id).public_key().ok_or(HandshakeError::Field {
             packet: PACKET,
             field: "initiator-pubk",
         })?;
@@ -262,7 +262,7 @@ impl AwaitingAck {
         entropy: &mut Entropy,
         out: &mut Vec<u8>,
     ) -> Result<AwaitingAck, HandshakeError> {
-        let remote_key = key_of(&remote.0).ok_or(HandshakeError::DialledId)?;
+        let remote_key = remote.public_key().ok_or(HandshakeError::DialledId)?;
         let ours = Ours::draw(entropy);
         let auth = write_auth(&secret, &ours, &remote_key, entropy);
         out.extend_from_slice(&auth);
@@ -358,14 +358,14 @@ fn write_auth(
     signature[64] = i32::from(recovery) as u8; // 0 to 3
     let mut body = Vec::with_capacity(256);
     signature.encode(&mut body);
-    id_of(&secret.public_key(&CURVE)).0.encode(&mut body);
+    node_id(secret).0.encode(&mut body);
     ours.nonce.encode(&mut body);
     VERSION.encode(&mut body);
     seal(remote, &body, entropy)
 }
 
 fn write_ack(ours: &Ours, remote: &PublicKey, plain: bool, entropy: &mut Entropy) -> Vec<u8> {
-    let ephemeral = id_of(&ours.ephemeral.public_key(&CURVE)).0;
+    let ephemeral = node_id(&ours.ephemeral).0;
     if plain {
         let mut text = ephemeral.to_vec();
         text.extend_from_slice(&ours.nonce);
@@ -434,7 +434,9 @@ impl Auth {
             .recover_ecdsa(&signed, &signature)
             .map_err(|_| invalid)?;
         match self.ephemeral_hash {
-            Some(hash) if keccak256(id_of(&key).0) != B256::from(hash) => Err(invalid),
+            Some(hash) if keccak256(NodeId::from_public_key(&key).0) != B256::from(hash) => {
+                Err(invalid)
+            }
             _ => Ok(key),
         }
     }
@@ -442,10 +444,12 @@ impl Auth {
 
 fn read_ack(fields: &mut Fields<'_>) -> Result<(PublicKey, [u8; 32]), HandshakeError> {
     const FIELD: &str = "recipient-ephemeral-pubk";
-    let key = key_of(&fields.take("ack", FIELD)?).ok_or(HandshakeError::Field {
-        packet: "ack",
-        field: FIELD,
-    })?;
+    let key = NodeId(fields.take("ack", FIELD)?)
+        .public_key()
+        .ok_or(HandshakeError::Field {
+            packet: "ack",
+            field: FIELD,
+        })?;
     Ok((key, fields.take("ack", "recipient-nonce")?))
 }
 
@@ -533,7 +537,6 @@ impl Secrets {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::node_id;
     use super::super::vectors::*;
     use super::*;
 
@@ -620,7 +623,7 @@ mod tests {
             .unwrap();
             assert_eq!(auth.nonce, NONCE_A);
             assert_eq!(NodeId(auth.id), node_id(&a));
-            let shared = agree(&b, &key_of(&auth.id).unwrap());
+            let shared = agree(&b, &NodeId(auth.id).public_key().unwrap());
             let ephemeral = auth.ephemeral_key(&shared).unwrap();
             assert_eq!(ephemeral, key(EPHEMERAL_A).public_key(&CURVE));
 
@@ -741,7 +744,7 @@ mod tests {
         let (recovery, compact) = signature.serialize_compact();
         let mut text = compact.to_vec();
         text.push(i32::from(recovery) as u8);
-        text.extend_from_slice(&keccak256(id_of(&ours.ephemeral.public_key(&CURVE)).0)[..]);
+        text.extend_from_slice(&keccak256(node_id(&ours.ephemeral).0)[..]);
         text.extend_from_slice(&node_id(&a).0);
         text.extend_from_slice(&ours.nonce);
         text.push(0);

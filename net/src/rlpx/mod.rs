@@ -25,22 +25,7 @@ static CURVE: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
 
 /// The node id of a static key: its public key without the leading 0x04.
 pub fn node_id(secret: &SecretKey) -> NodeId {
-    id_of(&secret.public_key(&CURVE))
-}
-
-/// The 64 bytes of a public key that go on the wire.
-fn id_of(key: &PublicKey) -> NodeId {
-    let uncompressed = key.serialize_uncompressed();
-    let mut id = [0; 64];
-    id.copy_from_slice(&uncompressed[1..]);
-    NodeId(id)
-}
-
-/// The public key of 64 bytes from the wire; `None` if they are no point of the curve.
-fn key_of(id: &[u8; 64]) -> Option<PublicKey> {
-    let mut uncompressed = [4; 65];
-    uncompressed[1..].copy_from_slice(id);
-    PublicKey::from_slice(&uncompressed).ok()
+    NodeId::from_public_key(&secret.public_key(&CURVE))
 }
 
 /// Elliptic-curve Diffie-Hellman as RLPx has it: the x coordinate of the shared point, not hashed.
