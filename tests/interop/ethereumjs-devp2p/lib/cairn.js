@@ -24,12 +24,18 @@ const START_MS = 30_000
 /** From SIGTERM to the end: the program promises well under a second; the rest is the machine's. */
 const STOP_MS = 5_000
 
+/** Lines of each node's log that are shown where a test failed. */
+const LOG_LINES = 60
+
 const alive = new Set()
+const started = []
 const folders = new Set()
 // Nothing of a test outlives it, even where it fails or is stopped.
 process.on('exit', () => {
   for (const child of alive) child.kill('SIGKILL')
   for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+  if (!process.exitCode) return
+  for (const { port, log } of started) console.error(`# the log of cairn on port ${port} ends:\n${log.split('\n').slice(-LOG_LINES).join('\n')}`)
 })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
 
@@ -78,6 +84,7 @@ export class Cairn {
     const all = ['--datadir', datadir, '--port', String(cairn.port), '--verbosity', '4', ...args]
     if (bootnodes.length > 0) all.push('--bootnodes', bootnodes.join(','))
     cairn.log = ''
+    started.push(cairn)
     cairn.child = spawn(program('CAIRN_BIN', 'cairn'), all, { stdio: ['ignore', 'pipe', 'pipe'] })
     alive.add(cairn.child)
     cairn.ended = new Promise((done) => cairn.child.once('exit', (code, signal) => done({ code, signal })))

@@ -35,7 +35,6 @@ describe('eth/68', { concurrency: 1 }, () => {
       t.after(() => listener.close())
       const cairn = await Cairn.start(datadir, { bootnodes: [await listener.listen(await freePort())] })
       t.after(() => cairn.stop())
-      t.after(() => t.diagnostic(`cairn is ${cairn.running ? 'running' : 'gone'}`))
 
       let dialled
       await t.test('cairn dials the peer', { timeout: WAIT_MS * 2 }, async () => {
