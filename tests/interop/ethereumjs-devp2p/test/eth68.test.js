@@ -1,0 +1,121 @@
+// cairn and a peer on @ethereumjs/devp2p talk eth/68: each dials the other, and whatever the peer asks for
+// comes back as the bytes of the chain file.
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { Cairn, dataFolder, freePort, freshFolder, generatedChain, recordedChain, run } from '../lib/cairn.js'
+import { Node, WAIT_MS, dial, serve, within } from '../lib/peer.js'
+import { ask, assertSameBytes, checkStatus, politeQuestions, questions } from '../lib/questions.js'
+import * as rlp from '../lib/rlp.js'
+
+/** After a session that it dialled has ended, a node may wait this long until it dials again. */
+const REDIAL_MS = 60_000
+/** A few thousand blocks over loopback, on a busy machine. */
+const CATCH_UP_MS = 60_000
+/** Both sides send a Ping 15 s after the handshake. */
+const PING_MS = 25_000
+
+const sources = [
+  ['a generated clique chain', generatedChain, { seals: true }],
+  // The library takes its network id from a chain id of at most 64 bits; the chain id of this chain has 256,
+  // of which the network id is the low 64, so the library is told those.
+  ['geth-hivechain-500', () => recordedChain('geth-hivechain-500', 'chain.rlp')],
+  ['pow-london-1024', () => recordedChain('pow-london-1024', 'hive-engine-blocks_1024_td_135112316.rlp')],
+]
+
+describe('eth/68', { concurrency: 1 }, () => {
+  for (const [name, source, { seals = false } = {}] of sources) {
+    test(name, { timeout: 240_000 }, async (t) => {
+      const found = await source()
+      if (found === null) return t.skip('CAIRN_DATA is not set')
+      const { chain, file, genesisFile } = found
+      const datadir = await dataFolder({ file, genesisFile })
+      const listener = new Node(chain)
+      t.after(() => listener.close())
+      const cairn = await Cairn.start(datadir, { bootnodes: [await listener.listen(await freePort())] })
+      t.after(() => cairn.stop())
+
+      let dialled
+      await t.test('cairn dials the peer', { timeout: WAIT_MS * 2 }, async () => {
+        dialled = await listener.session()
+        checkStatus(await dialled.status, chain)
+        assert.match(dialled.hello.clientId, /^cairn\/v/)
+      })
+      const since = Date.now()
+
+      await t.test('the peer dials cairn and asks', { timeout: 240_000 }, async (t) => {
+        const session = await dial(chain, cairn.enode)
+        t.after(() => session.node.close())
+        assert.match(session.hello.clientId, /^cairn\/v/)
+        assert.equal(session.hello.protocolVersion, 5)
+        checkStatus(session.peerStatus, chain)
+        await ask(t, session, chain, [...questions(chain), ...politeQuestions(chain)])
+        session.close()
+      })
+
+      await t.test('the peer asks over the session that cairn dialled', { timeout: 240_000 }, async (t) => {
+        await ask(t, dialled, chain, [...questions(chain), ...politeQuestions(chain)])
+      })
+
+      await t.test('several peers are answered at once', { timeout: 120_000 }, async (t) => {
+        const sessions = await Promise.all(Array.from({ length: 5 }, () => dial(chain, cairn.enode)))
+        t.after(() => sessions.forEach((session) => session.node.close()))
+        const list = new Map(questions(chain))
+        await Promise.all(
+          sessions.map(async (session) => {
+            for (const question of ['headers in reverse', 'bodies by hash', 'many bodies at once']) await list.get(question)(session)
+          }),
+        )
+      })
+
+      await t.test('an idle session lasts past the Pings of both sides', { timeout: PING_MS * 2 }, async () => {
+        await new Promise((done) => setTimeout(done, Math.max(0, since + PING_MS - Date.now())))
+        await new Map(questions(chain)).get('headers by number')(dialled)
+      })
+
+      await t.test('cairn dials again after the session has ended', { timeout: REDIAL_MS * 2 }, async () => {
+        dialled.close()
+        const again = await listener.session(REDIAL_MS)
+        checkStatus(await again.status, chain)
+        await new Map(questions(chain)).get('headers by number')(again)
+      })
+
+      await t.test('cairn catches up from the peer, and its export equals the file', { timeout: CATCH_UP_MS * 2 }, async (t) => {
+        const source = new Node(chain, { onRequest: serve(chain) })
+        t.after(() => source.close())
+        const empty = await dataFolder({ genesisFile })
+        const args = seals ? [] : ['--synctarget', `0x${chain.head.hash.toString('hex')}`]
+        const follower = await Cairn.start(empty, { bootnodes: [await source.listen(await freePort())], args })
+        t.after(() => follower.stop())
+        await untilHead(follower, chain)
+        assert.deepEqual(await follower.stop(), { code: 0, signal: null })
+        const exported = join(freshFolder(), 'export.rlp')
+        await run('export', '--datadir', empty, exported, String(chain.first), String(chain.head.number))
+        assertSameBytes(readFileSync(exported), readFileSync(file), 'the export')
+      })
+
+      await t.test('cairn stops when it is told to', { timeout: WAIT_MS * 2 }, async () => {
+        assert.deepEqual(await cairn.stop(), { code: 0, signal: null })
+        assert.doesNotMatch(cairn.log, /panicked/)
+      })
+    })
+  }
+})
+
+/** Waits until the node says in its Status that its head is the chain's. */
+async function untilHead(cairn, chain) {
+  const deadline = Date.now() + CATCH_UP_MS
+  for (;;) {
+    // No Status of ours: this only looks, and a node on its way may name a fork that the library refuses.
+    const session = await dial(chain, cairn.enode, { status: null })
+    try {
+      const status = await within(session.status, 'Status')
+      if (Buffer.compare(rlp.string(status[3]), chain.head.hash) === 0) return
+    } finally {
+      session.node.close()
+    }
+    if (Date.now() > deadline) throw new Error(`not at the head after ${CATCH_UP_MS} ms:\n${cairn.log.slice(-4000)}`)
+    await new Promise((done) => setTimeout(done, 500))
+  }
+}
