@@ -10,7 +10,7 @@ use super::headers::Got;
 use super::limits::STALL_FORGIVEN_AFTER;
 use super::machine::{ChainView, Machine, Now};
 use super::peers::{Asked, What};
-use crate::chain::{SealedHeader, body};
+use crate::chain::{BodyError, SealedHeader, body};
 
 impl Machine {
     /// Takes the request that this answer belongs to off the list of what the peer owes.
@@ -177,30 +177,67 @@ impl Machine {
         let mut rest = wanted;
         for raw in bodies {
             let Some(first) = rest.first() else {
-                return Err(Fault::BadBody { number: wanted[wanted.len() - 1].header.number, why: "it belongs to no block that was asked for".into() });
+                let number = wanted.last().map_or(0, |header| header.header.number);
+                let why = "it belongs to no block that was asked for".into();
+                return Err(Fault::BadBody { number, why });
             };
-            let Err(error) = self.rules.check_body(first, &raw) else {
-                self.fill_body(first, raw);
-                rest = &rest[1..];
-                continue;
+            let error = match self.rules.check_body(first, &raw) {
+                Ok(()) => {
+                    self.fill_body(first, raw);
+                    rest = &rest[1..];
+                    continue;
+                }
+                Err(BodyError::Invalid(fault)) => {
+                    self.invalid_block(first, &fault.to_string());
+                    rest = &rest[1..];
+                    continue;
+                }
+                Err(error) => error,
             };
             let bad = |why: String| Fault::BadBody { number: first.header.number, why };
-            // Its roots are taken once and looked for among the others, so that a false body costs its sender's turn
-            // and not a root for each block that was asked for.
+            // Its roots are taken once and looked for among the others, so that a false body costs one root and not one for
+            // each block that was asked for.
             let roots = body::roots(&raw).map_err(|error| bad(error.to_string()))?;
             let skipped = rest
                 .iter()
-                .position(|header| roots.belong_to(&header.header))
+                .position(|header| belong(&roots, header))
                 .ok_or_else(|| bad(error.to_string()))?;
             let (lacking, from) = rest.split_at(skipped);
-            self.rules.check_body(&from[0], &raw).map_err(|error| bad(error.to_string()))?;
+            match self.rules.check_body(&from[0], &raw) {
+                Ok(()) => self.fill_body(&from[0], raw),
+                Err(BodyError::Invalid(fault)) => {
+                    self.invalid_block(&from[0], &fault.to_string());
+                }
+                Err(error) => return Err(bad(error.to_string())),
+            }
             for header in lacking {
                 self.refuse_body(header, id);
             }
-            self.fill_body(&from[0], raw);
             rest = &from[1..];
         }
         Ok(())
+    }
+
+    /// A body that its header commits to breaks a rule: the sender of the body only showed it. Whoever gave the header
+    /// vouched for an invalid block; where headers are known by their hashes, the target itself is invalid.
+    fn invalid_block(&mut self, header: &SealedHeader, why: &str) {
+        let number = header.header.number;
+        if let Some(target) = &mut self.target {
+            log::error!("The sync target's chain breaks a rule, following nothing: {why}");
+            target.give_up();
+            self.restart_main();
+            return;
+        }
+        let on_main = self.main.bodies.source(header);
+        let source = on_main.or_else(|| self.branch_pipe().and_then(|pipe| pipe.bodies.source(header)));
+        if on_main.is_some() {
+            self.restart_main();
+        } else {
+            self.branch = None;
+        }
+        if let Some(source) = source {
+            self.punish(source, Fault::BadBody { number, why: why.into() });
+        }
     }
 
     fn fill_body(&mut self, header: &SealedHeader, raw: Bytes) {
@@ -217,6 +254,14 @@ impl Machine {
             pipe.bodies.refuse(header, id);
         }
     }
+}
+
+/// Whether these are the roots that the header commits to.
+fn belong(roots: &body::Roots, header: &SealedHeader) -> bool {
+    let header = &header.header;
+    roots.transactions == header.transactions_root
+        && roots.ommers == header.ommers_hash
+        && roots.withdrawals == header.withdrawals_root
 }
 
 /// Decodes an answer's headers and holds them against what was asked: how many, which first, which way, and that each

@@ -156,6 +156,11 @@ impl BodyQueue {
         self.slot(header).is_some_and(|slot| slot.body.is_none())
     }
 
+    /// Who gave this header, if it waits here.
+    pub(super) fn source(&mut self, header: &SealedHeader) -> Option<PeerId> {
+        self.slot(header).map(|slot| slot.source)
+    }
+
     /// Takes a checked body; a second one for the same block is let go.
     pub(super) fn fill(&mut self, header: &SealedHeader, body: Bytes) {
         let bytes = body.len();

@@ -297,14 +297,12 @@ impl Machine {
     }
 
     fn gone(&mut self, now: Now, id: PeerId, close: &Close) {
-        let Some(peer) = self.peers.get(&id) else { return };
         if let Close::Remote {
             reason: DisconnectReason::Subprotocol | DisconnectReason::ProtocolBreach,
         } = close
         {
             self.shies(now, id);
         }
-        debug_assert!(peer.asked.len() <= super::limits::OPEN_PER_PEER + 8, "requests are bounded");
         self.remove(id);
     }
 

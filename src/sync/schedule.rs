@@ -323,7 +323,7 @@ impl Machine {
 
     /// Lets everything go that hangs on the head, and begins a new line there.
     pub(super) fn restart_main(&mut self) {
-        self.main = self.new_pipe(self.tip.clone(), None);
+        self.main = self.new_pipe(self.tip.clone());
     }
 
     fn next_deadline(&self, now: Now) -> Option<u64> {

@@ -124,6 +124,13 @@ impl Target {
         }
     }
 
+    /// Follows nothing from now on.
+    pub(super) fn give_up(&mut self) {
+        self.phase = Phase::Nothing;
+        self.windows.clear();
+        self.anchors.clear();
+    }
+
     fn fall(&mut self, hash: &B256) -> Option<&mut Fall> {
         let falling = match &mut self.phase {
             Phase::Falling(fall) => Some(fall),
@@ -204,8 +211,7 @@ impl Machine {
                             "The sync target {} does not descend from our head {ours} ({our_hash}): its chain has {parent} there; following nothing",
                             target.hash
                         );
-                        target.phase = Phase::Nothing;
-                        target.windows.clear();
+                        target.give_up();
                     }
                     break;
                 }
@@ -272,8 +278,7 @@ impl Machine {
                         log::error!(
                             "The sync target's chain breaks a rule at block {number}, following nothing: {error}"
                         );
-                        target.phase = Phase::Nothing;
-                        target.windows.clear();
+                        target.give_up();
                         return;
                     }
                 }
