@@ -1,0 +1,320 @@
+//! Judges answers against what was asked of that peer, and hands what is good on.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_net::reactor::PeerId;
+
+use super::fault::Fault;
+use super::headers::Got;
+use super::limits::STALL_FORGIVEN_AFTER;
+use super::machine::{ChainView, Machine, Now};
+use super::peers::{Asked, What};
+use crate::chain::{BodyError, SealedHeader, body};
+
+impl Machine {
+    /// Takes the request that this answer belongs to off the list of what the peer owes.
+    fn settle(&mut self, now: Now, id: PeerId, request: u64, headers: bool) -> Result<Asked, Fault> {
+        let unasked = Fault::UnaskedAnswer { id: request };
+        let Some(peer) = self.peers.get_mut(&id) else { return Err(unasked) };
+        let Some(asked) = peer.asked.get(&request) else { return Err(unasked) };
+        let is_headers = !matches!(asked.what, What::Bodies { .. } | What::FetchBody { .. });
+        if is_headers != headers {
+            return Err(unasked);
+        }
+        peer.heard_ms = now.ms;
+        peer.good_answers += 1;
+        if peer.good_answers >= STALL_FORGIVEN_AFTER {
+            peer.stalls = 0;
+        }
+        peer.asked.remove(&request).ok_or(unasked)
+    }
+
+    /// An answer with headers.
+    pub(super) fn headers_answer(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        request: u64,
+        raw: Vec<Bytes>,
+        chain: &dyn ChainView,
+    ) -> Result<(), Fault> {
+        let asked = self.settle(now, id, request, true)?;
+        let judged = judge_headers(&asked.what, raw);
+        let headers = match judged {
+            Ok(headers) => headers,
+            Err(fault) => {
+                self.release(asked);
+                return Err(fault);
+            }
+        };
+        match asked.what {
+            What::Rising { epoch, first, count } => {
+                if !asked.given_up {
+                    self.rising_answer(id, epoch, (first, count), headers);
+                }
+                Ok(())
+            }
+            What::Head { hash } => {
+                if let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.head.hash == hash) {
+                    match headers.first() {
+                        Some(header) => peer.head.number = Some(header.header.number),
+                        None => {
+                            peer.judged = Some(hash);
+                            return self.empty_claim(id);
+                        }
+                    }
+                }
+                Ok(())
+            }
+            What::Poll { number } => {
+                if let (Some(header), Some(peer)) = (headers.first(), self.peers.get_mut(&id)) {
+                    if peer.head.number.is_none_or(|known| known < number) {
+                        peer.claim(number, header.hash, None);
+                    }
+                }
+                Ok(())
+            }
+            What::FetchHeader { hash } => self.fetched_header(now, id, hash, headers.into_iter().next(), chain),
+            What::Ancestor { top, count } => self.ancestor_answer(id, (top, count), &headers, chain),
+            What::Falling { hash, .. } => self.falling_answer(id, hash, headers, asked.given_up, chain),
+            What::Bodies { .. } | What::FetchBody { .. } => Ok(()),
+        }
+    }
+
+    fn rising_answer(
+        &mut self,
+        id: PeerId,
+        epoch: u64,
+        (first, count): (u64, u64),
+        headers: Vec<Arc<SealedHeader>>,
+    ) {
+        let found = headers.len() as u64;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if found == 0 {
+            // Only what it has been shown to lack, not what it may have got since: a new claim clears this.
+            peer.lacks_from = Some(peer.lacks_from.map_or(first, |lacks| lacks.min(first)));
+        } else if found < count {
+            peer.header_cap = found.max(16);
+        }
+        let Some(pipe) = self.pipe(epoch) else { return };
+        pipe.headers.give_back(first + found, count - found);
+        if found > 0 {
+            pipe.headers.put(first, Got { peer: id, headers });
+        }
+    }
+
+    /// A peer did not have what it claims. Once is an accident.
+    pub(super) fn empty_claim(&mut self, id: PeerId) -> Result<(), Fault> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        peer.empty_claims += 1;
+        if peer.empty_claims > super::limits::EMPTY_CLAIMS_ALLOWED {
+            return Err(Fault::NoProgress { head: peer.head.hash });
+        }
+        Ok(())
+    }
+
+    /// An answer with bodies.
+    pub(super) fn bodies_answer(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        request: u64,
+        bodies: Vec<Bytes>,
+        chain: &dyn ChainView,
+    ) -> Result<(), Fault> {
+        let heard_ms = self.peers.get(&id).map_or(0, |peer| peer.heard_ms);
+        let asked = self.settle(now, id, request, false)?;
+        let (sent_ms, given_up) = (asked.sent_ms, asked.given_up);
+        match asked.what {
+            What::FetchBody { header } => {
+                if bodies.len() > 1 {
+                    return Err(Fault::TooManyItems { allowed: 1, found: bodies.len() });
+                }
+                self.fetched_body(now, id, header, bodies.into_iter().next(), chain)
+            }
+            What::Bodies { wanted } => {
+                if !given_up {
+                    for header in &wanted {
+                        self.release_body(header);
+                    }
+                }
+                if bodies.len() > wanted.len() {
+                    return Err(Fault::TooManyItems { allowed: wanted.len(), found: bodies.len() });
+                }
+                let found = bodies.len();
+                let bytes: usize = bodies.iter().map(Bytes::len).sum();
+                self.match_bodies(id, &wanted, bodies)?;
+                self.body_size.learn(found, bytes);
+                let answer_bytes = self.config.limits.answer_bytes;
+                let least = self.config.limits.body_batch_min;
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    if found > 0 {
+                        peer.learn_rate(bytes, now.ms.saturating_sub(sent_ms.max(heard_ms)));
+                    }
+                    if found > 0 && found < wanted.len() && bytes < answer_bytes / 2 {
+                        peer.body_cap = found.max(least);
+                    }
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Bodies come in the order they were asked for, and those that the peer lacks are left out.
+    fn match_bodies(
+        &mut self,
+        id: PeerId,
+        wanted: &[Arc<SealedHeader>],
+        bodies: Vec<Bytes>,
+    ) -> Result<(), Fault> {
+        if bodies.is_empty() {
+            for header in wanted {
+                self.refuse_body(header, id);
+            }
+        }
+        let mut rest = wanted;
+        for raw in bodies {
+            let Some(first) = rest.first() else {
+                let number = wanted.last().map_or(0, |header| header.header.number);
+                let why = "it belongs to no block that was asked for".into();
+                return Err(Fault::BadBody { number, why });
+            };
+            let error = match self.rules.check_body(first, &raw) {
+                Ok(()) => {
+                    self.fill_body(first, raw);
+                    rest = &rest[1..];
+                    continue;
+                }
+                Err(BodyError::Invalid(fault)) => {
+                    self.invalid_block(first, &fault.to_string());
+                    rest = &rest[1..];
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let bad = |why: String| Fault::BadBody { number: first.header.number, why };
+            // Its roots are taken once and looked for among the others, so that a false body costs one root and not one for
+            // each block that was asked for.
+            let roots = body::roots(&raw).map_err(|error| bad(error.to_string()))?;
+            let skipped = rest
+                .iter()
+                .position(|header| belong(&roots, header))
+                .ok_or_else(|| bad(error.to_string()))?;
+            let (lacking, from) = rest.split_at(skipped);
+            match self.rules.check_body(&from[0], &raw) {
+                Ok(()) => self.fill_body(&from[0], raw),
+                Err(BodyError::Invalid(fault)) => {
+                    self.invalid_block(&from[0], &fault.to_string());
+                }
+                Err(error) => return Err(bad(error.to_string())),
+            }
+            for header in lacking {
+                self.refuse_body(header, id);
+            }
+            rest = &from[1..];
+        }
+        Ok(())
+    }
+
+    /// A body that its header commits to breaks a rule: the sender of the body only showed it. Whoever gave the header
+    /// vouched for an invalid block; where headers are known by their hashes, the target itself is invalid.
+    fn invalid_block(&mut self, header: &SealedHeader, why: &str) {
+        let number = header.header.number;
+        if let Some(target) = &mut self.target {
+            log::error!("The sync target's chain breaks a rule, following nothing: {why}");
+            target.give_up();
+            self.restart_main();
+            return;
+        }
+        let on_main = self.main.bodies.source(header);
+        let source = on_main.or_else(|| self.branch_pipe().and_then(|pipe| pipe.bodies.source(header)));
+        if on_main.is_some() {
+            self.restart_main();
+        } else {
+            self.branch = None;
+        }
+        if let Some(source) = source {
+            self.punish(source, Fault::BadBody { number, why: why.into() });
+        }
+    }
+
+    fn fill_body(&mut self, header: &SealedHeader, raw: Bytes) {
+        if self.main.bodies.wants(header) {
+            self.main.bodies.fill(header, raw);
+        } else if let Some(pipe) = self.branch_pipe() {
+            pipe.bodies.fill(header, raw);
+        }
+    }
+
+    fn refuse_body(&mut self, header: &SealedHeader, id: PeerId) {
+        self.main.bodies.refuse(header, id);
+        if let Some(pipe) = self.branch_pipe() {
+            pipe.bodies.refuse(header, id);
+        }
+    }
+}
+
+/// Whether these are the roots that the header commits to.
+fn belong(roots: &body::Roots, header: &SealedHeader) -> bool {
+    let header = &header.header;
+    roots.transactions == header.transactions_root
+        && roots.ommers == header.ommers_hash
+        && roots.withdrawals == header.withdrawals_root
+}
+
+/// Decodes an answer's headers and holds them against what was asked: how many, which first, which way, and that each
+/// links to the one before it. What cannot be told from the answer alone is judged later.
+fn judge_headers(what: &What, raw: Vec<Bytes>) -> Result<Vec<Arc<SealedHeader>>, Fault> {
+    let (allowed, first, falling) = match what {
+        What::Rising { first, count, .. } => (*count, Some(*first), false),
+        What::Poll { number } => (1, Some(*number), false),
+        What::Ancestor { top, count } => (*count, Some(*top), true),
+        What::Falling { count, .. } => (*count, None, true),
+        _ => (1, None, false),
+    };
+    if raw.len() as u64 > allowed {
+        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+        return Err(Fault::TooManyItems { allowed, found: raw.len() });
+    }
+    let mut headers: Vec<Arc<SealedHeader>> = Vec::with_capacity(raw.len());
+    for raw in raw {
+        let expected = match headers.last() {
+            None => first,
+            Some(last) if falling => last.header.number.checked_sub(1),
+            Some(last) => last.header.number.checked_add(1),
+        };
+        let header = SealedHeader::decode(raw).map_err(|error| Fault::BadHeader {
+            number: expected.unwrap_or(0),
+            why: error.to_string(),
+        })?;
+        let number = header.header.number;
+        if expected.is_some_and(|expected| expected != number)
+            || (expected.is_none() && !headers.is_empty())
+        {
+            let expected = expected.map_or("nothing below 0".into(), |number| number.to_string());
+            let why = format!("expected number {expected}, found {number}");
+            return Err(Fault::WrongOrder { why });
+        }
+        if let Some(last) = headers.last() {
+            let (child, parent) = if falling { (&**last, &header) } else { (&header, &**last) };
+            if child.header.parent_hash != parent.hash {
+                return Err(Fault::BadHeader {
+                    number: child.header.number,
+                    why: format!(
+                        "parentHash: expected {} (the header before it in the same answer), found {}",
+                        parent.hash, child.header.parent_hash
+                    ),
+                });
+            }
+        } else if let What::Head { hash } | What::FetchHeader { hash } | What::Falling { hash, .. } = what {
+            if header.hash != *hash {
+                let why = format!("expected the header of hash {hash}, found {}", header.hash);
+                return Err(Fault::WrongOrder { why });
+            }
+        }
+        headers.push(Arc::new(header));
+    }
+    Ok(headers)
+}

@@ -1,0 +1,315 @@
+//! Another branch than ours: finds where a peer's chain leaves our own, follows it in memory, and replaces our blocks with
+//! it as soon as it is better.
+
+use std::sync::Arc;
+
+use alloy_primitives::B256;
+use cairn_net::eth::message::Start;
+use cairn_net::reactor::PeerId;
+
+use super::fault::Fault;
+use super::limits::ANCESTOR_FIRST;
+use super::machine::{ChainView, Machine, Now, is_better};
+use super::peers::{Peer, What};
+use super::pipe::Pipe;
+use super::schedule::{Verified, headers_of, verify_next};
+use crate::chain::{SealedHeader, Tip};
+
+/// The one branch that is looked into.
+#[derive(Debug)]
+pub(super) struct Branch {
+    /// Who claims it. Only its headers are believed to belong to it, and it goes when the peer goes.
+    pub(super) peer: PeerId,
+    /// The head that was claimed when the search began.
+    head: B256,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Headers falling from here are asked for, to find one that is ours too.
+    Seek { top: u64, asked: bool },
+    /// It hangs on a block of ours and is followed upwards.
+    Follow(Box<Pipe>),
+}
+
+impl Branch {
+    /// The branch's line, once it hangs on a block of ours.
+    pub(super) fn pipe_mut(&mut self) -> Option<&mut Pipe> {
+        match &mut self.stage {
+            Stage::Seek { .. } => None,
+            Stage::Follow(pipe) => Some(pipe),
+        }
+    }
+
+    /// The branch's line if its bodies are wanted from this peer, and the number up to which they are: only once its headers
+    /// outweigh `ours`, and no further.
+    pub(super) fn wanting(&mut self, peer: PeerId, ours: &Tip) -> Option<(&mut Pipe, u64)> {
+        let is_leader = self.peer == peer;
+        let pipe = self.pipe_mut().filter(|_| is_leader)?;
+        let enough = (0..pipe.bodies.len())
+            .find_map(|i| pipe.bodies.tip(i).filter(|tip| is_better(tip, ours)))
+            .map(|tip| tip.header.header.number)?;
+        Some((pipe, enough))
+    }
+
+    /// Bytes of bodies that it holds.
+    pub(super) fn held_bytes(&self) -> usize {
+        match &self.stage {
+            Stage::Seek { .. } => 0,
+            Stage::Follow(pipe) => pipe.bodies.held_bytes(),
+        }
+    }
+}
+
+impl Machine {
+    /// The line of the branch that is followed, if there is one.
+    pub(super) fn branch_pipe(&mut self) -> Option<&mut Pipe> {
+        self.branch.as_mut().and_then(Branch::pipe_mut)
+    }
+
+    /// Moves the branch on, or begins with one. True if our head moved.
+    pub(super) fn step_branch(&mut self, now: Now, chain: &dyn ChainView) -> bool {
+        if self.target.is_some() {
+            return false;
+        }
+        if self.branch.is_none() && self.main_is_idle() {
+            self.begin_branch(chain);
+        }
+        let Some(mut branch) = self.branch.take() else { return false };
+        let id = branch.peer;
+        if !self.peers.get(&id).is_some_and(Peer::is_usable) {
+            return false;
+        }
+        match &mut branch.stage {
+            Stage::Seek { top, asked } => {
+                if !*asked {
+                    *asked = true;
+                    let (top, count) = (*top, self.ancestor_count(*top));
+                    let request = headers_of(Start::Number(top), count, true);
+                    self.ask(now, id, What::Ancestor { top, count }, request, 0);
+                }
+                self.branch = Some(branch);
+                false
+            }
+            Stage::Follow(pipe) => {
+                loop {
+                    match verify_next(&self.rules, &mut self.peers, pipe, now) {
+                        Verified::Nothing => break,
+                        Verified::Some => {}
+                        Verified::Unlinked(_) => {
+                            // It named this ancestor itself: it moved over just now, or it lies.
+                            if let Err(fault) = self.empty_claim(id) {
+                                self.punish(id, fault);
+                            }
+                            return false;
+                        }
+                        Verified::Fault(peer, fault) => {
+                            self.punish(peer, fault);
+                            return false;
+                        }
+                    }
+                }
+                self.follow_branch(now, branch)
+            }
+        }
+    }
+
+    /// The best claim among the peers that do not follow our line.
+    fn begin_branch(&mut self, chain: &dyn ChainView) {
+        let ours = self.tip.header.header.number;
+        loop {
+            let best = self
+                .peers
+                .iter()
+                .filter(|(_, peer)| {
+                    peer.is_usable()
+                        && peer.lacks_from.is_none()
+                        && peer.claims_better(&self.tip)
+                        && peer.head.number.is_some_and(|number| peer.off_chain || number <= ours)
+                        && !self.live.is_pending(&peer.head.hash)
+                })
+                .max_by_key(|(id, peer)| (peer.head.td, peer.head.number, std::cmp::Reverse(**id)))
+                .map(|(&id, peer)| (id, peer.head.hash, peer.head.number.unwrap_or(0)));
+            let Some((id, head, number)) = best else { return };
+            if self.canonical(&head, number, chain) {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.judged = Some(head); // its head is ours: it cannot be better than itself
+                }
+                continue;
+            }
+            let stage = Stage::Seek { top: number.min(ours), asked: false };
+            self.branch = Some(Branch { peer: id, head, stage });
+            return;
+        }
+    }
+
+    /// How many headers falling from `top` are asked for: few at first, then all that a reorganisation may replace.
+    fn ancestor_count(&self, top: u64) -> u64 {
+        let ours = self.tip.header.header.number;
+        let depth = if ours.saturating_sub(top) < ANCESTOR_FIRST.min(self.config.limits.branch_depth) {
+            ANCESTOR_FIRST
+        } else {
+            self.config.limits.branch_depth
+        };
+        depth.min(top + 1).min(1024)
+    }
+
+    /// Headers of a peer falling from `top`, which link to each other: is one of them ours?
+    pub(super) fn ancestor_answer(
+        &mut self,
+        id: PeerId,
+        (top, count): (u64, u64),
+        headers: &[Arc<SealedHeader>],
+        chain: &dyn ChainView,
+    ) -> Result<(), Fault> {
+        let Some(branch) = self.branch.take_if(|branch| branch.peer == id) else { return Ok(()) };
+        if !matches!(branch.stage, Stage::Seek { .. }) {
+            self.branch = Some(branch);
+            return Ok(());
+        }
+        if headers.is_empty() {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.lacks_from = Some(top);
+            }
+            return self.empty_claim(id);
+        }
+        let ours = self.tip.header.header.number;
+        let common = headers.iter().map(|header| (header.header.number, header.hash)).find(
+            |(number, hash)| self.canonical(hash, *number, chain),
+        );
+        if let Some((number, _)) = common {
+            if number == ours {
+                // It follows our line after all: what did not link was another's, or it moved over.
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.off_chain = false;
+                }
+                return self.empty_claim(id);
+            }
+            let Some(base) = self.tip_at(number, chain) else {
+                log::error!("Cannot rebuild the chain's state at block {number}: the branch is left");
+                self.judge(id, branch.head);
+                return Ok(());
+            };
+            let pipe = Box::new(self.new_pipe(base));
+            self.branch = Some(Branch { stage: Stage::Follow(pipe), ..branch });
+            return Ok(());
+        }
+        let lowest = top - (headers.len() as u64 - 1);
+        if lowest == 0 {
+            let why = format!("its block 0 is not ours, though its Status said so (asked {count})");
+            return Err(Fault::BadHeader { number: 0, why });
+        }
+        if ours.saturating_sub(lowest) >= self.config.limits.branch_depth {
+            log::warn!(
+                "Refused a branch that leaves our chain more than {} blocks below our head {ours}: peer={} head={}",
+                self.config.limits.branch_depth,
+                id.0,
+                branch.head,
+            );
+            self.judge(id, branch.head);
+            return Ok(());
+        }
+        let stage = Stage::Seek { top: lowest - 1, asked: false };
+        self.branch = Some(Branch { stage, ..branch });
+        Ok(())
+    }
+
+    /// The state of our chain at block `number`.
+    fn tip_at(&self, number: u64, chain: &dyn ChainView) -> Option<Tip> {
+        if let Some(tip) = self.recent.get(&number) {
+            return Some(tip.clone());
+        }
+        let td = chain.td(number)?;
+        match self.rules.restore(number, td, &mut |number| chain.header(number)) {
+            Ok(tip) => Some(tip),
+            Err(error) => {
+                log::error!("Stored headers do not verify: {error}");
+                None
+            }
+        }
+    }
+
+    fn judge(&mut self, id: PeerId, head: B256) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.judged = Some(head);
+        }
+    }
+
+    /// Asks for more of the branch, stores it if it is better, leaves it if it cannot become so.
+    fn follow_branch(&mut self, now: Now, mut branch: Branch) -> bool {
+        let id = branch.peer;
+        let limits = self.config.limits.clone();
+        let Some(pipe) = branch.pipe_mut() else { return false };
+        let base = pipe.base.header.header.number;
+        let ours = self.tip.header.header.number;
+
+        let (ready, _) = pipe.bodies.ready();
+        let better = (0..ready).find(|&i| pipe.bodies.tip(i).is_some_and(|tip| is_better(tip, &self.tip)));
+        if better.is_some() {
+            let Stage::Follow(mut pipe) = branch.stage else { return false };
+            let blocks = pipe.bodies.pop(ready);
+            self.reorganise(base, blocks.last().map(|(tip, _, _)| tip));
+            self.store(now, base, blocks);
+            self.untold = true;
+            pipe.base = self.tip.clone();
+            self.main = *pipe;
+            self.off_chain_forgotten();
+            return true;
+        }
+
+        if pipe.bodies.held_bytes() > limits.branch_bytes {
+            log::warn!("Refused a branch: it holds more than {} bytes before it is better", limits.branch_bytes);
+            self.judge(id, branch.head);
+            return false;
+        }
+        if is_better(pipe.top(), &self.tip) {
+            if pipe.bodies.front_is_refused_by(id) {
+                self.judge(id, branch.head);
+                return false;
+            }
+            self.branch = Some(branch); // its bodies are asked for with the others
+            return false;
+        }
+        let Some(peer) = self.peers.get(&id) else { return false };
+        let epoch = pipe.epoch;
+        if now.s < pipe.pause_until_s
+            || peer.count(|what| matches!(what, What::Rising { epoch: of, .. } if *of == epoch)) > 0
+        {
+            self.branch = Some(branch);
+            return false;
+        }
+        // One answer at a time: it is one peer's word.
+        let window_end = ours.max(base).saturating_add(limits.branch_depth);
+        let batch = limits.header_batch.min(peer.header_cap);
+        match pipe.headers.take(0, peer.top().unwrap_or(0), window_end, batch) {
+            Some((first, count)) => {
+                let request = headers_of(Start::Number(first), count, false);
+                self.ask(now, id, What::Rising { epoch, first, count }, request, 0);
+                self.branch = Some(branch);
+            }
+            None => self.judge(id, branch.head), // all of it is here, and it is not better
+        }
+        false
+    }
+
+    /// Says that blocks of ours above `ancestor` give way.
+    pub(super) fn reorganise(&mut self, ancestor: u64, new: Option<&Tip>) {
+        let old = self.tip.header.header.number;
+        let Some(new) = new else { return };
+        log::info!(
+            "Chain reorg detected number={ancestor} drop={} dropfrom={} add={} addfrom={}",
+            old - ancestor,
+            self.tip.header.hash,
+            new.header.header.number - ancestor,
+            new.header.hash,
+        );
+    }
+
+    /// After a change of branch nobody is known to be on another one.
+    pub(super) fn off_chain_forgotten(&mut self) {
+        for peer in self.peers.values_mut() {
+            peer.off_chain = false;
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Every limit of the sync machine, by name, with its reason.
+
+/// Bodies held and expected together stay under this: the part of a full node's memory that sync may take.
+pub(super) const MEMORY_LIMIT_BYTES: usize = 32 << 20;
+
+/// The limits that a test shrinks so that a short chain meets them all.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Headers in one request by number. Every client serves 512 (geth and reth up to 1024); checking one such
+    /// answer's seals takes about 25 ms, so that bodies are asked for early.
+    pub header_batch: u64,
+    /// Verified headers and headers in flight ahead of the stored head: about 2 KiB each with its clique snapshot.
+    pub header_window: u64,
+    /// Header requests in flight to one peer: one is answered while the next travels.
+    pub headers_per_peer: usize,
+    /// Body requests in flight to one peer: enough to keep a link busy over its round trip.
+    pub bodies_per_peer: usize,
+    /// Bodies in a peer's first request, before their size is known.
+    pub body_batch_start: usize,
+    /// Bodies in one request at the least. Smaller ones cost more in round trips than they gain.
+    pub body_batch_min: usize,
+    /// Bodies in one request at the most. No client answers more than 1024, and most stop at 2 MiB.
+    pub body_batch_max: usize,
+    /// What an answer should weigh: under the 2 MiB at which the other clients cut an answer.
+    pub answer_bytes: usize,
+    /// A run of complete blocks of this size is stored: a large append, yet half of the memory limit.
+    pub commit_bytes: usize,
+    /// A run of this many complete blocks is stored however small they are.
+    pub commit_blocks: usize,
+    /// Complete blocks do not wait longer than this for more to be stored with them: what a kill may cost.
+    pub flush_ms: u64,
+    /// A peer that owes an answer and has given none for so long has stalled: its ranges go to others.
+    pub request_timeout_ms: u64,
+    /// When the next block to be stored has been awaited for so long, an idle peer is asked for it too.
+    pub urgent_ms: u64,
+    /// Headers between two remembered hashes of a chain fetched falling, and headers in one such request: 32 bytes kept
+    /// for each 1024, and no client answers more than 1024.
+    pub anchor_every: u64,
+    /// Blocks of ours that a better branch may replace: the branch is held in memory until it outweighs ours.
+    pub branch_depth: u64,
+    /// Bytes of bodies that such a branch may hold beyond the memory limit, since it cannot be stored in parts.
+    pub branch_bytes: usize,
+    /// After this time without progress, and with nothing in flight, what the peers were known to lack is forgotten.
+    pub stuck_ms: u64,
+    /// A chain that stands still is polled no more often than this, or two clique periods if that is longer.
+    pub poll_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            header_batch: 512,
+            header_window: 4096,
+            headers_per_peer: 2,
+            bodies_per_peer: 4,
+            body_batch_start: 64,
+            body_batch_min: 16,
+            body_batch_max: 512,
+            answer_bytes: 3 << 19,
+            commit_bytes: 16 << 20,
+            commit_blocks: 1024,
+            flush_ms: 2_000,
+            request_timeout_ms: 10_000,
+            urgent_ms: 2_000,
+            anchor_every: 1024,
+            branch_depth: 1024,
+            branch_bytes: 64 << 20,
+            stuck_ms: 10_000,
+            poll_ms: 15_000,
+        }
+    }
+}
+
+/// Timeouts in a row (that is, without eight good answers between) before a peer is dropped: one may be the line's fault.
+pub(super) const STALLS_ALLOWED: u32 = 2;
+/// Good answers that make up for a stall.
+pub(super) const STALL_FORGIVEN_AFTER: u32 = 8;
+/// Claims of a better chain that came to nothing before a peer is dropped as useless.
+pub(super) const EMPTY_CLAIMS_ALLOWED: u32 = 8;
+/// Requests open with one peer, whatever they are for: far more than the schedule gives, a net under it.
+pub(super) const OPEN_PER_PEER: usize = 32;
+/// How far ahead of our clock a block may be and still be held until it is due: clocks differ.
+pub(super) const FUTURE_S: u64 = 15;
+/// Blocks held because they are of the near future: one for each signer of a large network.
+pub(super) const HELD_BLOCKS: usize = 64;
+/// What a header takes in memory beyond its raw bytes.
+pub(super) const HEADER_BYTES: usize = 1024;
+/// Of these, from one peer: one that sends nothing but the future leaves room for the others.
+pub(super) const HELD_PER_PEER: usize = 8;
+/// Blocks beside our chain that are kept, because their children may make them the better branch.
+pub(super) const SIDE_BLOCKS: usize = 64;
+/// Bytes of bodies in held and side blocks together.
+pub(super) const SIDE_BYTES: usize = 8 << 20;
+/// Announced hashes that are being fetched at once.
+pub(super) const FETCHES: usize = 64;
+/// Announcements in one NewBlockHashes: geth's own is far below; more is a breach.
+pub(super) const ANNOUNCED_HASHES: usize = 4096;
+/// Announced numbers so far below our head are not fetched: they cannot matter any more.
+pub(super) const FETCH_BELOW: u64 = 8;
+/// Hashes that a peer is known to know.
+pub(super) const KNOWN_PER_PEER: usize = 256;
+/// Tips of our last blocks that are kept to judge blocks beside them without reading the store.
+pub(super) const RECENT_TIPS: usize = 128;
+/// Up to so many peers all get a new block whole; of more only the square root, and the others its hash.
+pub(super) const WHOLE_BLOCK_TO_ALL: usize = 16;
+/// A peer is told our range of blocks after so many new ones (as geth does) ...
+pub(super) const RANGE_EVERY_BLOCKS: u64 = 32;
+/// ... but not more often than this while we catch up ...
+pub(super) const RANGE_MIN_MS: u64 = 1_000;
+/// ... and after so long if there is anything new at all (EIP-7642: about two minutes).
+pub(super) const RANGE_EVERY_MS: u64 = 120_000;
+/// A peer's answers should take it no longer than this: slow ones are asked for less.
+pub(super) const ANSWER_MS: u64 = 2_000;
+/// A future block is looked at again so often once its second is near: the two clocks do not turn together.
+pub(super) const DUE_STEP_MS: u64 = 25;
+/// Headers in the first look for a common ancestor: forks are short.
+pub(super) const ANCESTOR_FIRST: u64 = 64;
+/// A peer that leaves with a protocol error so soon after an announcement left because of it ...
+pub(super) const SHY_MS: u64 = 3_000;
+/// ... and so many such peers are remembered, 64 bytes each.
+pub(super) const SHY_PEERS: usize = 1024;

@@ -1,0 +1,371 @@
+//! Announced blocks: taken at once when they hang on a block that is known here, held while they are of the near future,
+//! fetched when only their hash was announced.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alloy_primitives::{B256, U256};
+use bytes::Bytes;
+use cairn_net::eth::message::Start;
+use cairn_net::reactor::PeerId;
+
+use super::bodies::made_body;
+use super::fault::Fault;
+use super::limits::{
+    ANNOUNCED_HASHES, DUE_STEP_MS, FETCH_BELOW, FETCHES, FUTURE_S, HELD_BLOCKS, HELD_PER_PEER,
+    SIDE_BLOCKS, SIDE_BYTES,
+};
+use super::machine::{Action, Block, ChainView, Machine, Now, due_s, is_better};
+use super::peers::What;
+use super::schedule::{body_of, headers_of};
+use crate::chain::{SealedHeader, Tip};
+
+/// A block of the near future.
+#[derive(Debug)]
+struct Held {
+    from: PeerId,
+    header: Arc<SealedHeader>,
+    body: Bytes,
+}
+
+/// An announced hash that is being fetched.
+#[derive(Debug)]
+struct Fetch {
+    from: Vec<PeerId>,
+    header: Option<Arc<SealedHeader>>,
+    asked: bool,
+}
+
+/// What was announced and is not (or may not remain) in our chain.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    /// Valid blocks of late, in our chain or beside it: their children are judged without asking anyone.
+    pool: BTreeMap<B256, (Tip, Bytes)>,
+    pool_bytes: usize,
+    held: BTreeMap<(u64, B256), Held>,
+    fetches: BTreeMap<B256, Fetch>,
+    due_ms: Option<u64>,
+}
+
+impl Live {
+    /// Whether this block is on its way: held, or being fetched.
+    pub(super) fn is_pending(&self, hash: &B256) -> bool {
+        self.fetches.contains_key(hash) || self.is_held(hash)
+    }
+
+    fn is_held(&self, hash: &B256) -> bool {
+        self.held.keys().any(|(_, held)| held == hash)
+    }
+
+    /// When a held block may be due.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.due_ms
+    }
+
+    /// A request for this block was not answered: the next announcer is asked, if there is one.
+    pub(super) fn fetch_failed(&mut self, hash: &B256) {
+        if let Some(fetch) = self.fetches.get_mut(hash) {
+            fetch.asked = false;
+        }
+    }
+
+    fn keep(&mut self, tip: Tip, body: Bytes) {
+        self.pool_bytes += body.len();
+        if let Some((_, old)) = self.pool.insert(tip.header.hash, (tip, body)) {
+            self.pool_bytes -= old.len();
+        }
+        while self.pool.len() > SIDE_BLOCKS || self.pool_bytes > SIDE_BYTES {
+            let lowest = self.pool.iter().min_by_key(|(_, (tip, _))| tip.header.header.number);
+            let Some(hash) = lowest.map(|(&hash, _)| hash) else { break };
+            if let Some((_, body)) = self.pool.remove(&hash) {
+                self.pool_bytes -= body.len();
+            }
+        }
+    }
+
+    fn hold(&mut self, now: Now, due_s: u64, held: Held) {
+        let theirs = self.held.values().filter(|other| other.from == held.from).count();
+        let bytes: usize = self.held.values().map(|held| held.body.len()).sum();
+        if self.held.len() >= HELD_BLOCKS
+            || theirs >= HELD_PER_PEER
+            || bytes + held.body.len() > SIDE_BYTES
+        {
+            return;
+        }
+        self.held.insert((due_s, held.header.hash), held);
+        self.set_due(now);
+    }
+
+    /// The second may turn at any moment: from the last one before it is due on, time is looked at often.
+    fn set_due(&mut self, now: Now) {
+        self.due_ms = self.held.keys().next().map(|(due_s, _)| {
+            let whole_s = due_s.saturating_sub(now.s).saturating_sub(1);
+            now.ms.saturating_add(whole_s.saturating_mul(1000).max(DUE_STEP_MS))
+        });
+    }
+}
+
+impl Machine {
+    /// A whole block was announced.
+    pub(super) fn new_block(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        header: Bytes,
+        body: Bytes,
+        td: U256,
+        chain: &dyn ChainView,
+    ) -> Result<(), Fault> {
+        if !self.rules.seal_is_checked() {
+            return Ok(()); // an announcement proves nothing there
+        }
+        let header = SealedHeader::decode(header)
+            .map_err(|error| Fault::BadHeader { number: 0, why: error.to_string() })?;
+        let number = header.header.number;
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.known.insert(header.hash);
+            let higher = match peer.head.td {
+                Some(known) => td > known,
+                None => peer.head.number.is_none_or(|known| number >= known),
+            };
+            if higher {
+                peer.claim(number, header.hash, Some(td));
+            }
+        }
+        self.take_block(now, Some(id), Arc::new(header), body, chain)
+    }
+
+    /// Hashes were announced: what may be our next block, or one beside our last ones, is fetched; what is further ahead
+    /// is a claim that catch-up acts on.
+    pub(super) fn new_block_hashes(
+        &mut self,
+        id: PeerId,
+        hashes: &[(B256, u64)],
+        chain: &dyn ChainView,
+    ) -> Result<(), Fault> {
+        if hashes.len() > ANNOUNCED_HASHES {
+            return Err(Fault::TooManyItems { allowed: ANNOUNCED_HASHES, found: hashes.len() });
+        }
+        if !self.rules.seal_is_checked() {
+            return Ok(());
+        }
+        let ours = self.tip.header.header.number;
+        for &(hash, number) in hashes {
+            let known = self.is_known(&hash, number, chain);
+            let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+            peer.known.insert(hash);
+            if peer.head.number.is_none_or(|head| number > head) {
+                peer.claim(number, hash, None);
+            }
+            if known || number > ours + 1 || number + FETCH_BELOW <= ours {
+                continue;
+            }
+            let room = self.live.fetches.len() < FETCHES;
+            match self.live.fetches.get_mut(&hash) {
+                Some(fetch) if fetch.from.len() < FETCHES && !fetch.from.contains(&id) => {
+                    fetch.from.push(id);
+                }
+                None if room => {
+                    let fetch = Fetch { from: vec![id], header: None, asked: false };
+                    self.live.fetches.insert(hash, fetch);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for announced blocks, each of its first announcer that is left.
+    pub(super) fn ask_fetches(&mut self, now: Now) {
+        let hashes: Vec<B256> =
+            self.live.fetches.iter().filter(|(_, fetch)| !fetch.asked).map(|(&h, _)| h).collect();
+        for hash in hashes {
+            let Some(fetch) = self.live.fetches.get_mut(&hash) else { continue };
+            let peers = &self.peers;
+            fetch.from.retain(|id| peers.get(id).is_some_and(super::peers::Peer::is_usable));
+            let Some(&id) = fetch.from.first() else {
+                self.live.fetches.remove(&hash);
+                continue;
+            };
+            fetch.asked = true;
+            match fetch.header.clone() {
+                None => {
+                    let request = headers_of(Start::Hash(hash), 1, false);
+                    self.ask(now, id, What::FetchHeader { hash }, request, 0);
+                }
+                Some(header) => {
+                    let request = body_of(&header);
+                    let expected = self.body_size.average();
+                    self.ask(now, id, What::FetchBody { header }, request, expected);
+                }
+            }
+        }
+    }
+
+    /// The header of an announced block has come, or the peer does not have it.
+    pub(super) fn fetched_header(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        hash: B256,
+        header: Option<Arc<SealedHeader>>,
+        chain: &dyn ChainView,
+    ) -> Result<(), Fault> {
+        let Some(fetch) = self.live.fetches.get_mut(&hash) else { return Ok(()) };
+        let Some(header) = header else {
+            fetch.from.retain(|from| *from != id);
+            fetch.asked = false;
+            return self.empty_claim(id);
+        };
+        if let Some(body) = made_body(&header) {
+            self.live.fetches.remove(&hash);
+            return self.take_block(now, Some(id), header, body, chain);
+        }
+        fetch.header = Some(header);
+        fetch.asked = false;
+        Ok(())
+    }
+
+    /// The body of an announced block has come, or the peer does not have it.
+    pub(super) fn fetched_body(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        header: Arc<SealedHeader>,
+        body: Option<Bytes>,
+        chain: &dyn ChainView,
+    ) -> Result<(), Fault> {
+        let hash = header.hash;
+        let Some(body) = body else {
+            if let Some(fetch) = self.live.fetches.get_mut(&hash) {
+                fetch.from.retain(|from| *from != id);
+                fetch.asked = false;
+            }
+            return self.empty_claim(id);
+        };
+        // Checked before it counts as fetched: another announcer may have the right one.
+        if let Err(error) = self.rules.check_body(&header, &body) {
+            self.live.fetch_failed(&hash);
+            let number = header.header.number;
+            return Err(Fault::BadBody { number, why: error.to_string() });
+        }
+        self.live.fetches.remove(&hash);
+        self.take_block(now, Some(id), header, body, chain)
+    }
+
+    fn is_known(&self, hash: &B256, number: u64, chain: &dyn ChainView) -> bool {
+        self.canonical(hash, number, chain)
+            || self.live.pool.contains_key(hash)
+            || self.live.is_held(hash)
+    }
+
+    /// Judges a whole block. `from` is who sent it, or nobody for our own sealer's.
+    pub(super) fn take_block(
+        &mut self,
+        now: Now,
+        from: Option<PeerId>,
+        header: Arc<SealedHeader>,
+        body: Bytes,
+        chain: &dyn ChainView,
+    ) -> Result<(), Fault> {
+        let (number, hash) = (header.header.number, header.hash);
+        if self.is_known(&hash, number, chain) {
+            return Ok(());
+        }
+        // A parent that is not known here is a claim, which catch-up or a branch acts on.
+        let Some(parent) = self.known_tip(&header) else { return Ok(()) };
+        let now_s = from.map(|_| now.s);
+        let tip = match self.rules.extend(&parent, header.clone(), now_s) {
+            Ok(tip) => tip,
+            Err(error) => {
+                let (Some(due_s), Some(from)) = (due_s(&error), from) else {
+                    return Err(Fault::BadHeader { number, why: error.to_string() });
+                };
+                if due_s <= now.s.saturating_add(FUTURE_S) {
+                    self.live.hold(now, due_s, Held { from, header, body });
+                }
+                return Ok(());
+            }
+        };
+        self.rules
+            .check_body(&header, &body)
+            .map_err(|error| Fault::BadBody { number, why: error.to_string() })?;
+        self.live.fetches.remove(&hash);
+        self.live.keep(tip.clone(), body.clone());
+        if is_better(&tip, &self.tip) {
+            self.adopt(now, from, tip, body, chain);
+        }
+        Ok(())
+    }
+
+    /// The parent of `header`, if its state is at hand.
+    fn known_tip(&self, header: &SealedHeader) -> Option<Tip> {
+        let parent = &header.header.parent_hash;
+        let number = header.header.number.checked_sub(1)?;
+        match self.recent.get(&number) {
+            Some(tip) if tip.header.hash == *parent => Some(tip.clone()),
+            _ => self.live.pool.get(parent).map(|(tip, _)| tip.clone()),
+        }
+    }
+
+    /// Makes a valid block the head, with those between it and our chain.
+    fn adopt(
+        &mut self,
+        now: Now,
+        from: Option<PeerId>,
+        tip: Tip,
+        body: Bytes,
+        chain: &dyn ChainView,
+    ) {
+        let mut path = vec![(tip, body)];
+        let ancestor = loop {
+            let lowest = &path[path.len() - 1].0.header.header;
+            let below = lowest.number - 1; // a block that hangs on a known one is not block 0
+            if self.canonical(&lowest.parent_hash, below, chain) {
+                break below;
+            }
+            match self.live.pool.get(&lowest.parent_hash) {
+                Some(side) => path.push(side.clone()),
+                None => return, // the blocks between were let go: a branch is looked for instead
+            }
+        };
+        path.reverse();
+        let replaces = ancestor < self.tip.header.header.number;
+        if replaces {
+            self.reorganise(ancestor, path.last().map(|(tip, _)| tip));
+        }
+        let blocks: Vec<Block> = path
+            .iter()
+            .map(|(tip, body)| Block { header: tip.header.clone(), body: body.clone(), td: tip.td })
+            .collect();
+        self.moved(now, ancestor, path.into_iter().map(|(tip, _)| tip));
+        let told = blocks.last().cloned();
+        self.actions.push_back(Action::Commit { blocks, tip: self.tip.clone(), live: true });
+        if replaces {
+            self.restart_main();
+            self.off_chain_forgotten();
+        } else if self.main.bodies.pop_stored(&self.tip.header.hash) {
+            self.main.base = self.tip.clone();
+        } else {
+            self.restart_main();
+        }
+        if let Some(peer) = from.and_then(|id| self.peers.get_mut(&id)) {
+            peer.off_chain = false;
+            peer.empty_claims = 0;
+        }
+        if let Some(block) = told {
+            self.announce(now, &block);
+        }
+    }
+
+    /// Takes the held blocks whose time has come.
+    pub(super) fn take_due_blocks(&mut self, now: Now, chain: &dyn ChainView) {
+        while let Some(entry) = self.live.held.first_entry().filter(|entry| entry.key().0 <= now.s) {
+            let Held { from, header, body } = entry.remove();
+            if let Err(fault) = self.take_block(now, Some(from), header, body, chain) {
+                self.punish(from, fault);
+            }
+        }
+        self.live.set_due(now);
+    }
+}

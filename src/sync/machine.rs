@@ -1,0 +1,454 @@
+//! The sync machine: events and time in; requests, blocks to store and verdicts on peers out. No socket, no clock.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use alloy_primitives::{B256, U256};
+use bytes::Bytes;
+use cairn_net::eth::message::Message;
+use cairn_net::p2p::DisconnectReason;
+use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
+use cairn_net::session::{Close, PeerInfo};
+
+use super::bodies::BodySize;
+use super::branch::Branch;
+use super::fault::Fault;
+use super::limits::{Limits, MEMORY_LIMIT_BYTES, RECENT_TIPS};
+use super::live::Live;
+use super::peers::{Asked, Peer, What};
+use super::pipe::Pipe;
+use super::target::Target;
+use crate::chain::{HeaderError, Rules, SealedHeader, Tip};
+
+/// The canonical chain as it is stored.
+pub trait ChainView {
+    /// The raw header of block `number`.
+    fn header(&self, number: u64) -> Option<Bytes>;
+    /// The hash of block `number`.
+    fn hash(&self, number: u64) -> Option<B256>;
+    /// The number of a canonical block.
+    fn number(&self, hash: &B256) -> Option<u64>;
+    /// The total difficulty up to and with block `number`.
+    fn td(&self, number: u64) -> Option<U256>;
+}
+
+/// What the machine is told when it is made.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// The head to follow on a chain whose seals cannot be checked.
+    pub sync_target: Option<B256>,
+    /// Bodies held and expected stay under this.
+    pub memory_limit_bytes: usize,
+    /// The first block whose body we serve, as peers are told of it.
+    pub earliest: u64,
+    /// The other limits.
+    pub limits: Limits,
+}
+
+impl Default for MachineConfig {
+    fn default() -> MachineConfig {
+        MachineConfig {
+            sync_target: None,
+            memory_limit_bytes: MEMORY_LIMIT_BYTES,
+            earliest: 0,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A block that our own sealer made.
+#[derive(Clone, Debug)]
+pub struct SealedBlock {
+    /// Its header, sealed.
+    pub header: Arc<SealedHeader>,
+    /// Its body, as BlockBodies carries it.
+    pub body: Bytes,
+}
+
+/// A block whose header, seal (where the chain has one) and body have been checked.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Its header as it came.
+    pub header: Arc<SealedHeader>,
+    /// Its body as it came.
+    pub body: Bytes,
+    /// The total difficulty up to and with it.
+    pub td: U256,
+}
+
+/// What the machine wants done, in this order, before the next input.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A request or an announcement.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// What.
+        message: OwnedOutgoing,
+    },
+    /// Store these blocks, all or none, and make the last one the head. They rise by one and hang on a stored block, which
+    /// is the present head unless they are a better branch.
+    Commit {
+        /// Not empty.
+        blocks: Vec<Block>,
+        /// The new head.
+        tip: Tip,
+        /// Announced or sealed just now, not caught up with.
+        live: bool,
+    },
+    /// Disconnect this peer. Its later events are ignored.
+    Punish {
+        /// Whom.
+        peer: PeerId,
+        /// For what.
+        fault: Fault,
+    },
+}
+
+/// How far sync is, to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncStatus {
+    /// The highest number that a peer claims (or the target's), if it is above our head.
+    pub target_number: Option<u64>,
+    /// Headers verified and not yet stored.
+    pub headers: u64,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Connected peers.
+    pub peers: usize,
+}
+
+/// The two clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// Monotonic.
+    pub(super) ms: u64,
+    /// Unix time.
+    pub(super) s: u64,
+}
+
+/// See the module's first line. Outputs are drained after every input.
+pub struct Machine {
+    pub(super) rules: Arc<Rules>,
+    pub(super) config: MachineConfig,
+    /// The stored head.
+    pub(super) tip: Tip,
+    /// The tips of the last canonical blocks, the head's with them.
+    pub(super) recent: BTreeMap<u64, Tip>,
+    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) actions: VecDeque<Action>,
+    next_id: u64,
+    next_epoch: u64,
+    /// The line that hangs on our head.
+    pub(super) main: Pipe,
+    /// Another line, that may become better than ours.
+    pub(super) branch: Option<Branch>,
+    /// What is followed where seals cannot be checked.
+    pub(super) target: Option<Target>,
+    pub(super) live: Live,
+    pub(super) body_size: BodySize,
+    /// When the head last moved, or the chain was last asked for news.
+    pub(super) news_ms: u64,
+    pub(super) last_polled: Option<PeerId>,
+    /// Since when there is work that nobody can be asked for.
+    pub(super) stuck_since_ms: Option<u64>,
+    /// Blocks were stored in catch-up that no peer has been told of.
+    pub(super) untold: bool,
+    /// Peers (by public key) that left when they were sent an announcement.
+    pub(super) shy: BTreeSet<[u8; 64]>,
+    /// The two clocks when they were last given together.
+    clocks: Now,
+    /// The next moment at which time alone changes something.
+    pub(super) deadline: Option<u64>,
+}
+
+impl Machine {
+    /// A machine that goes on from the stored head.
+    pub fn new(rules: Arc<Rules>, tip: Tip, config: MachineConfig) -> Machine {
+        let target = Target::new(&rules, &config);
+        let limits = &config.limits;
+        Machine {
+            recent: BTreeMap::from([(tip.header.header.number, tip.clone())]),
+            body_size: BodySize::new(limits.answer_bytes / limits.body_batch_start.max(1)),
+            main: Pipe::new(0, tip.clone()),
+            rules,
+            config,
+            tip,
+            peers: BTreeMap::new(),
+            actions: VecDeque::new(),
+            next_id: 1,
+            next_epoch: 1,
+            branch: None,
+            target,
+            live: Live::default(),
+            news_ms: 0,
+            last_polled: None,
+            stuck_since_ms: None,
+            untold: false,
+            shy: BTreeSet::new(),
+            clocks: Now { ms: 0, s: 0 },
+            deadline: None,
+        }
+    }
+
+    /// What the network did. `now_ms` is monotonic with any origin, `now_s` is Unix time.
+    pub fn handle_event(
+        &mut self,
+        now_ms: u64,
+        now_s: u64,
+        event: NetEvent,
+        chain: &dyn ChainView,
+    ) {
+        let now = self.clock(now_ms, now_s);
+        match event {
+            NetEvent::Connected { peer, info, .. } => self.connected(now, peer, info),
+            NetEvent::Gone { peer, close } => self.gone(now, peer, &close),
+            NetEvent::Message { peer, message } => {
+                if self.peers.contains_key(&peer) {
+                    if let Err(fault) = self.message(now, peer, message, chain) {
+                        self.punish(peer, fault);
+                    }
+                }
+            }
+        }
+        self.pump(now, chain);
+    }
+
+    /// A block of our own sealer: checked like any other, stored, announced. One that does not hang on the head is let go.
+    pub fn handle_sealed(&mut self, now_ms: u64, block: SealedBlock, chain: &dyn ChainView) {
+        let since_s = now_ms.saturating_sub(self.clocks.ms) / 1000;
+        let now = Now { ms: now_ms, s: self.clocks.s.saturating_add(since_s) };
+        let number = block.header.header.number;
+        if block.header.header.parent_hash != self.tip.header.hash {
+            log::debug!("Sealed block {number} came too late: the head has moved");
+            return;
+        }
+        if let Err(fault) = self.take_block(now, None, block.header, block.body, chain) {
+            log::error!("Our own sealed block is not valid: {fault}");
+        }
+        self.pump(now, chain);
+    }
+
+    /// Lets time act. To be called at [`Machine::deadline_ms`]; any other time does no harm.
+    pub fn handle_timeout(&mut self, now_ms: u64, now_s: u64, chain: &dyn ChainView) {
+        let now = self.clock(now_ms, now_s);
+        self.find_stalled(now);
+        self.take_due_blocks(now, chain);
+        self.pump(now, chain);
+    }
+
+    /// The next thing to do, if there is one.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Machine::handle_timeout`] wants to be called, in `now_ms`'s time.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        self.deadline
+    }
+
+    /// The head, with every [`Action::Commit`] given out so far.
+    pub fn tip(&self) -> &Tip {
+        &self.tip
+    }
+
+    /// How far sync is.
+    pub fn status(&self) -> SyncStatus {
+        let ours = self.tip.header.header.number;
+        let target = match &self.target {
+            Some(target) => target.number(),
+            None => self
+                .peers
+                .values()
+                .filter(|peer| peer.claims_better(&self.tip))
+                .filter_map(Peer::top)
+                .max(),
+        };
+        SyncStatus {
+            target_number: target.filter(|&number| number > ours),
+            headers: self.main.bodies.len() as u64,
+            in_flight: self.peers.values().map(|peer| peer.asked.len()).sum(),
+            peers: self.peers.len(),
+        }
+    }
+
+    /// Bytes of bodies held and expected: what the memory limit bounds.
+    pub fn memory_bytes(&self) -> usize {
+        let branch = self.branch.as_ref().map_or(0, Branch::held_bytes);
+        let expected: usize =
+            self.peers.values().flat_map(|peer| peer.asked.values()).map(|a| a.expected_bytes).sum();
+        self.main.bodies.held_bytes() + branch + expected
+    }
+
+    fn clock(&mut self, ms: u64, s: u64) -> Now {
+        self.clocks = Now { ms, s };
+        self.clocks
+    }
+
+    fn connected(&mut self, now: Now, id: PeerId, info: Arc<PeerInfo>) {
+        let mut peer = Peer::new(info, self.tip.header.header.number, now.ms);
+        if peer.head.hash == self.tip.header.hash {
+            peer.head.number = Some(self.tip.header.header.number);
+        }
+        if self.peers.is_empty() {
+            self.news_ms = now.ms;
+        }
+        self.peers.insert(id, peer);
+    }
+
+    fn gone(&mut self, now: Now, id: PeerId, close: &Close) {
+        if let Close::Remote {
+            reason: DisconnectReason::Subprotocol | DisconnectReason::ProtocolBreach,
+        } = close
+        {
+            self.shies(now, id);
+        }
+        self.remove(id);
+    }
+
+    fn message(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        message: Message,
+        chain: &dyn ChainView,
+    ) -> Result<(), Fault> {
+        match message {
+            Message::Headers { id, headers } => self.headers_answer(now, peer, id, headers, chain),
+            Message::Bodies { id, bodies } => self.bodies_answer(now, peer, id, bodies, chain),
+            Message::Receipts { id, .. } => Err(Fault::UnaskedAnswer { id }),
+            Message::NewBlock { header, body, td } => {
+                self.new_block(now, peer, header, body, td, chain)
+            }
+            Message::NewBlockHashes(hashes) => self.new_block_hashes(peer, &hashes, chain),
+            Message::BlockRange { earliest, latest, latest_hash } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.earliest = earliest;
+                    peer.claim(latest, latest_hash, None);
+                    peer.known.insert(latest_hash);
+                }
+                Ok(())
+            }
+            Message::Request { .. } | Message::Ignored { .. } => Ok(()),
+        }
+    }
+
+    /// Drops a peer for its fault; what it owed goes to the others.
+    pub(super) fn punish(&mut self, id: PeerId, fault: Fault) {
+        if self.peers.contains_key(&id) {
+            self.remove(id);
+            self.actions.push_back(Action::Punish { peer: id, fault });
+        }
+    }
+
+    fn remove(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.remove(&id) else { return };
+        for (_, asked) in peer.asked {
+            self.release(asked);
+        }
+        if self.branch.as_ref().is_some_and(|branch| branch.peer == id) {
+            self.branch = None;
+        }
+    }
+
+    /// Gives the work of a request that ended without an answer back.
+    pub(super) fn release(&mut self, asked: Asked) {
+        if asked.given_up {
+            return;
+        }
+        match asked.what {
+            What::Rising { epoch, first, count } => {
+                if let Some(pipe) = self.pipe(epoch) {
+                    pipe.headers.give_back(first, count);
+                }
+            }
+            What::Bodies { wanted } => {
+                for header in &wanted {
+                    self.release_body(header);
+                }
+            }
+            What::FetchHeader { hash } => self.live.fetch_failed(&hash),
+            What::FetchBody { header } => self.live.fetch_failed(&header.hash),
+            What::Ancestor { .. } => self.branch = None,
+            What::Falling { hash, .. } => {
+                if let Some(target) = &mut self.target {
+                    target.release(&hash);
+                }
+            }
+            What::Head { .. } | What::Poll { .. } => {}
+        }
+    }
+
+    /// The line of that epoch, unless it was given up.
+    pub(super) fn pipe(&mut self, epoch: u64) -> Option<&mut Pipe> {
+        if self.main.epoch == epoch {
+            return Some(&mut self.main);
+        }
+        self.branch.as_mut().and_then(Branch::pipe_mut).filter(|pipe| pipe.epoch == epoch)
+    }
+
+    pub(super) fn release_body(&mut self, header: &SealedHeader) {
+        self.main.bodies.release(header);
+        if let Some(pipe) = self.branch.as_mut().and_then(Branch::pipe_mut) {
+            pipe.bodies.release(header);
+        }
+    }
+
+    /// A new line above `base`.
+    pub(super) fn new_pipe(&mut self, base: Tip) -> Pipe {
+        self.next_epoch += 1;
+        Pipe::new(self.next_epoch, base)
+    }
+
+    /// A request id, never used before.
+    pub(super) fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Two periods of the chain, or the configured time if that is longer.
+    pub(super) fn poll_interval_ms(&self) -> u64 {
+        let period_s = self.rules.spec.clique.as_ref().map_or(0, |clique| clique.period_s);
+        self.config.limits.poll_ms.max(period_s.saturating_mul(2_000))
+    }
+
+    /// The head has moved, along tips in rising order that hang on block `ancestor`.
+    pub(super) fn moved(&mut self, now: Now, ancestor: u64, tips: impl IntoIterator<Item = Tip>) {
+        let replaced = self.recent.split_off(&(ancestor + 1));
+        let lost = |pipe: &mut Pipe| pipe.base.header.header.number > ancestor;
+        if !replaced.is_empty() && self.branch_pipe().is_some_and(lost) {
+            self.branch = None; // it hangs on a block that is no longer ours
+        }
+        for tip in tips {
+            self.tip = tip.clone();
+            self.recent.insert(tip.header.header.number, tip);
+            if self.recent.len() > RECENT_TIPS {
+                self.recent.pop_first();
+            }
+        }
+        self.news_ms = now.ms;
+        self.stuck_since_ms = None;
+    }
+
+    /// The number of a block of our chain, also of one that is about to be stored.
+    pub(super) fn canonical(&self, hash: &B256, number: u64, chain: &dyn ChainView) -> bool {
+        match self.recent.get(&number) {
+            Some(tip) => tip.header.hash == *hash,
+            None => number < self.tip.header.header.number && chain.hash(number) == Some(*hash),
+        }
+    }
+}
+
+/// Whether a chain that ends in `new` is to be preferred to one that ends in `old`: the greater total difficulty; of equals
+/// the one that was there first.
+pub(super) fn is_better(new: &Tip, old: &Tip) -> bool {
+    new.td > old.td
+}
+
+/// When a header of the future is due, in Unix seconds.
+pub(super) fn due_s(error: &HeaderError) -> Option<u64> {
+    match error {
+        HeaderError::Future { due_s, .. } => Some(*due_s),
+        _ => None,
+    }
+}

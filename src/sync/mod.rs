@@ -1,0 +1,28 @@
+//! The sync role: a pure state machine (here) and the thread that drives it.
+//!
+//! Where a byte goes: an answer comes in through [`Machine::handle_event`] (`machine.rs`), is judged against what was
+//! asked (`answers.rs`), headers wait in order in `headers.rs` until the rules have taken them, then wait for their bodies
+//! in `bodies.rs`, and leave whole in an [`Action::Commit`]. `schedule.rs` decides who is asked for what; `live.rs`
+//! takes announced blocks, `branch.rs` heavier branches, `target.rs` chains that follow a hash they were told to trust.
+
+mod announce;
+mod answers;
+mod bodies;
+mod branch;
+mod fault;
+mod headers;
+mod limits;
+mod live;
+mod machine;
+mod peers;
+mod pipe;
+mod schedule;
+#[cfg(test)]
+mod sim;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use fault::Fault;
+pub use limits::Limits;
+pub use machine::{Action, Block, ChainView, Machine, MachineConfig, SealedBlock, SyncStatus};

@@ -1,0 +1,210 @@
+//! What is known of each peer: what it claims to have, what it owes us, how fast it is, which blocks it knows.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use alloy_primitives::{B256, U256};
+use cairn_net::session::PeerInfo;
+
+use super::limits::{ANSWER_MS, KNOWN_PER_PEER, OPEN_PER_PEER};
+use crate::chain::{SealedHeader, Tip};
+
+/// What a request was for: with it the answer is judged, and given to another when it does not come.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// The header of the peer's own head (eth/68 names only its hash).
+    Head { hash: B256 },
+    /// Headers rising by number, for the line of this epoch.
+    Rising { epoch: u64, first: u64, count: u64 },
+    /// Bodies of these blocks.
+    Bodies { wanted: Vec<Arc<SealedHeader>> },
+    /// An announced block's header.
+    FetchHeader { hash: B256 },
+    /// An announced block's body.
+    FetchBody { header: Arc<SealedHeader> },
+    /// Whether there is anything new.
+    Poll { number: u64 },
+    /// Headers falling by number, to find where a peer's chain leaves ours.
+    Ancestor { top: u64, count: u64 },
+    /// Headers falling from a hash that is known to be right.
+    Falling { hash: B256, count: u64 },
+}
+
+/// A request in flight.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) what: What,
+    pub(super) sent_ms: u64,
+    /// Bytes that the answer is expected to take, counted against the memory limit.
+    pub(super) expected_bytes: usize,
+    /// It took too long and its work was given to others; the answer is still owed.
+    pub(super) given_up: bool,
+}
+
+/// The head that a peer claims.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    pub(super) number: Option<u64>,
+    pub(super) hash: B256,
+    pub(super) td: Option<U256>,
+}
+
+/// One connected peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) info: Arc<PeerInfo>,
+    pub(super) head: Claim,
+    /// The first block whose body it has (eth/69).
+    pub(super) earliest: u64,
+    /// It answered empty from this number on; forgotten when it claims a new head.
+    pub(super) lacks_from: Option<u64>,
+    /// Its headers did not link to ours: it follows another branch, or lies.
+    pub(super) off_chain: bool,
+    /// The claimed head that was found to be no better than ours.
+    pub(super) judged: Option<B256>,
+    pub(super) empty_claims: u32,
+    pub(super) asked: BTreeMap<u64, Asked>,
+    pub(super) stalls: u32,
+    pub(super) good_answers: u32,
+    /// When it last answered, or was asked while it owed nothing.
+    pub(super) heard_ms: u64,
+    /// Bytes a second in its body answers; 0 until known.
+    pub(super) rate: u64,
+    /// Headers and bodies that it gives in one answer, learnt from answers cut short.
+    pub(super) header_cap: u64,
+    pub(super) body_cap: usize,
+    pub(super) known: Known,
+    /// Our head's number and the time when it was last told of our range.
+    pub(super) range_told: (u64, u64),
+    /// When it was last sent an announced block or hash.
+    pub(super) announced_ms: Option<u64>,
+}
+
+impl Peer {
+    /// A peer as its Status describes it.
+    pub(super) fn new(info: Arc<PeerInfo>, our_number: u64, now_ms: u64) -> Peer {
+        let status = &info.status;
+        let head = Claim { number: status.latest, hash: status.head, td: status.td };
+        let earliest = status.earliest.unwrap_or(0);
+        let mut known = Known::default();
+        known.insert(head.hash);
+        Peer {
+            info,
+            head,
+            earliest,
+            lacks_from: None,
+            off_chain: false,
+            judged: None,
+            empty_claims: 0,
+            asked: BTreeMap::new(),
+            stalls: 0,
+            good_answers: 0,
+            heard_ms: now_ms,
+            rate: 0,
+            header_cap: u64::MAX,
+            body_cap: usize::MAX,
+            known,
+            range_told: (our_number, now_ms),
+            announced_ms: None,
+        }
+    }
+
+    /// Its chain is better than one that ends in `tip`, as it claims. Without a total difficulty the number decides.
+    pub(super) fn claims_better(&self, tip: &Tip) -> bool {
+        if self.judged == Some(self.head.hash) || self.head.hash == tip.header.hash {
+            return false;
+        }
+        match (self.head.td, self.head.number) {
+            (Some(td), _) => td > tip.td,
+            (None, Some(number)) => number > tip.header.header.number,
+            (None, None) => false,
+        }
+    }
+
+    /// The highest number it may be asked for, if that is known.
+    pub(super) fn top(&self) -> Option<u64> {
+        let top = self.head.number?;
+        Some(self.lacks_from.map_or(top, |lacks| top.min(lacks.saturating_sub(1))))
+    }
+
+    /// A new head that it claims.
+    pub(super) fn claim(&mut self, number: u64, hash: B256, td: Option<U256>) {
+        if self.head.hash == hash {
+            self.head.number = Some(number);
+            self.head.td = td.or(self.head.td);
+            return;
+        }
+        self.head = Claim { number: Some(number), hash, td };
+        self.lacks_from = None;
+    }
+
+    /// It may be asked for more: it owes nothing that was given up.
+    pub(super) fn is_usable(&self) -> bool {
+        self.asked.len() < OPEN_PER_PEER && !self.asked.values().any(|asked| asked.given_up)
+    }
+
+    /// Requests in flight that `wanted` counts.
+    pub(super) fn count(&self, wanted: impl Fn(&What) -> bool) -> usize {
+        self.asked.values().filter(|asked| wanted(&asked.what)).count()
+    }
+
+    /// Learns from a body answer how fast the peer is.
+    pub(super) fn learn_rate(&mut self, bytes: usize, took_ms: u64) {
+        let rate = (bytes as u64).saturating_mul(1000) / took_ms.max(1);
+        self.rate = if self.rate == 0 { rate } else { (self.rate * 3 + rate) / 4 }.max(1);
+    }
+
+    /// Bytes that it can answer in good time; no limit until its rate is known.
+    pub(super) fn bytes_in_time(&self) -> usize {
+        if self.rate == 0 {
+            return usize::MAX;
+        }
+        usize::try_from(self.rate.saturating_mul(ANSWER_MS) / 1000).unwrap_or(usize::MAX)
+    }
+}
+
+/// The last hashes that a peer is known to know.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    set: BTreeSet<B256>,
+    order: VecDeque<B256>,
+}
+
+impl Known {
+    /// Remembers `hash`; false if it was remembered already.
+    pub(super) fn insert(&mut self, hash: B256) -> bool {
+        if !self.set.insert(hash) {
+            return false;
+        }
+        self.order.push_back(hash);
+        if self.order.len() > KNOWN_PER_PEER {
+            if let Some(oldest) = self.order.pop_front() {
+                self.set.remove(&oldest);
+            }
+        }
+        true
+    }
+
+    /// Whether it is remembered.
+    pub(super) fn contains(&self, hash: &B256) -> bool {
+        self.set.contains(hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_blocks_known_of_a_peer_are_bounded_and_the_oldest_go() {
+        let mut known = Known::default();
+        let hash = |n: usize| B256::left_padding_from(&n.to_be_bytes());
+        for n in 0..KNOWN_PER_PEER + 10 {
+            assert!(known.insert(hash(n)));
+            assert!(!known.insert(hash(n)));
+        }
+        assert_eq!(known.set.len(), KNOWN_PER_PEER);
+        assert!(!known.contains(&hash(9)));
+        assert!(known.contains(&hash(10)));
+    }
+}

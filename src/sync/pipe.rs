@@ -1,0 +1,45 @@
+//! One line of blocks on its way from a stored block upwards: headers asked for, headers verified, bodies, complete blocks.
+
+use super::bodies::BodyQueue;
+use super::headers::HeaderQueue;
+use crate::chain::Tip;
+
+/// Everything above `base` that is on its way into the store.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    /// Tells this line's requests from those of lines given up; never reused.
+    pub(super) epoch: u64,
+    /// The stored block on which the first waiting block hangs.
+    pub(super) base: Tip,
+    /// The next header is of the future: none is asked for before this second.
+    pub(super) pause_until_s: u64,
+    /// Since when complete blocks have been waiting at the front.
+    pub(super) ready_since_ms: Option<u64>,
+    pub(super) headers: HeaderQueue,
+    pub(super) bodies: BodyQueue,
+}
+
+impl Pipe {
+    /// An empty line above `base`.
+    pub(super) fn new(epoch: u64, base: Tip) -> Pipe {
+        let first = base.header.header.number + 1;
+        Pipe {
+            epoch,
+            base,
+            pause_until_s: 0,
+            ready_since_ms: None,
+            headers: HeaderQueue::new(first),
+            bodies: BodyQueue::default(),
+        }
+    }
+
+    /// The last verified block.
+    pub(super) fn top(&self) -> &Tip {
+        self.bodies.last().unwrap_or(&self.base)
+    }
+
+    /// Its number.
+    pub(super) fn top_number(&self) -> u64 {
+        self.top().header.header.number
+    }
+}
