@@ -86,7 +86,9 @@ impl<R: Read> BlockFile<R> {
         let offset_bytes = self.offset_bytes;
         let mut head = Vec::with_capacity(9);
         self.read_into(&mut head, 1)?;
-        let Some(&first) = head.first() else { return Ok(None) };
+        let Some(&first) = head.first() else {
+            return Ok(None);
+        };
         let payload = match first {
             0xc0..=0xf7 => u64::from(first - 0xc0),
             0xf8..=0xff => {
@@ -94,17 +96,27 @@ impl<R: Read> BlockFile<R> {
                 if self.read_into(&mut head, digits)? < digits {
                     return Err(truncated(offset_bytes, 0, head.len()));
                 }
-                let length = head[1..].iter().fold(0, |n: u64, byte| (n << 8) | u64::from(*byte));
+                let length = head[1..]
+                    .iter()
+                    .fold(0, |n: u64, byte| (n << 8) | u64::from(*byte));
                 if head[1] == 0 || length < 56 {
                     return Err(BlockFileError::NotCanonical { offset_bytes });
                 }
                 length
             }
-            found => return Err(BlockFileError::NotAList { offset_bytes, found }),
+            found => {
+                return Err(BlockFileError::NotAList {
+                    offset_bytes,
+                    found,
+                });
+            }
         };
         let expected_bytes = payload.saturating_add(head.len() as u64);
         if expected_bytes > BLOCK_LIMIT_BYTES {
-            return Err(BlockFileError::TooLarge { offset_bytes, claimed_bytes: expected_bytes });
+            return Err(BlockFileError::TooLarge {
+                offset_bytes,
+                claimed_bytes: expected_bytes,
+            });
         }
         // `read_into` grows the buffer as bytes arrive, not to what the file claims.
         let mut raw = head;
@@ -113,7 +125,10 @@ impl<R: Read> BlockFile<R> {
             return Err(truncated(offset_bytes, expected_bytes, raw.len()));
         }
         self.offset_bytes += raw.len() as u64;
-        Ok(Some(FileBlock { offset_bytes, raw: raw.into() }))
+        Ok(Some(FileBlock {
+            offset_bytes,
+            raw: raw.into(),
+        }))
     }
 
     /// Reads up to `count` bytes more; fewer only at the end of the file.
@@ -121,33 +136,63 @@ impl<R: Read> BlockFile<R> {
         (&mut self.input)
             .take(count as u64)
             .read_to_end(out)
-            .map_err(|source| BlockFileError::Io { offset_bytes: self.offset_bytes, source })
+            .map_err(|source| BlockFileError::Io {
+                offset_bytes: self.offset_bytes,
+                source,
+            })
     }
 }
 
 fn truncated(offset_bytes: u64, expected_bytes: u64, found: usize) -> BlockFileError {
-    BlockFileError::Truncated { offset_bytes, expected_bytes, found_bytes: found as u64 }
+    BlockFileError::Truncated {
+        offset_bytes,
+        expected_bytes,
+        found_bytes: found as u64,
+    }
 }
 
 impl fmt::Display for BlockFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BlockFileError::Io { offset_bytes, source } => write!(f, "cannot read at byte {offset_bytes}: {source}"),
-            BlockFileError::NotAList { offset_bytes, found } => {
-                write!(f, "byte {offset_bytes}: expected a block (an RLP list, 0xc0 to 0xff), found 0x{found:02x}")
+            BlockFileError::Io {
+                offset_bytes,
+                source,
+            } => write!(f, "cannot read at byte {offset_bytes}: {source}"),
+            BlockFileError::NotAList {
+                offset_bytes,
+                found,
+            } => {
+                write!(
+                    f,
+                    "byte {offset_bytes}: expected a block (an RLP list, 0xc0 to 0xff), found 0x{found:02x}"
+                )
             }
             BlockFileError::NotCanonical { offset_bytes } => {
-                write!(f, "byte {offset_bytes}: the length of the RLP list is not in its shortest form")
+                write!(
+                    f,
+                    "byte {offset_bytes}: the length of the RLP list is not in its shortest form"
+                )
             }
-            BlockFileError::TooLarge { offset_bytes, claimed_bytes } => write!(
+            BlockFileError::TooLarge {
+                offset_bytes,
+                claimed_bytes,
+            } => write!(
                 f,
                 "byte {offset_bytes}: a block of {claimed_bytes} bytes is claimed, at most {BLOCK_LIMIT_BYTES} are read"
             ),
-            BlockFileError::Truncated { offset_bytes, expected_bytes: 0, found_bytes } => write!(
+            BlockFileError::Truncated {
+                offset_bytes,
+                expected_bytes: 0,
+                found_bytes,
+            } => write!(
                 f,
                 "byte {offset_bytes}: the file ends {found_bytes} bytes into a block, inside its length; it is truncated"
             ),
-            BlockFileError::Truncated { offset_bytes, expected_bytes, found_bytes } => write!(
+            BlockFileError::Truncated {
+                offset_bytes,
+                expected_bytes,
+                found_bytes,
+            } => write!(
                 f,
                 "byte {offset_bytes}: the file ends inside a block, expected {expected_bytes} bytes, found {found_bytes}; it is truncated"
             ),
@@ -177,8 +222,15 @@ mod tests {
     fn a_truncated_file_is_told_by_the_place_of_its_last_block() {
         for cut in 1..58 {
             let file = [&[0xf8, 56][..], &[0; 56]].concat();
-            let error = BlockFile::new(&file[..cut]).next_block().err().unwrap().to_string();
-            assert!(error.contains("byte 0") && error.contains("truncated"), "{cut}: {error}");
+            let error = BlockFile::new(&file[..cut])
+                .next_block()
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(
+                error.contains("byte 0") && error.contains("truncated"),
+                "{cut}: {error}"
+            );
         }
     }
 
@@ -186,14 +238,26 @@ mod tests {
     fn a_length_that_is_only_claimed_is_neither_allocated_nor_believed() {
         let claim = [0xfb, 0x07, 0xff, 0xff, 0xff, 1, 2, 3];
         let error = BlockFile::new(&claim[..]).next_block().err().unwrap();
-        assert!(matches!(error, BlockFileError::Truncated { found_bytes: 8, .. }), "{error}");
+        assert!(
+            matches!(error, BlockFileError::Truncated { found_bytes: 8, .. }),
+            "{error}"
+        );
         let huge = [0xff; 9];
         let error = BlockFile::new(&huge[..]).next_block().err().unwrap();
         assert!(matches!(error, BlockFileError::TooLarge { .. }), "{error}");
         let long_form_of_short = [0xf8, 1, 0];
-        let error = BlockFile::new(&long_form_of_short[..]).next_block().err().unwrap();
-        assert!(matches!(error, BlockFileError::NotCanonical { .. }), "{error}");
+        let error = BlockFile::new(&long_form_of_short[..])
+            .next_block()
+            .err()
+            .unwrap();
+        assert!(
+            matches!(error, BlockFileError::NotCanonical { .. }),
+            "{error}"
+        );
         let error = BlockFile::new(&b"hello"[..]).next_block().err().unwrap();
-        assert!(matches!(error, BlockFileError::NotAList { found: b'h', .. }), "{error}");
+        assert!(
+            matches!(error, BlockFileError::NotAList { found: b'h', .. }),
+            "{error}"
+        );
     }
 }

@@ -5,13 +5,13 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, B256};
-use cairn_net::enode::Enode;
+use cairn_net::enode::{Enode, EnodeError, EnodeUrl};
 use secp256k1::SecretKey;
 
 use crate::chain::clique::address_of;
 use crate::chain::{DEV_SIGNER_KEY, Genesis};
 use crate::cli::{Common, Run};
-use crate::datadir::{self, DataDir, DataDirError};
+use crate::datadir::{self, DataDir, DataDirError, Made};
 
 /// More peers than this would need more file descriptors than a system gives by default (1024).
 const PEERS_LIMIT: usize = 1000;
@@ -96,27 +96,38 @@ pub fn chosen_genesis(common: &Common) -> Option<Genesis> {
     }
 }
 
-/// The genesis of the data folder, which is made if it is new: for the chosen network, else for the development chain.
-/// Says so in the log when it makes one.
+/// The genesis that a command works on: the chosen network's, else the data folder's, else the development chain's.
 ///
 /// # Errors
 /// Whatever is wrong with the folder.
-pub fn open_genesis(common: &Common, datadir: &DataDir) -> Result<Genesis, ConfigError> {
+pub fn find_genesis(common: &Common, datadir: &DataDir) -> Result<Genesis, ConfigError> {
     if let Some(genesis) = chosen_genesis(common) {
-        datadir.init(&genesis, None)?;
         return Ok(genesis);
     }
-    if datadir.is_made()? {
-        return Ok(datadir.genesis()?);
+    match datadir.is_made()? {
+        true => Ok(datadir.genesis()?),
+        false => Ok(Genesis::dev()),
     }
-    let genesis = Genesis::dev();
-    datadir.init(&genesis, None)?;
-    log::warn!(
-        "New data folder for the built-in DEVELOPMENT chain datadir={} genesis={} (for your own chain: cairn init)",
-        datadir.path().display(),
-        genesis.header.hash
-    );
-    Ok(genesis)
+}
+
+/// Makes the data folder for what `find_genesis` found, if it is new; says so in the log.
+///
+/// # Errors
+/// Whatever is wrong with the folder, such as another chain in it.
+pub fn make_folder(datadir: &DataDir, genesis: &Genesis) -> Result<(), ConfigError> {
+    // A folder that is made has its genesis file; a new one is made here for built-in chains alone.
+    if datadir.init(genesis, None)? == Made::New {
+        let hash = genesis.header.hash;
+        let path = datadir.path().display();
+        if hash == Genesis::dev().header.hash {
+            log::warn!(
+                "New data folder for the built-in DEVELOPMENT chain datadir={path} genesis={hash} (for your own chain: cairn init)"
+            );
+        } else {
+            log::info!("New data folder datadir={path} genesis={hash}");
+        }
+    }
+    Ok(())
 }
 
 impl Config {
@@ -142,7 +153,7 @@ impl Config {
         };
         let bootnodes = bootnodes(&run.bootnodes)?;
         let datadir = datadir(common)?;
-        let genesis = open_genesis(common, &datadir)?;
+        let genesis = find_genesis(common, &datadir)?;
         for warning in &genesis.warnings {
             log::warn!("Genesis: {warning}");
         }
@@ -155,6 +166,7 @@ impl Config {
             )?),
             false => None,
         };
+        make_folder(&datadir, &genesis)?;
         let node_key = datadir.node_key(run.nodekey.as_deref())?;
         Ok(Config {
             listen: SocketAddr::new(run.listen_addr, run.port),
@@ -172,7 +184,10 @@ impl Config {
 
 /// `--bootnodes`, each an enode URL; a host name is resolved once, now.
 fn bootnodes(typed: &[String]) -> Result<Vec<Enode>, ConfigError> {
-    let urls = typed.iter().map(|url| url.trim()).filter(|url| !url.is_empty());
+    let urls = typed
+        .iter()
+        .map(|url| url.trim())
+        .filter(|url| !url.is_empty());
     let nodes: Vec<Enode> = urls
         .map(|url| enode(url).map_err(|why| usage(format!("--bootnodes {url}: {why}"))))
         .collect::<Result<_, _>>()?;
@@ -185,40 +200,18 @@ fn bootnodes(typed: &[String]) -> Result<Vec<Enode>, ConfigError> {
     Ok(nodes)
 }
 
-fn enode(url: &str) -> Result<Enode, String> {
-    match url.parse::<Enode>() {
-        Ok(enode) => Ok(enode),
-        Err(error) => {
-            // Only a host name is worth a look-up: geth takes them in enode URLs too.
-            let Some((user, host_port)) = url.rsplit_once('@') else {
-                return Err(error.to_string());
-            };
-            let (host_port, query) = host_port
-                .split_once('?')
-                .map_or((host_port, String::new()), |(h, q)| (h, format!("?{q}")));
-            let is_name = host_port
-                .rsplit_once(':')
-                .is_some_and(|(host, port)| is_host_name(host) && port.parse::<u16>().is_ok());
-            if !is_name {
-                return Err(error.to_string());
-            }
-            let address = host_port
-                .to_socket_addrs()
-                .map_err(|why| format!("its host cannot be resolved: {why}"))?
-                .next()
-                .ok_or("its host has no address")?;
-            format!("{user}@{address}{query}")
-                .parse()
-                .map_err(|error: cairn_net::enode::EnodeError| error.to_string())
-        }
+/// Reads one enode URL; a host name is resolved.
+fn enode(typed: &str) -> Result<Enode, String> {
+    let url: EnodeUrl = typed.parse().map_err(|why: EnodeError| why.to_string())?;
+    if let Some(enode) = url.enode() {
+        return Ok(enode);
     }
-}
-
-/// Letters, digits, dots and hyphens, and not a number: what may be a host's name, by RFC 1123.
-fn is_host_name(host: &str) -> bool {
-    host.chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
-        && host.chars().any(|c| c.is_ascii_alphabetic())
+    let address = (url.host.as_str(), url.tcp)
+        .to_socket_addrs()
+        .map_err(|why| format!("the host {} cannot be resolved: {why}", url.host))?
+        .next()
+        .ok_or_else(|| format!("the host {} has no address", url.host))?;
+    Ok(url.at(address.ip()))
 }
 
 fn sealer(

@@ -232,11 +232,10 @@ pub fn read_key(path: &Path) -> Result<SecretKey, DataDirError> {
         path: path.into(),
         why: why.into(),
     };
-    let text = read_limited(path, KEY_LIMIT_BYTES)
-        .map_err(|error| match error {
-            DataDirError::Genesis { why, .. } => bad(&why),
-            other => other,
-        })?;
+    let text = read_limited(path, KEY_LIMIT_BYTES).map_err(|error| match error {
+        DataDirError::Genesis { why, .. } => bad(&why),
+        other => other,
+    })?;
     let text = std::str::from_utf8(&text)
         .map_err(|_| bad("expected 64 hex digits, found bytes that are no text"))?
         .trim();

@@ -102,11 +102,20 @@ pub fn run(options: &DemoOptions) -> Result<Outcome, DemoError> {
     let (validator_dir, fullnode_dir) = (root.join("validator"), root.join("fullnode"));
     make_chain(&validator_dir, options)?;
 
-    let signer = address_of(&secp256k1::SecretKey::from_byte_array(&DEV_SIGNER_KEY).expect("the well-known key is a key"));
+    let signer = address_of(
+        &secp256k1::SecretKey::from_byte_array(&DEV_SIGNER_KEY)
+            .expect("the well-known key is a key"),
+    );
     let mut validator = Node::start(
         "validator",
         &validator_dir,
-        &["--enable-consensus", "--validator", &signer.to_string(), "--block-interval-ms", "1000"],
+        &[
+            "--enable-consensus",
+            "--validator",
+            &signer.to_string(),
+            "--block-interval-ms",
+            "1000",
+        ],
     )?;
     let enode = validator.enode()?;
     log::info!("Validator runs self={enode}");
@@ -116,16 +125,26 @@ pub fn run(options: &DemoOptions) -> Result<Outcome, DemoError> {
     let mut fullnode = Node::start("full node", &fullnode_dir, &["--bootnodes", &enode])?;
     fullnode.enode()?;
     let mut progress = Progress::new("Catching up", "blocks", options.blocks, options.quiet);
-    fullnode.wait_for(&mut validator, options.blocks, &mut |number| progress.set(number.min(options.blocks)))?;
+    fullnode.wait_for(&mut validator, options.blocks, &mut |number| {
+        progress.set(number.min(options.blocks))
+    })?;
     let catch_up_seconds = started.elapsed().as_secs_f64();
     drop(progress);
     let validator_cpu = validator.usage().cpu_seconds - validator_cpu_before;
     let fullnode_cpu = fullnode.usage().cpu_seconds;
-    let anonymous = [validator.peak_anonymous_bytes, fullnode.peak_anonymous_bytes];
+    let anonymous = [
+        validator.peak_anonymous_bytes,
+        fullnode.peak_anonymous_bytes,
+    ];
     let from = validator.head()?.max(options.blocks);
-    log::info!("Caught up blocks={} seconds={catch_up_seconds:.2}; following live", options.blocks);
+    log::info!(
+        "Caught up blocks={} seconds={catch_up_seconds:.2}; following live",
+        options.blocks
+    );
     let mut progress = Progress::new("Following", "blocks", options.live, options.quiet);
-    fullnode.wait_for(&mut validator, from + options.live, &mut |number| progress.set(number.saturating_sub(from)))?;
+    fullnode.wait_for(&mut validator, from + options.live, &mut |number| {
+        progress.set(number.saturating_sub(from))
+    })?;
     drop(progress);
 
     // The validator stops first; what it had announced by then must still reach the full node.
@@ -158,7 +177,9 @@ pub fn run(options: &DemoOptions) -> Result<Outcome, DemoError> {
 
 /// Fills the validator's folder with a generated chain that ends now, checked like any other.
 fn make_chain(dir: &Path, options: &DemoOptions) -> Result<(), DemoError> {
-    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now_s = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let params = Params {
         blocks: options.blocks,
         txs_per_block: options.txs_per_block,
@@ -170,9 +191,12 @@ fn make_chain(dir: &Path, options: &DemoOptions) -> Result<(), DemoError> {
     let (generated, blocks) = generate::blocks(&params);
     let genesis: &Genesis = &generated.genesis;
     let datadir = DataDir::new(dir);
-    datadir.init(genesis, None).map_err(step("make the validator's folder"))?;
+    datadir
+        .init(genesis, None)
+        .map_err(step("make the validator's folder"))?;
     let writer = Writer::open(&datadir.blocks()).map_err(step("open the validator's store"))?;
-    let mut importer = Importer::new(genesis, writer).map_err(step("open the validator's store"))?;
+    let mut importer =
+        Importer::new(genesis, writer).map_err(step("open the validator's store"))?;
     let mut progress = Progress::new("Generating", "blocks", options.blocks, options.quiet);
     for block in blocks {
         let number = block.header.header.number;
@@ -181,12 +205,19 @@ fn make_chain(dir: &Path, options: &DemoOptions) -> Result<(), DemoError> {
             .map_err(step("check a generated block"))?;
         progress.set(number);
     }
-    importer.store().map_err(step("store the generated blocks"))?;
+    importer
+        .store()
+        .map_err(step("store the generated blocks"))?;
     Ok(())
 }
 
 /// Compares every block, and counts what the catch-up carried.
-fn compare(left: &Snapshot, right: &Snapshot, blocks: u64, outcome: &mut Outcome) -> Result<(), String> {
+fn compare(
+    left: &Snapshot,
+    right: &Snapshot,
+    blocks: u64,
+    outcome: &mut Outcome,
+) -> Result<(), String> {
     for number in 0..=left.head().number.max(right.head().number) {
         let (one, other) = (read(left, number)?, read(right, number)?);
         if one != other {
@@ -195,7 +226,7 @@ fn compare(left: &Snapshot, right: &Snapshot, blocks: u64, outcome: &mut Outcome
         }
         if let Some((header, body)) = other.filter(|_| (1..=blocks).contains(&number)) {
             outcome.catch_up_bytes += (header.len() + body.len()) as u64;
-            outcome.catch_up_transactions += transactions(&body).map_err(|e| e.to_string())?.count() as u64;
+            outcome.catch_up_transactions += transactions(&body).count() as u64;
         }
     }
     Ok(())
@@ -209,7 +240,12 @@ fn read(chain: &Snapshot, number: u64) -> Result<Option<HeaderAndBody>, String> 
     Ok(header.map(|header| header.to_vec()).zip(body))
 }
 
-fn end(chain: &Snapshot, peak_memory_bytes: u64, peak_anonymous_bytes: u64, catch_up_cpu_seconds: f64) -> NodeEnd {
+fn end(
+    chain: &Snapshot,
+    peak_memory_bytes: u64,
+    peak_anonymous_bytes: u64,
+    catch_up_cpu_seconds: f64,
+) -> NodeEnd {
     let head = chain.head();
     NodeEnd {
         head_number: head.number,
@@ -253,7 +289,14 @@ impl Node {
             .stderr(out)
             .spawn()
             .map_err(step("start a node"))?;
-        Ok(Node { name, child, datadir: DataDir::new(dir), log, reader: None, peak_anonymous_bytes: 0 })
+        Ok(Node {
+            name,
+            child,
+            datadir: DataDir::new(dir),
+            log,
+            reader: None,
+            peak_anonymous_bytes: 0,
+        })
     }
 
     /// Waits for the enode that the node logs when it listens.
@@ -276,7 +319,8 @@ impl Node {
 
     fn chain(&mut self) -> Result<Reader, DemoError> {
         if self.reader.is_none() {
-            self.reader = Some(Reader::open(&self.datadir.blocks()).map_err(step("open a node's store"))?);
+            self.reader =
+                Some(Reader::open(&self.datadir.blocks()).map_err(step("open a node's store"))?);
         }
         let reader = self.reader.clone().expect("it was opened above");
         reader.refresh().map_err(step("read a node's store"))?;
@@ -288,7 +332,12 @@ impl Node {
     }
 
     /// Waits until this node's head is `number`; `other` must run meanwhile.
-    fn wait_for(&mut self, other: &mut Node, number: u64, seen: &mut dyn FnMut(u64)) -> Result<(), DemoError> {
+    fn wait_for(
+        &mut self,
+        other: &mut Node,
+        number: u64,
+        seen: &mut dyn FnMut(u64),
+    ) -> Result<(), DemoError> {
         let (mut deadline, mut highest) = (Instant::now() + STEP_TIMEOUT, 0);
         while Instant::now() < deadline {
             let head = self.head()?;
@@ -319,17 +368,31 @@ impl Node {
         /// Linux gives these times in hundredths of a second, whatever its own tick is.
         const TICKS_PER_SECOND: f64 = 100.0;
         let folder = format!("/proc/{}", self.child.id());
-        let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).unwrap_or_default();
+        let read =
+            |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).unwrap_or_default();
         let status = read("status");
         let bytes = |field: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(field));
-            let kib = line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+            let kib = line.and_then(|rest| {
+                rest.trim()
+                    .trim_end_matches("kB")
+                    .trim()
+                    .parse::<u64>()
+                    .ok()
+            });
             kib.unwrap_or(0) * 1024
         };
         // The fields after the name in parentheses begin with the third; utime and stime are the 14th and 15th.
         let stat = read("stat");
-        let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
-        let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+        let fields = stat
+            .rsplit_once(") ")
+            .map_or("", |(_, rest)| rest)
+            .split(' ');
+        let ticks: f64 = fields
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<f64>().ok())
+            .sum();
         let usage = Usage {
             peak_bytes: bytes("VmHWM:"),
             anonymous_bytes: bytes("RssAnon:"),
@@ -341,7 +404,8 @@ impl Node {
 
     fn stop(&mut self) -> Result<(), DemoError> {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).map_err(|e| DemoError(format!("cannot stop the {}: {e}", self.name)))?;
+        kill_process(pid, Signal::TERM)
+            .map_err(|e| DemoError(format!("cannot stop the {}: {e}", self.name)))?;
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().map_err(step("wait for a node"))? {
@@ -361,7 +425,10 @@ impl Node {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n  ");
-        DemoError(format!("the {} {what}; the end of its log:\n  {tail}", self.name))
+        DemoError(format!(
+            "the {} {what}; the end of its log:\n  {tail}",
+            self.name
+        ))
     }
 }
 
@@ -381,14 +448,26 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = self.catch_up_blocks as f64 / self.catch_up_seconds.max(1e-9);
         writeln!(f, "{:<24}{:>16}", "Blocks caught up", self.catch_up_blocks)?;
-        writeln!(f, "{:<24}{:>16}", "Transactions", self.catch_up_transactions)?;
+        writeln!(
+            f,
+            "{:<24}{:>16}",
+            "Transactions", self.catch_up_transactions
+        )?;
         writeln!(f, "{:<24}{:>16}", "Bytes", size(self.catch_up_bytes))?;
         writeln!(f, "{:<24}{:>16.2}", "Seconds", self.catch_up_seconds)?;
         writeln!(f, "{:<24}{:>16.0}", "Blocks/s", rate)?;
         let megabytes = self.catch_up_bytes as f64 / 1e6;
-        writeln!(f, "{:<24}{:>16.1}", "MB/s", megabytes / self.catch_up_seconds.max(1e-9))?;
+        writeln!(
+            f,
+            "{:<24}{:>16.1}",
+            "MB/s",
+            megabytes / self.catch_up_seconds.max(1e-9)
+        )?;
         writeln!(f, "{:<24}{:>16}", "Blocks followed live", self.live_blocks)?;
-        for (name, node) in [("Validator", &self.validator), ("Full node", &self.fullnode)] {
+        for (name, node) in [
+            ("Validator", &self.validator),
+            ("Full node", &self.fullnode),
+        ] {
             let head = format!("{name}'s head");
             let memory = format!("{name}'s peak memory");
             writeln!(f, "{head:<24}{:>16} {}", node.head_number, node.head_hash)?;
@@ -400,9 +479,18 @@ impl fmt::Display for Outcome {
             )?;
             let cpu = format!("{name}'s CPU seconds");
             let per_gigabyte = node.catch_up_cpu_seconds * 1000.0 / megabytes.max(1e-9);
-            writeln!(f, "{cpu:<24}{:>16.2} ({per_gigabyte:.2} a GB)", node.catch_up_cpu_seconds)?;
+            writeln!(
+                f,
+                "{cpu:<24}{:>16.2} ({per_gigabyte:.2} a GB)",
+                node.catch_up_cpu_seconds
+            )?;
         }
-        writeln!(f, "{:<24}{:>16}", "Same, byte for byte", if self.same { "yes" } else { "NO" })?;
+        writeln!(
+            f,
+            "{:<24}{:>16}",
+            "Same, byte for byte",
+            if self.same { "yes" } else { "NO" }
+        )?;
         if let Some(folder) = &self.folder {
             writeln!(f, "Folders kept in {folder}")?;
         }
@@ -417,4 +505,3 @@ impl fmt::Display for DemoError {
 }
 
 impl std::error::Error for DemoError {}
-

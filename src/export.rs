@@ -64,12 +64,19 @@ pub fn export(
     let head = chain.head().number;
     let (first, last) = (first.unwrap_or(0), last.unwrap_or(head));
     if first > last {
-        return Err(ExportError::Range(format!("FIRST {first} is above LAST {last}")));
+        return Err(ExportError::Range(format!(
+            "FIRST {first} is above LAST {last}"
+        )));
     }
     if last > head {
-        return Err(ExportError::Range(format!("LAST {last} is above the head, block {head}")));
+        return Err(ExportError::Range(format!(
+            "LAST {last} is above the head, block {head}"
+        )));
     }
-    let io_error = |source| ExportError::Io { path: file.into(), source };
+    let io_error = |source| ExportError::Io {
+        path: file.into(),
+        source,
+    };
     if file == Path::new("-") {
         return write_blocks(&chain, io::stdout().lock(), first, last, true, &io_error);
     }
@@ -110,11 +117,19 @@ fn write_blocks(
     let mut prefix = Vec::with_capacity(9);
     for number in first..=last {
         let missing = ExportError::Missing { number };
-        let Some(header) = chain.header(number).map_err(ExportError::Store)? else { return Err(missing) };
-        let Some(body) = chain.body(number).map_err(ExportError::Store)? else { return Err(missing) };
+        let Some(header) = chain.header(number).map_err(ExportError::Store)? else {
+            return Err(missing);
+        };
+        let Some(body) = chain.body(number).map_err(ExportError::Store)? else {
+            return Err(missing);
+        };
         let items = list_payload(&body);
         prefix.clear();
-        RlpHeader { list: true, payload_length: header.len() + items.len() }.encode(&mut prefix);
+        RlpHeader {
+            list: true,
+            payload_length: header.len() + items.len(),
+        }
+        .encode(&mut prefix);
         for part in [&prefix[..], &header, items] {
             out.write_all(part).map_err(io_error)?;
             bytes += part.len() as u64;
@@ -122,17 +137,30 @@ fn write_blocks(
         progress.set(number - first + 1);
     }
     out.flush().map_err(io_error)?;
-    Ok(Exported { blocks: last - first + 1, first, last, bytes })
+    Ok(Exported {
+        blocks: last - first + 1,
+        first,
+        last,
+        bytes,
+    })
 }
 
 /// The items of a stored body, without the list's prefix.
 fn list_payload(mut body: &[u8]) -> &[u8] {
-    RlpHeader::decode_bytes(&mut body, true).expect("a body is checked before it is stored, and its checksum when read")
+    RlpHeader::decode_bytes(&mut body, true)
+        .expect("a body is checked before it is stored, and its checksum when read")
 }
 
 impl fmt::Display for Exported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Exported {} blocks, {} to {}, {}", self.blocks, self.first, self.last, size(self.bytes))
+        writeln!(
+            f,
+            "Exported {} blocks, {} to {}, {}",
+            self.blocks,
+            self.first,
+            self.last,
+            size(self.bytes)
+        )
     }
 }
 
@@ -145,7 +173,9 @@ impl fmt::Display for ExportError {
                 f,
                 "block {number} is not stored whole; see what is with `cairn-store info`"
             ),
-            ExportError::Io { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            ExportError::Io { path, source } => {
+                write!(f, "cannot write {}: {source}", path.display())
+            }
         }
     }
 }

@@ -119,12 +119,26 @@ impl Importer {
             let header = snapshot.header(number).map_err(ImportError::Store)?;
             let body = snapshot.body(number).map_err(ImportError::Store)?;
             if let (Some(header), Some(body)) = (header, body) {
-                let header = SealedHeader::decode(Bytes::copy_from_slice(&header))
-                    .map_err(|error| ImportError::Header { offset_bytes: 0, error })?;
+                let header =
+                    SealedHeader::decode(Bytes::copy_from_slice(&header)).map_err(|error| {
+                        ImportError::Header {
+                            offset_bytes: 0,
+                            error,
+                        }
+                    })?;
                 ommers.push(&header, &body);
             }
         }
-        Ok(Importer { writer, rules, tip, ommers, waiting: Vec::new(), waiting_bytes: 0, transactions: 0, stored: 0 })
+        Ok(Importer {
+            writer,
+            rules,
+            tip,
+            ommers,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            transactions: 0,
+            stored: 0,
+        })
     }
 
     /// The chain's rules.
@@ -141,17 +155,31 @@ impl Importer {
     ///
     /// # Errors
     /// `Header` or `Body` says which rule it breaks; `Store` if its batch cannot be stored.
-    pub fn add(&mut self, header: SealedHeader, body: Bytes, offset_bytes: u64, now_s: u64) -> Result<(), ImportError> {
-        let body_error = |error| ImportError::Body { offset_bytes, error };
+    pub fn add(
+        &mut self,
+        header: SealedHeader,
+        body: Bytes,
+        offset_bytes: u64,
+        now_s: u64,
+    ) -> Result<(), ImportError> {
+        let body_error = |error| ImportError::Body {
+            offset_bytes,
+            error,
+        };
         let header = Arc::new(header);
         let tip = self
             .rules
             .extend(&self.tip, header.clone(), Some(now_s))
-            .map_err(|error| ImportError::Header { offset_bytes, error })?;
+            .map_err(|error| ImportError::Header {
+                offset_bytes,
+                error,
+            })?;
         self.rules.check_body(&header, &body).map_err(body_error)?;
-        self.ommers.check(&self.rules, &header, &body).map_err(body_error)?;
+        self.ommers
+            .check(&self.rules, &header, &body)
+            .map_err(body_error)?;
         self.ommers.push(&header, &body);
-        self.transactions += crate::chain::body::transactions(&body).map_err(body_error)?.count() as u64;
+        self.transactions += crate::chain::body::transactions(&body).count() as u64;
         self.waiting_bytes += header.raw.len() + body.len();
         self.waiting.push((header, body, tip.td));
         self.tip = tip;
@@ -182,7 +210,10 @@ impl Importer {
                 receipts: None,
             })
             .collect();
-        let stored = self.writer.commit(&blocks, head.hash).map_err(ImportError::Store)?;
+        let stored = self
+            .writer
+            .commit(&blocks, head.hash)
+            .map_err(ImportError::Store)?;
         log::info!(
             "Imported new chain segment number={} hash={} blocks={} bytes={} elapsed={}",
             stored.number,
@@ -202,13 +233,23 @@ impl Importer {
 ///
 /// # Errors
 /// `ImportError`; every block before the bad one is stored then, and none after it.
-pub fn import(genesis: &Genesis, writer: Writer, file: &Path, quiet: bool, stop: &AtomicBool) -> Result<Imported, ImportError> {
+pub fn import(
+    genesis: &Genesis,
+    writer: Writer,
+    file: &Path,
+    quiet: bool,
+    stop: &AtomicBool,
+) -> Result<Imported, ImportError> {
     let start = Instant::now();
-    let open = |e: std::io::Error| ImportError::Open(format!("cannot open {}: {e}", file.display()));
+    let open =
+        |e: std::io::Error| ImportError::Open(format!("cannot open {}: {e}", file.display()));
     let input = File::open(file).map_err(open)?;
     let meta = input.metadata().map_err(open)?;
     if meta.is_dir() {
-        return Err(ImportError::Open(format!("{} is a folder, not a file of blocks", file.display())));
+        return Err(ImportError::Open(format!(
+            "{} is a folder, not a file of blocks",
+            file.display()
+        )));
     }
     let mut progress = Progress::new("Importing", "bytes", meta.len(), quiet);
     let mut importer = Importer::new(genesis, writer)?;
@@ -244,9 +285,16 @@ fn read_all(
             return Err(ImportError::Interrupted);
         }
         let offset_bytes = block.offset_bytes;
-        let (raw_header, _) = split_block(&block.raw).map_err(|error| ImportError::Body { offset_bytes, error })?;
-        let header = SealedHeader::decode(block.raw.slice_ref(raw_header))
-            .map_err(|error| ImportError::Header { offset_bytes, error })?;
+        let (raw_header, _) = split_block(&block.raw).map_err(|error| ImportError::Body {
+            offset_bytes,
+            error,
+        })?;
+        let header = SealedHeader::decode(block.raw.slice_ref(raw_header)).map_err(|error| {
+            ImportError::Header {
+                offset_bytes,
+                error,
+            }
+        })?;
         let number = header.header.number;
         let next = importer.tip.header.header.number + 1;
         if number <= head && importer.stored == 0 && importer.waiting.is_empty() {
@@ -256,13 +304,24 @@ fn read_all(
                     progress.set(blocks.offset_bytes());
                     continue;
                 }
-                Some(stored) => return Err(ImportError::Fork { number, stored, found: header.hash }),
+                Some(stored) => {
+                    return Err(ImportError::Fork {
+                        number,
+                        stored,
+                        found: header.hash,
+                    });
+                }
                 None => {}
             }
         } else if number > next && importer.stored == 0 && importer.waiting.is_empty() {
             return Err(ImportError::Gap { number, head });
         }
-        let body = Bytes::from(body_of_block(&block.raw).map_err(|error| ImportError::Body { offset_bytes, error })?);
+        let body = Bytes::from(
+            body_of_block(&block.raw).map_err(|error| ImportError::Body {
+                offset_bytes,
+                error,
+            })?,
+        );
         importer.add(header, body, offset_bytes, unix_s())?;
         progress.set(blocks.offset_bytes());
     }
@@ -281,7 +340,9 @@ pub fn not_checked(rules: &Rules) -> Vec<String> {
 }
 
 fn unix_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 impl fmt::Display for Imported {
@@ -309,19 +370,31 @@ impl fmt::Display for ImportError {
             ImportError::Start(error) => error.fmt(f),
             ImportError::Open(why) => f.write_str(why),
             ImportError::File(error) => error.fmt(f),
-            ImportError::Header { offset_bytes, error } => write!(f, "{error} (the block at byte {offset_bytes} of the file)"),
-            ImportError::Body { offset_bytes, error } => write!(f, "{error} (the block at byte {offset_bytes} of the file)"),
+            ImportError::Header {
+                offset_bytes,
+                error,
+            } => write!(f, "{error} (the block at byte {offset_bytes} of the file)"),
+            ImportError::Body {
+                offset_bytes,
+                error,
+            } => write!(f, "{error} (the block at byte {offset_bytes} of the file)"),
             ImportError::Gap { number, head } => write!(
                 f,
                 "the file begins with block {number}, but the stored head is block {head}: import the blocks between first"
             ),
-            ImportError::Fork { number, stored, found } => write!(
+            ImportError::Fork {
+                number,
+                stored,
+                found,
+            } => write!(
                 f,
                 "the file's chain is another one from block {number} on: hash: expected {stored} (stored), found {found}; \
                  import it into a data folder of its own"
             ),
             ImportError::Store(error) => error.fmt(f),
-            ImportError::Interrupted => f.write_str("interrupted; run the same command again to go on"),
+            ImportError::Interrupted => {
+                f.write_str("interrupted; run the same command again to go on")
+            }
         }
     }
 }

@@ -34,7 +34,13 @@ fn main() -> ExitCode {
         Some(Command::Init { genesis }) => init(&cli.common, genesis.as_deref()),
         Some(Command::Import { file }) => import(&cli.common, file),
         Some(Command::Export { file, first, last }) => export(&cli.common, file, *first, *last),
-        Some(Command::Demo { keep, blocks, live, txs, body_bytes }) => {
+        Some(Command::Demo {
+            keep,
+            blocks,
+            live,
+            txs,
+            body_bytes,
+        }) => {
             let options = DemoOptions {
                 keep: *keep,
                 blocks: *blocks,
@@ -67,8 +73,16 @@ struct Initialised {
 fn init(common: &Common, file: Option<&std::path::Path>) -> Result<(), Failure> {
     let datadir = config::datadir(common)?;
     let (genesis, json) = match (file, config::chosen_genesis(common)) {
-        (Some(_), Some(_)) => return Err(usage("give a genesis file, or --mainnet or --sepolia, not both")),
-        (None, None) => return Err(usage("which genesis? give its file, or --mainnet or --sepolia")),
+        (Some(_), Some(_)) => {
+            return Err(usage(
+                "give a genesis file, or --mainnet or --sepolia, not both",
+            ));
+        }
+        (None, None) => {
+            return Err(usage(
+                "which genesis? give its file, or --mainnet or --sepolia",
+            ));
+        }
         (None, Some(genesis)) => (genesis, None),
         (Some(file), None) => {
             let (genesis, json) = datadir::read_genesis(file).map_err(failed)?;
@@ -101,7 +115,8 @@ fn init(common: &Common, file: Option<&std::path::Path>) -> Result<(), Failure> 
 
 fn import(common: &Common, file: &std::path::Path) -> Result<(), Failure> {
     let datadir = config::datadir(common)?;
-    let genesis = config::open_genesis(common, &datadir)?;
+    let genesis = config::find_genesis(common, &datadir)?;
+    config::make_folder(&datadir, &genesis)?;
     let writer = Writer::open(&datadir.blocks()).map_err(failed)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -112,13 +127,25 @@ fn import(common: &Common, file: &std::path::Path) -> Result<(), Failure> {
     print(common, &imported, &imported.to_string())
 }
 
-fn export(common: &Common, file: &std::path::Path, first: Option<u64>, last: Option<u64>) -> Result<(), Failure> {
+fn export(
+    common: &Common,
+    file: &std::path::Path,
+    first: Option<u64>,
+    last: Option<u64>,
+) -> Result<(), Failure> {
     let datadir = config::datadir(common)?;
     let reader = Reader::open(&datadir.blocks()).map_err(failed)?;
-    let exported = export::export(&reader, file, first, last, common.verbosity < 3).map_err(|error| Failure {
-        status: if matches!(error, ExportError::Range(_)) { WRONG_USAGE } else { FAILED },
-        what: error.to_string(),
-    })?;
+    let exported =
+        export::export(&reader, file, first, last, common.verbosity < 3).map_err(|error| {
+            Failure {
+                status: if matches!(error, ExportError::Range(_)) {
+                    WRONG_USAGE
+                } else {
+                    FAILED
+                },
+                what: error.to_string(),
+            }
+        })?;
     if file == std::path::Path::new("-") {
         log::info!("{}", exported.to_string().trim_end());
         return Ok(());
@@ -155,11 +182,17 @@ fn print(common: &Common, result: &impl Serialize, text: &str) -> Result<(), Fai
 }
 
 fn failed(what: impl ToString) -> Failure {
-    Failure { what: what.to_string(), status: FAILED }
+    Failure {
+        what: what.to_string(),
+        status: FAILED,
+    }
 }
 
 fn usage(what: &str) -> Failure {
-    Failure { what: what.into(), status: WRONG_USAGE }
+    Failure {
+        what: what.into(),
+        status: WRONG_USAGE,
+    }
 }
 
 impl From<ConfigError> for Failure {

@@ -45,10 +45,11 @@ const EVENTS_BOUND: usize = 16;
 /// What peers see as our name.
 fn client_name() -> String {
     format!(
-        "cairn/v{}/{}-{}/rust",
+        "cairn/v{}/{}-{}/rust{}",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::OS,
-        std::env::consts::ARCH
+        std::env::consts::ARCH,
+        env!("CARGO_PKG_RUST_VERSION")
     )
 }
 
@@ -57,8 +58,10 @@ fn client_name() -> String {
 /// # Errors
 /// Whatever kept it from starting, or the thread that died and why.
 pub fn run(config: Config) -> Result<(), NodeError> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| NodeError::Start(format!("signals: {e}")))?;
-    let writer = Writer::open(&config.datadir.blocks()).map_err(|e| NodeError::Start(e.to_string()))?;
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM]).map_err(|e| NodeError::Start(format!("signals: {e}")))?;
+    let writer =
+        Writer::open(&config.datadir.blocks()).map_err(|e| NodeError::Start(e.to_string()))?;
     let genesis = Arc::new(config.genesis);
     let rules = Arc::new(Rules::new(&genesis));
     let tip = stored_tip(&rules, &writer)?;
@@ -74,11 +77,19 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     if !rules.seal_is_checked() {
         match config.sync_target {
             Some(target) => log::info!("Following to the sync target hash={target}"),
-            None => log::warn!("Not following: no seal of this chain can be checked; pass --synctarget HASH of a head you trust. Serving what is stored."),
+            None => log::warn!(
+                "Not following: no seal of this chain can be checked; pass --synctarget HASH of a head you trust. Serving what is stored."
+            ),
         }
     }
 
-    let chain = local_chain(&genesis, config.network_id, &tip, reader.snapshot().first_body());
+    let chain = local_chain(
+        &genesis,
+        config.network_id,
+        &tip,
+        reader.snapshot().first_body(),
+    );
+    let earliest = chain.earliest;
     let (reactor, net) = Reactor::bind(ReactorConfig {
         session: session::Config {
             secret_key: config.node_key,
@@ -94,9 +105,17 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     .map_err(|e| NodeError::Start(e.to_string()))?;
     let listening = reactor.local_addr();
     let enode = Enode {
-        id: NodeId::of_secret(&config.node_key),
+        id: NodeId::from_public_key(
+            &config
+                .node_key
+                .public_key(&secp256k1::Secp256k1::signing_only()),
+        ),
         // Where every address is bound, the loopback one is what surely works on this machine; geth prints the same.
-        ip: if listening.ip().is_unspecified() { [127, 0, 0, 1].into() } else { listening.ip() },
+        ip: if listening.ip().is_unspecified() {
+            [127, 0, 0, 1].into()
+        } else {
+            listening.ip()
+        },
         tcp: listening.port(),
         udp: listening.port(),
     };
@@ -110,12 +129,17 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let (stop_sync, stop) = bounded::<()>(0);
     let (ended_in, ended) = unbounded::<Ended>(); // at most one message a thread
     let wake_main = signals.handle();
-    let spawn = Spawner { ended: ended_in, wake_main };
+    let spawn = Spawner {
+        ended: ended_in,
+        wake_main,
+    };
 
     // Threads.
     let mut server = Server::new(reader, events_in, stalled.clone());
     let net_thread = spawn.role("net", move || {
-        let ran = reactor.run(&mut server).map_err(|e| format!("sockets: {e}"));
+        let ran = reactor
+            .run(&mut server)
+            .map_err(|e| format!("sockets: {e}"));
         match server.damage() {
             Some(error) => Err(error.to_string()),
             None => ran,
@@ -124,7 +148,15 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let sealing = config.sealer;
     let sync = SyncRole {
         writer,
-        machine: Machine::new(rules.clone(), tip, MachineConfig { sync_target: config.sync_target, ..MachineConfig::default() }),
+        machine: Machine::new(
+            rules.clone(),
+            tip,
+            MachineConfig {
+                sync_target: config.sync_target,
+                earliest,
+                ..MachineConfig::default()
+            },
+        ),
         rules: rules.clone(),
         genesis,
         network_id: config.network_id,
@@ -139,7 +171,11 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let sealer_thread = match sealing {
         None => None,
         Some(sealing) => {
-            log::info!("Sealing signer={} pace_s={}", sealing.address, sealing.pace_s);
+            log::info!(
+                "Sealing signer={} pace_s={}",
+                sealing.address,
+                sealing.pace_s
+            );
             Some(spawn.role("sealer", move || {
                 sealer::run(&rules, &sealing, &heads, &sealed_in).map_err(|e| e.to_string())
             })?)
@@ -150,9 +186,15 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     stop_all(net_thread, &net, stop_sync, sync_thread, sealer_thread);
     // A thread that died and the ones it took along: the first to end is the cause.
     match first_end {
-        Some(Ended { role, why }) => Err(NodeError::Died { role, why: why.unwrap_or_else(|| "it ended unasked".into()) }),
+        Some(Ended { role, why }) => Err(NodeError::Died {
+            role,
+            why: why.unwrap_or_else(|| "it ended unasked".into()),
+        }),
         None => match ended.try_iter().find(|end| end.why.is_some()) {
-            Some(Ended { role, why }) => Err(NodeError::Died { role, why: why.unwrap_or_default() }),
+            Some(Ended { role, why }) => Err(NodeError::Died {
+                role,
+                why: why.unwrap_or_default(),
+            }),
             None => Ok(()),
         },
     }
@@ -181,7 +223,10 @@ fn stop_all(
     let _ = net.send(Command::Shutdown); // fails only if net has ended already
     net.wake();
     drop(stop_sync);
-    for thread in [Some(sync_thread), sealer_thread, Some(net_thread)].into_iter().flatten() {
+    for thread in [Some(sync_thread), sealer_thread, Some(net_thread)]
+        .into_iter()
+        .flatten()
+    {
         // The outcome, a panic too, has come through `ended`.
         let _ = thread.join();
     }
@@ -197,13 +242,17 @@ pub fn stored_tip(rules: &Rules, writer: &Writer) -> Result<Tip, NodeError> {
     let reader = writer.reader();
     let snapshot = reader.snapshot();
     let mut failed = None;
-    let tip = rules.restore(head.number, head.td, &mut |number| match snapshot.header(number) {
-        Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
-        Err(error) => {
-            failed = Some(error);
-            None
-        }
-    });
+    let tip = rules.restore(
+        head.number,
+        head.td,
+        &mut |number| match snapshot.header(number) {
+            Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        },
+    );
     match (failed, tip) {
         (Some(error), _) => Err(NodeError::Start(error.to_string())),
         (None, Ok(tip)) => Ok(tip),
@@ -237,7 +286,10 @@ impl Spawner {
                 let why = match catch_unwind(AssertUnwindSafe(body)) {
                     Ok(Ok(())) => None,
                     Ok(Err(why)) => Some(why),
-                    Err(panic) => Some(format!("it panicked, which is a fault of cairn: {}", panic_text(&*panic))),
+                    Err(panic) => Some(format!(
+                        "it panicked, which is a fault of cairn: {}",
+                        panic_text(&*panic)
+                    )),
                 };
                 // Main holds the receiver until all threads are joined.
                 let _ = ended.send(Ended { role, why });

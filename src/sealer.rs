@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::chain::clique;
 use crate::chain::{Rules, SealedHeader, Tip};
 use crate::config::SealerConfig;
+use crate::logging::short;
 use crate::sync::SealedBlock;
 
 /// What the vanity bytes of a sealed block say.
@@ -53,7 +54,7 @@ pub fn slot(parent: &Tip, config: &SealerConfig, now_ms: u64, draw: u64) -> Resu
     }
     let snapshot = parent.clique.as_ref().ok_or(NotNow::NotASigner)?;
     let number = parent.header.header.number + 1;
-    if !snapshot.signers.contains(&config.address) {
+    if !snapshot.is_signer(&config.address) {
         return Err(NotNow::NotASigner);
     }
     if snapshot.signed_recently(number, &config.address) {
@@ -63,7 +64,7 @@ pub fn slot(parent: &Tip, config: &SealerConfig, now_ms: u64, draw: u64) -> Resu
     let in_turn = snapshot.in_turn(number, &config.address);
     let wait_ms = match in_turn {
         true => 0,
-        false => draw % ((snapshot.signers.len() as u64 / 2 + 1) * WIGGLE_MS),
+        false => draw % ((snapshot.signers().len() as u64 / 2 + 1) * WIGGLE_MS),
     };
     Ok(Slot {
         time_s,
@@ -83,7 +84,7 @@ pub fn seal(rules: &Rules, parent: &Tip, slot: Slot, key: &secp256k1::SecretKey)
         .expect("a slot is only given on a clique chain");
     let mut extra = VANITY.to_vec();
     if rules.is_checkpoint(number) {
-        for signer in &snapshot.signers {
+        for signer in snapshot.signers() {
             extra.extend_from_slice(signer.as_slice());
         }
     }
@@ -125,7 +126,9 @@ pub fn run(
     sealed: &Sender<SealedBlock>,
 ) -> Result<(), SealerError> {
     let mut told = None;
-    let Ok(mut parent) = heads.recv() else { return Ok(()) };
+    let Ok(mut parent) = heads.recv() else {
+        return Ok(());
+    };
     loop {
         // Only the newest head counts.
         while let Ok(newer) = heads.try_recv() {
@@ -156,7 +159,14 @@ pub fn run(
                 if now_ms() < slot.time_s * 1000 {
                     continue;
                 }
-                if sealed.send(seal(rules, &parent, slot, &config.key)).is_err() {
+                let block = seal(rules, &parent, slot, &config.key);
+                log::info!(
+                    "Sealed new block number={} hash={} in_turn={}",
+                    block.header.header.number,
+                    short(&block.header.hash),
+                    slot.in_turn
+                );
+                if sealed.send(block).is_err() {
                     return Ok(());
                 }
                 // The next head is our own block, or a heavier one of somebody else.
@@ -185,7 +195,11 @@ pub struct SealerError(String);
 
 impl fmt::Display for SealerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the sealer cannot read the system's randomness: {}", self.0)
+        write!(
+            f,
+            "the sealer cannot read the system's randomness: {}",
+            self.0
+        )
     }
 }
 
@@ -194,8 +208,12 @@ impl std::error::Error for SealerError {}
 impl fmt::Display for NotNow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            NotNow::NotASigner => "this address is none of the chain's signers; the others must vote it in",
-            NotNow::SignedRecently => "this signer sealed one of the last blocks; others must seal first",
+            NotNow::NotASigner => {
+                "this address is none of the chain's signers; the others must vote it in"
+            }
+            NotNow::SignedRecently => {
+                "this signer sealed one of the last blocks; others must seal first"
+            }
             NotNow::NoPace => "the period is 0 and there is no --block-interval-ms",
         })
     }

@@ -1,11 +1,11 @@
 //! The net thread's side of the node: answers peers' requests straight from the mapped file, and hands all else to sync.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
-use cairn_net::eth::{Request, Start};
+use cairn_net::eth::message::{Request, Start};
 use cairn_net::reactor::{NetEvent, Reply, Service};
 use cairn_net::session::PeerInfo;
 use cairn_store::{Reader, Snapshot};
@@ -62,7 +62,11 @@ impl Server {
         self.damage.take()
     }
 
-    fn reply(&mut self, request: &Request, reply: &mut Reply<'_>) -> Result<(), cairn_store::Error> {
+    fn reply(
+        &mut self,
+        request: &Request,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), cairn_store::Error> {
         let chain = self.reader.snapshot();
         match request {
             Request::Headers {
@@ -71,7 +75,8 @@ impl Server {
                 skip,
                 reverse,
             } => {
-                let amount = usize::try_from(*amount).map_or(ANSWER_LIMIT_ITEMS, |n| n.min(ANSWER_LIMIT_ITEMS));
+                let amount = usize::try_from(*amount)
+                    .map_or(ANSWER_LIMIT_ITEMS, |n| n.min(ANSWER_LIMIT_ITEMS));
                 let first = match start {
                     Start::Number(number) => Some(*number),
                     Start::Hash(hash) => chain.number(hash)?,
@@ -111,17 +116,20 @@ impl Service for Server {
             self.served.headers - before.0,
             self.served.bodies - before.1
         );
-        self.served.tell(peer);
+        self.served.requests += 1;
+        self.served.tell();
     }
 
     fn offer(&mut self, event: NetEvent) -> Result<(), NetEvent> {
-        // Before trying, so that sync, which reads it after taking an event, cannot miss it.
+        self.served.tell();
         match self.events.try_send(event) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(event)) => {
                 self.stalled.store(true, Ordering::SeqCst);
                 // Room may have been made between the two: one more try, after the flag is up.
-                self.events.try_send(event).map_err(TrySendError::into_inner)
+                self.events
+                    .try_send(event)
+                    .map_err(TrySendError::into_inner)
             }
             // Sync is gone, so the node is stopping: there is nobody to tell.
             Err(TrySendError::Disconnected(_)) => Ok(()),
@@ -130,15 +138,14 @@ impl Service for Server {
 }
 
 impl Served {
-    fn tell(&mut self, peer: &PeerInfo) {
-        self.requests += 1;
+    /// Tells what was served since the last line, now and then.
+    fn tell(&mut self) {
         let due = self
             .last_line
             .is_none_or(|at| at.elapsed() >= SERVED_LINE_INTERVAL);
         if due && self.headers + self.bodies > 0 {
             log::info!(
-                "Served peer={} requests={} headers={} bodies={}",
-                peer.id.short(),
+                "Served requests={} headers={} bodies={}",
                 self.requests,
                 self.headers,
                 self.bodies
@@ -170,9 +177,17 @@ fn headers(
     let mut records = Vec::new();
     let mut number = Some(first);
     while let Some(at) = number.filter(|_| records.len() < amount) {
-        let Some(record) = chain.header(at)? else { break };
+        let Some(record) = chain.header(at)? else {
+            break;
+        };
         records.push(record);
-        number = step.and_then(|step| if reverse { at.checked_sub(step) } else { at.checked_add(step) });
+        number = step.and_then(|step| {
+            if reverse {
+                at.checked_sub(step)
+            } else {
+                at.checked_add(step)
+            }
+        });
     }
     let items: Vec<&[u8]> = records.iter().map(|record| &**record).collect();
     reply.headers(&items);
@@ -180,7 +195,11 @@ fn headers(
 }
 
 /// Answers with the bodies of `hashes` that are known, in their order, until the soft limit.
-fn bodies(chain: &Snapshot, hashes: &[B256], reply: &mut Reply<'_>) -> Result<usize, cairn_store::Error> {
+fn bodies(
+    chain: &Snapshot,
+    hashes: &[B256],
+    reply: &mut Reply<'_>,
+) -> Result<usize, cairn_store::Error> {
     let mut numbers = Vec::new();
     let mut streams = Vec::new();
     let mut raw_len = 0;
@@ -193,7 +212,9 @@ fn bodies(chain: &Snapshot, hashes: &[B256], reply: &mut Reply<'_>) -> Result<us
         };
         let Some(number) = number else { continue };
         next = number.checked_add(1);
-        let Some(body) = chain.body_stream(number)? else { continue };
+        let Some(body) = chain.body_stream(number)? else {
+            continue;
+        };
         raw_len += body.raw_len;
         numbers.push(number);
         streams.push(body.stream);
@@ -202,6 +223,7 @@ fn bodies(chain: &Snapshot, hashes: &[B256], reply: &mut Reply<'_>) -> Result<us
         }
     }
     if raw_len >= READY_BODY_FLOOR_BYTES * numbers.len() {
+        let streams: Vec<&[u8]> = streams.iter().map(|stream| &**stream).collect();
         reply.ready_bodies(raw_len, &streams);
         return Ok(numbers.len());
     }

@@ -25,7 +25,10 @@ fn say(node: &Node, bytes: &[u8], within: Duration) {
             Ok(0) => break,
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
-            Err(error) => panic!("the node did not hang up after {:?}: {error}", start.elapsed()),
+            Err(error) => panic!(
+                "the node did not hang up after {:?}: {error}",
+                start.elapsed()
+            ),
         }
     }
 }
@@ -37,7 +40,9 @@ fn garbage_instead_of_a_handshake_is_hung_up_on_and_nobody_else_notices() {
     let mut validator = Node::start(&dir.path().join("v"), &sealing);
     let mut fullnode = Node::start(&dir.path().join("f"), &["--bootnodes", &validator.enode]);
     fullnode.wait_head(1);
-    let random: Vec<u8> = (0..2000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let random: Vec<u8> = (0..2000u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
     let within = Duration::from_secs(8);
     for bytes in [
         &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
@@ -61,8 +66,13 @@ fn garbage_instead_of_a_handshake_is_hung_up_on_and_nobody_else_notices() {
 #[test]
 fn two_hundred_silent_connections_do_not_keep_a_peer_out_for_long() {
     let dir = tempfile::tempdir().unwrap();
-    let validator = Node::start(&dir.path().join("v"), &["--enable-consensus", "--block-interval-ms", "1000"]);
-    let silent: Vec<TcpStream> = (0..200).filter_map(|_| TcpStream::connect(address(&validator)).ok()).collect();
+    let validator = Node::start(
+        &dir.path().join("v"),
+        &["--enable-consensus", "--block-interval-ms", "1000"],
+    );
+    let silent: Vec<TcpStream> = (0..200)
+        .filter_map(|_| TcpStream::connect(address(&validator)).ok())
+        .collect();
     let mut fullnode = Node::start(&dir.path().join("f"), &["--bootnodes", &validator.enode]);
     fullnode.wait_head(2);
     drop(silent);
@@ -73,13 +83,22 @@ fn two_hundred_silent_connections_do_not_keep_a_peer_out_for_long() {
 #[test]
 fn a_peer_of_another_network_is_told_so_once_and_the_node_runs_on() {
     let dir = tempfile::tempdir().unwrap();
-    let mut validator = Node::start(&dir.path().join("v"), &["--enable-consensus", "--block-interval-ms", "1000"]);
-    let mut other = Node::start(&dir.path().join("o"), &["--networkid", "99", "--bootnodes", &validator.enode]);
+    let mut validator = Node::start(
+        &dir.path().join("v"),
+        &["--enable-consensus", "--block-interval-ms", "1000"],
+    );
+    let mut other = Node::start(
+        &dir.path().join("o"),
+        &["--networkid", "99", "--bootnodes", &validator.enode],
+    );
     let line = other.wait_log("network");
     assert!(!line.contains("Peer connected"), "{line}");
     let sepolia = dir.path().join("s");
     run_ok(&["init", "--datadir", text(&sepolia), "--sepolia"]);
-    let mut other_genesis = Node::start(&sepolia, &["--networkid", "1337", "--bootnodes", &validator.enode]);
+    let mut other_genesis = Node::start(
+        &sepolia,
+        &["--networkid", "1337", "--bootnodes", &validator.enode],
+    );
     other_genesis.wait_log("genesis");
     let head = validator.head();
     validator.wait_head(head + 2);
@@ -92,7 +111,10 @@ fn a_peer_of_another_network_is_told_so_once_and_the_node_runs_on() {
 #[test]
 fn a_node_that_is_told_to_dial_itself_or_a_stranger_under_another_name_runs_on() {
     let dir = tempfile::tempdir().unwrap();
-    let validator = Node::start(&dir.path().join("v"), &["--enable-consensus", "--block-interval-ms", "1000"]);
+    let validator = Node::start(
+        &dir.path().join("v"),
+        &["--enable-consensus", "--block-interval-ms", "1000"],
+    );
     // The validator's address under another node's key.
     let stranger = format!(
         "enode://79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8@{}",
@@ -109,9 +131,18 @@ fn a_node_that_is_told_to_dial_itself_or_a_stranger_under_another_name_runs_on()
 #[test]
 fn a_peer_that_serves_a_chain_with_a_bad_seal_is_dropped_and_an_honest_one_completes_the_chain() {
     let dir = tempfile::tempdir().unwrap();
-    let params = Params { blocks: 400, txs_per_block: 2, seed: 9, ..Params::default() };
+    let params = Params {
+        blocks: 400,
+        txs_per_block: 2,
+        seed: 9,
+        ..Params::default()
+    };
     let chain = chain_file(dir.path(), &params);
-    let (honest, liar, fresh) = (dir.path().join("honest"), dir.path().join("liar"), dir.path().join("fresh"));
+    let (honest, liar, fresh) = (
+        dir.path().join("honest"),
+        dir.path().join("liar"),
+        dir.path().join("fresh"),
+    );
     for data in [&honest, &liar, &fresh] {
         run_ok(&["init", "--datadir", text(data), text(&chain.genesis)]);
     }
@@ -149,7 +180,11 @@ fn lie(from: &std::path::Path, to: &std::path::Path, bad: u64) {
         header.parent_hash = parent;
         let header = cairn::chain::SealedHeader::from_header(header);
         parent = header.hash;
-        blocks.push((header, from.body(number).unwrap().unwrap(), from.td(number).unwrap().unwrap()));
+        blocks.push((
+            header,
+            from.body(number).unwrap().unwrap(),
+            from.td(number).unwrap().unwrap(),
+        ));
     }
     let new: Vec<NewBlock<'_>> = blocks
         .iter()

@@ -8,7 +8,12 @@ use cairn::generate::Params;
 use common::*;
 
 fn small() -> Params {
-    Params { blocks: 30, txs_per_block: 2, seed: 5, ..Params::default() }
+    Params {
+        blocks: 30,
+        txs_per_block: 2,
+        seed: 5,
+        ..Params::default()
+    }
 }
 
 fn fails(args: &[&str], expected_status: i32, says: &[&str]) {
@@ -16,7 +21,10 @@ fn fails(args: &[&str], expected_status: i32, says: &[&str]) {
     let said = stderr(&output);
     assert_eq!(status(&output), expected_status, "{args:?}: {said}");
     for what in says {
-        assert!(said.contains(what), "{args:?}: expected {what:?} in: {said}");
+        assert!(
+            said.contains(what),
+            "{args:?}: expected {what:?} in: {said}"
+        );
     }
     assert!(!said.contains("panicked"), "{said}");
 }
@@ -26,10 +34,26 @@ fn a_data_folder_of_another_genesis_is_refused_and_untouched() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("d");
     run_ok(&["init", "--datadir", text(&data), "--sepolia"]);
-    fails(&["init", "--datadir", text(&data), "--mainnet"], 1, &["was made for the chain with genesis", "0x25a5cc10", "0xd4e56740"]);
+    fails(
+        &["init", "--datadir", text(&data), "--mainnet"],
+        1,
+        &[
+            "was made for the chain with genesis",
+            "0x25a5cc10",
+            "0xd4e56740",
+        ],
+    );
     let chain = chain_file(dir.path(), &small());
-    fails(&["init", "--datadir", text(&data), text(&chain.genesis)], 1, &["0x25a5cc10"]);
-    fails(&["--datadir", text(&data), "--mainnet"], 1, &["was made for"]);
+    fails(
+        &["init", "--datadir", text(&data), text(&chain.genesis)],
+        1,
+        &["0x25a5cc10"],
+    );
+    fails(
+        &["--datadir", text(&data), "--mainnet"],
+        1,
+        &["was made for"],
+    );
     // The same again is no fault.
     run_ok(&["init", "--datadir", text(&data), "--sepolia"]);
 }
@@ -39,10 +63,18 @@ fn a_data_folder_in_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("d");
     let node = Node::start(&data, &[]);
-    fails(&["--datadir", text(&data), "--port", "0"], 1, &["in use"]);
+    fails(
+        &["--datadir", text(&data), "--port", "0"],
+        1,
+        &["another process"],
+    );
     let file = dir.path().join("empty.rlp");
     std::fs::write(&file, b"").unwrap();
-    fails(&["import", "--datadir", text(&data), text(&file)], 1, &["in use"]);
+    fails(
+        &["import", "--datadir", text(&data), text(&file)],
+        1,
+        &["another process"],
+    );
     node.stop();
 }
 
@@ -52,7 +84,18 @@ fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let data = dir.path().join("d");
-    fails(&["--datadir", text(&data), "--listen-addr", "127.0.0.1", "--port", &port], 1, &[&port, "in use"]);
+    fails(
+        &[
+            "--datadir",
+            text(&data),
+            "--listen-addr",
+            "127.0.0.1",
+            "--port",
+            &port,
+        ],
+        1,
+        &[&port, "in use"],
+    );
 }
 
 #[test]
@@ -60,36 +103,138 @@ fn wrong_usage_exits_with_two_and_says_what_was_expected() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("d");
     let data = text(&data);
-    fails(&["--datadir", data, "--bootnodes", "enode://abcd@127.0.0.1:30303"], 2, &["--bootnodes", "128"]);
-    fails(&["--datadir", data, "--bootnodes", "http://example.org"], 2, &["--bootnodes", "enode://"]);
-    fails(&["--datadir", data, "--block-interval-ms", "1500", "--enable-consensus"], 2, &["whole seconds"]);
-    fails(&["--datadir", data, "--block-interval-ms", "0", "--enable-consensus"], 2, &["whole seconds"]);
+    fails(
+        &[
+            "--datadir",
+            data,
+            "--bootnodes",
+            "enode://abcd@127.0.0.1:30303",
+        ],
+        2,
+        &["--bootnodes", "128"],
+    );
+    fails(
+        &["--datadir", data, "--bootnodes", "http://example.org"],
+        2,
+        &["--bootnodes", "enode://"],
+    );
+    fails(
+        &[
+            "--datadir",
+            data,
+            "--block-interval-ms",
+            "1500",
+            "--enable-consensus",
+        ],
+        2,
+        &["whole seconds"],
+    );
+    fails(
+        &[
+            "--datadir",
+            data,
+            "--block-interval-ms",
+            "0",
+            "--enable-consensus",
+        ],
+        2,
+        &["whole seconds"],
+    );
     fails(&["--datadir", data, "--maxpeers", "0"], 2, &["--maxpeers"]);
     fails(&["--datadir", data, "--nonsense"], 2, &["--nonsense"]);
-    fails(&["--datadir", data, "--validator", "0x12", "--enable-consensus"], 2, &["--validator"]);
+    fails(
+        &[
+            "--datadir",
+            data,
+            "--validator",
+            "0x12",
+            "--enable-consensus",
+        ],
+        2,
+        &["--validator"],
+    );
     fails(&["init", "--datadir", data], 2, &["which genesis"]);
     assert!(!std::path::Path::new(data).exists(), "nothing was made");
     let wrong = "0x0000000000000000000000000000000000000001";
-    fails(&["--datadir", data, "--enable-consensus", "--validator", wrong], 2, &[wrong, DEV_SIGNER]);
+    fails(
+        &[
+            "--datadir",
+            data,
+            "--enable-consensus",
+            "--validator",
+            wrong,
+        ],
+        2,
+        &[wrong, DEV_SIGNER],
+    );
 }
 
 #[test]
 fn a_validator_needs_a_key_that_nobody_else_can_read() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("d");
-    let chain = chain_file(dir.path(), &Params { signer_key: [7; 32], ..small() });
+    let chain = chain_file(
+        dir.path(),
+        &Params {
+            signer_key: [7; 32],
+            ..small()
+        },
+    );
     run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
-    fails(&["--datadir", text(&data), "--enable-consensus"], 2, &["--signer-key"]);
+    fails(
+        &["--datadir", text(&data), "--enable-consensus"],
+        2,
+        &["--signer-key"],
+    );
     let key = dir.path().join("signer.key");
-    fails(&["--datadir", text(&data), "--enable-consensus", "--signer-key", text(&key)], 1, &["signer.key"]);
+    fails(
+        &[
+            "--datadir",
+            text(&data),
+            "--enable-consensus",
+            "--signer-key",
+            text(&key),
+        ],
+        1,
+        &["signer.key"],
+    );
     std::fs::write(&key, "07".repeat(32)).unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
-    fails(&["--datadir", text(&data), "--enable-consensus", "--signer-key", text(&key)], 1, &["chmod 600"]);
+    fails(
+        &[
+            "--datadir",
+            text(&data),
+            "--enable-consensus",
+            "--signer-key",
+            text(&key),
+        ],
+        1,
+        &["chmod 600"],
+    );
     std::fs::write(&key, "07".repeat(31)).unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    fails(&["--datadir", text(&data), "--enable-consensus", "--signer-key", text(&key)], 1, &["64 hex digits"]);
+    fails(
+        &[
+            "--datadir",
+            text(&data),
+            "--enable-consensus",
+            "--signer-key",
+            text(&key),
+        ],
+        1,
+        &["64 hex digits"],
+    );
     std::fs::write(&key, "07".repeat(32)).unwrap();
-    let mut node = Node::start(&data, &["--enable-consensus", "--signer-key", text(&key), "--block-interval-ms", "1000"]);
+    let mut node = Node::start(
+        &data,
+        &[
+            "--enable-consensus",
+            "--signer-key",
+            text(&key),
+            "--block-interval-ms",
+            "1000",
+        ],
+    );
     node.wait_head(1);
     node.stop();
 }
@@ -98,7 +243,11 @@ fn a_validator_needs_a_key_that_nobody_else_can_read() {
 fn a_chain_without_clique_cannot_be_sealed() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("d");
-    fails(&["--datadir", text(&data), "--sepolia", "--enable-consensus"], 2, &["not a clique chain"]);
+    fails(
+        &["--datadir", text(&data), "--sepolia", "--enable-consensus"],
+        2,
+        &["not a clique chain"],
+    );
 }
 
 #[test]
@@ -107,8 +256,23 @@ fn a_node_key_that_is_none_is_refused() {
     let data = dir.path().join("d");
     run_ok(&["init", "--datadir", text(&data), "--sepolia"]);
     std::fs::write(data.join("nodekey"), "nonsense").unwrap();
-    fails(&["--datadir", text(&data), "--port", "0"], 1, &["nodekey", "64 hex digits"]);
-    fails(&["--datadir", text(&data), "--port", "0", "--nodekey", "/nonexistent/key"], 1, &["/nonexistent/key"]);
+    fails(
+        &["--datadir", text(&data), "--port", "0"],
+        1,
+        &["nodekey", "64 hex digits"],
+    );
+    fails(
+        &[
+            "--datadir",
+            text(&data),
+            "--port",
+            "0",
+            "--nodekey",
+            "/nonexistent/key",
+        ],
+        1,
+        &["/nonexistent/key"],
+    );
 }
 
 #[test]
@@ -116,12 +280,26 @@ fn a_genesis_that_cannot_be_used_is_refused_and_makes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("d");
     let file = dir.path().join("g.json");
-    for bad in ["", "{", "[]", "{\"config\": 7}", "{\"config\":{\"chainId\":\"x\"}}"] {
+    for bad in [
+        "",
+        "{",
+        "[]",
+        "{\"config\": 7}",
+        "{\"config\":{\"chainId\":\"x\"}}",
+    ] {
         std::fs::write(&file, bad).unwrap();
-        fails(&["init", "--datadir", text(&data), text(&file)], 1, &["g.json"]);
+        fails(
+            &["init", "--datadir", text(&data), text(&file)],
+            1,
+            &["g.json"],
+        );
         assert!(!data.exists(), "{bad:?} made a folder");
     }
-    fails(&["init", "--datadir", text(&data), "/nonexistent.json"], 1, &["/nonexistent.json"]);
+    fails(
+        &["init", "--datadir", text(&data), "/nonexistent.json"],
+        1,
+        &["/nonexistent.json"],
+    );
 }
 
 #[test]
@@ -130,29 +308,69 @@ fn import_and_export_give_back_the_very_bytes_and_a_second_import_finds_all_ther
     let data = dir.path().join("d");
     let chain = chain_file(dir.path(), &small());
     run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
-    let output = run_ok(&["import", "--json", "--datadir", text(&data), text(&chain.blocks)]);
+    let output = run_ok(&[
+        "import",
+        "--json",
+        "--datadir",
+        text(&data),
+        text(&chain.blocks),
+    ]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["blocks"], 30);
     assert_eq!(report["transactions"], 60);
     assert_eq!(report["head_hash"], chain.head_hash);
-    assert!(report["not_checked"][0].as_str().unwrap().contains("not executed"));
+    assert!(
+        report["not_checked"][0]
+            .as_str()
+            .unwrap()
+            .contains("not executed")
+    );
     let out = dir.path().join("out.rlp");
     run_ok(&["export", "--datadir", text(&data), text(&out), "1"]);
-    assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(&chain.blocks).unwrap());
+    assert_eq!(
+        std::fs::read(&out).unwrap(),
+        std::fs::read(&chain.blocks).unwrap()
+    );
     let piped = run_ok(&["export", "--datadir", text(&data), "-", "1", "30"]);
     assert_eq!(piped.stdout, std::fs::read(&chain.blocks).unwrap());
-    let again = run_ok(&["import", "--json", "--datadir", text(&data), text(&chain.blocks)]);
+    let again = run_ok(&[
+        "import",
+        "--json",
+        "--datadir",
+        text(&data),
+        text(&chain.blocks),
+    ]);
     let report: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
-    assert_eq!((report["blocks"].as_u64(), report["known"].as_u64()), (Some(0), Some(30)));
+    assert_eq!(
+        (report["blocks"].as_u64(), report["known"].as_u64()),
+        (Some(0), Some(30))
+    );
     // From block 0, as geth's, and the genesis in a file is no fault.
     run_ok(&["export", "--datadir", text(&data), text(&out)]);
     let fresh = dir.path().join("fresh");
     run_ok(&["init", "--datadir", text(&fresh), text(&chain.genesis)]);
     run_ok(&["import", "--datadir", text(&fresh), text(&out)]);
     assert_same_chain(&data, &fresh, 30);
-    fails(&["export", "--datadir", text(&data), text(&out), "31"], 2, &["31"]);
-    fails(&["export", "--datadir", text(&data), text(&out), "5", "4"], 2, &["FIRST 5 is above LAST 4"]);
-    fails(&["export", "--datadir", text(&dir.path().join("none")), text(&out)], 1, &["none"]);
+    fails(
+        &["export", "--datadir", text(&data), text(&out), "31"],
+        2,
+        &["31"],
+    );
+    fails(
+        &["export", "--datadir", text(&data), text(&out), "5", "4"],
+        2,
+        &["FIRST 5 is above LAST 4"],
+    );
+    fails(
+        &[
+            "export",
+            "--datadir",
+            text(&dir.path().join("none")),
+            text(&out),
+        ],
+        1,
+        &["none"],
+    );
 }
 
 #[test]
@@ -169,7 +387,11 @@ fn one_bad_byte_anywhere_in_a_file_is_an_error_with_its_place_and_nothing_after_
         std::fs::write(&bad, &bytes).unwrap();
         let data = dir.path().join(format!("d{step}"));
         run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
-        fails(&["import", "--datadir", text(&data), text(&bad)], 1, &["bad.rlp", "byte"]);
+        fails(
+            &["import", "--datadir", text(&data), text(&bad)],
+            1,
+            &["bad.rlp", "byte"],
+        );
         let stored = head(&data);
         assert!(stored < 30);
         // Good blocks before the bad one are kept, and the good file completes them.
@@ -187,7 +409,11 @@ fn a_truncated_file_is_told_and_what_was_whole_in_it_is_stored() {
     std::fs::write(&cut, &good[..good.len() - 10]).unwrap();
     let data = dir.path().join("d");
     run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
-    fails(&["import", "--datadir", text(&data), text(&cut)], 1, &["truncated", "byte"]);
+    fails(
+        &["import", "--datadir", text(&data), text(&cut)],
+        1,
+        &["truncated", "byte"],
+    );
     assert_eq!(head(&data), 29);
 }
 
@@ -202,17 +428,31 @@ fn a_file_that_begins_above_the_head_is_told_as_a_gap() {
     run_ok(&["export", "--datadir", text(&data), text(&part), "11", "20"]);
     let fresh = dir.path().join("fresh");
     run_ok(&["init", "--datadir", text(&fresh), text(&chain.genesis)]);
-    fails(&["import", "--datadir", text(&fresh), text(&part)], 1, &["begins with block 11", "head is block 0"]);
+    fails(
+        &["import", "--datadir", text(&fresh), text(&part)],
+        1,
+        &["begins with block 11", "head is block 0"],
+    );
 }
 
 #[test]
 fn the_data_folder_of_a_missing_genesis_file_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("d");
-    let chain = chain_file(dir.path(), &Params { signer_key: [7; 32], ..small() });
+    let chain = chain_file(
+        dir.path(),
+        &Params {
+            signer_key: [7; 32],
+            ..small()
+        },
+    );
     run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
     std::fs::remove_file(data.join("genesis.json")).unwrap();
-    fails(&["--datadir", text(&data), "--port", "0"], 1, &["genesis.json is missing"]);
+    fails(
+        &["--datadir", text(&data), "--port", "0"],
+        1,
+        &["genesis.json is missing"],
+    );
     run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
     Node::start(&data, &[]).stop();
 }

@@ -16,20 +16,66 @@ struct Real {
 }
 
 const CHAINS: [Real; 6] = [
-    Real { genesis: "chains/dao-fork/genesis.json", blocks: "chains/dao-fork/nofork-chain.rlp", head: 2048, from_zero: false },
-    Real { genesis: "chains/dao-fork/genesis.json", blocks: "chains/dao-fork/profork-chain.rlp", head: 2176, from_zero: false },
-    Real { genesis: "chains/execution-apis/genesis.json", blocks: "chains/execution-apis/chain.rlp", head: 54, from_zero: false },
-    Real { genesis: "chains/geth-hivechain-500/genesis.json", blocks: "chains/geth-hivechain-500/chain.rlp", head: 500, from_zero: false },
-    Real { genesis: "chains/pow-london-1024/genesis.json", blocks: "chains/pow-london-1024/hive-engine-blocks_1024_td_135112316.rlp", head: 1024, from_zero: false },
-    Real { genesis: "clique/besu-clique_to_pos.genesis.json", blocks: "clique/besu-clique.blocks", head: 4, from_zero: true },
+    Real {
+        genesis: "chains/dao-fork/genesis.json",
+        blocks: "chains/dao-fork/nofork-chain.rlp",
+        head: 2048,
+        from_zero: false,
+    },
+    Real {
+        genesis: "chains/dao-fork/genesis.json",
+        blocks: "chains/dao-fork/profork-chain.rlp",
+        head: 2176,
+        from_zero: false,
+    },
+    Real {
+        genesis: "chains/execution-apis/genesis.json",
+        blocks: "chains/execution-apis/chain.rlp",
+        head: 54,
+        from_zero: false,
+    },
+    Real {
+        genesis: "chains/geth-hivechain-500/genesis.json",
+        blocks: "chains/geth-hivechain-500/chain.rlp",
+        head: 500,
+        from_zero: false,
+    },
+    Real {
+        genesis: "chains/pow-london-1024/genesis.json",
+        blocks: "chains/pow-london-1024/hive-engine-blocks_1024_td_135112316.rlp",
+        head: 1024,
+        from_zero: false,
+    },
+    Real {
+        genesis: "clique/besu-clique_to_pos.genesis.json",
+        blocks: "clique/besu-clique.blocks",
+        head: 4,
+        from_zero: true,
+    },
 ];
 
 fn imported(data: &Path, dir: &Path, real: &Real) -> PathBuf {
     let folder = dir.join("first");
-    run_ok(&["init", "--datadir", text(&folder), text(&data.join(real.genesis))]);
-    let output = run_ok(&["import", "--json", "--datadir", text(&folder), text(&data.join(real.blocks))]);
+    run_ok(&[
+        "init",
+        "--datadir",
+        text(&folder),
+        text(&data.join(real.genesis)),
+    ]);
+    let output = run_ok(&[
+        "import",
+        "--json",
+        "--datadir",
+        text(&folder),
+        text(&data.join(real.blocks)),
+    ]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["head_number"].as_u64(), Some(real.head), "{}", real.blocks);
+    assert_eq!(
+        report["head_number"].as_u64(),
+        Some(real.head),
+        "{}",
+        real.blocks
+    );
     folder
 }
 
@@ -40,7 +86,12 @@ fn every_real_chain_is_imported_followed_over_the_wire_and_exported_byte_for_byt
         let dir = tempfile::tempdir().unwrap();
         let first = imported(&data, dir.path(), real);
         let second = dir.path().join("second");
-        run_ok(&["init", "--datadir", text(&second), text(&data.join(real.genesis))]);
+        run_ok(&[
+            "init",
+            "--datadir",
+            text(&second),
+            text(&data.join(real.genesis)),
+        ]);
         let target = reader(&first).snapshot().head().hash.to_string();
         let serving = Node::start(&first, &[]);
         let is_clique = real.genesis.starts_with("clique");
@@ -59,10 +110,14 @@ fn every_real_chain_is_imported_followed_over_the_wire_and_exported_byte_for_byt
                 true => run_ok(&["export", "--datadir", text(folder), text(&out)]),
                 false => run_ok(&["export", "--datadir", text(folder), text(&out), "1"]),
             };
-            let same = std::fs::read(&out).unwrap() == std::fs::read(data.join(real.blocks)).unwrap();
+            let same =
+                std::fs::read(&out).unwrap() == std::fs::read(data.join(real.blocks)).unwrap();
             assert!(same, "{} came back changed", real.blocks);
         }
-        println!("{}: {} blocks imported, followed and exported", real.blocks, real.head);
+        println!(
+            "{}: {} blocks imported, followed and exported",
+            real.blocks, real.head
+        );
     }
 }
 
@@ -73,7 +128,12 @@ fn without_a_trusted_head_a_node_follows_nothing_where_no_seal_can_be_checked() 
     let real = &CHAINS[2];
     let first = imported(&data, dir.path(), real);
     let second = dir.path().join("second");
-    run_ok(&["init", "--datadir", text(&second), text(&data.join(real.genesis))]);
+    run_ok(&[
+        "init",
+        "--datadir",
+        text(&second),
+        text(&data.join(real.genesis)),
+    ]);
     let serving = Node::start(&first, &[]);
     let mut following = Node::start(&second, &["--bootnodes", &serving.enode]);
     following.wait_log("Peer connected");
@@ -90,20 +150,41 @@ fn one_bad_byte_in_a_real_file_is_an_error_with_block_and_field() {
     let real = &CHAINS[4];
     let good = std::fs::read(data.join(real.blocks)).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    for (step, at) in [100_000, 900_001, 1_700_003, good.len() - 5].into_iter().enumerate() {
+    for (step, at) in [100_000, 900_001, 1_700_003, good.len() - 5]
+        .into_iter()
+        .enumerate()
+    {
         let mut bytes = good.clone();
         bytes[at] ^= 1;
         let bad = dir.path().join("bad.rlp");
         std::fs::write(&bad, &bytes).unwrap();
         let folder = dir.path().join(format!("d{step}"));
-        run_ok(&["init", "--datadir", text(&folder), text(&data.join(real.genesis))]);
-        let output = run(&["import", "--verbosity", "0", "--datadir", text(&folder), text(&bad)]);
+        run_ok(&[
+            "init",
+            "--datadir",
+            text(&folder),
+            text(&data.join(real.genesis)),
+        ]);
+        let output = run(&[
+            "import",
+            "--verbosity",
+            "0",
+            "--datadir",
+            text(&folder),
+            text(&bad),
+        ]);
         let said = stderr(&output);
         assert_eq!(status(&output), 1, "{said}");
-        assert!(said.contains("block ") && said.contains("expected") && said.contains("found"), "{said}");
+        assert!(
+            said.contains("block ") && said.contains("expected") && said.contains("found"),
+            "{said}"
+        );
         println!("{}", said.trim());
         let stored = head(&folder);
         assert!(stored < real.head, "{stored}");
-        assert!(said.contains(&format!("block {}", stored + 1)), "{stored}: {said}");
+        assert!(
+            said.contains(&format!("block {}", stored + 1)),
+            "{stored}: {said}"
+        );
     }
 }

@@ -7,20 +7,37 @@ use std::time::{Duration, Instant};
 use common::*;
 
 fn sealing() -> Vec<&'static str> {
-    vec!["--enable-consensus", "--validator", DEV_SIGNER, "--block-interval-ms", "1000"]
+    vec![
+        "--enable-consensus",
+        "--validator",
+        DEV_SIGNER,
+        "--block-interval-ms",
+        "1000",
+    ]
 }
 
 #[test]
 fn a_full_node_follows_a_validator_and_both_go_on_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let (left, right) = (dir.path().join("data/validator"), dir.path().join("data/fullnode"));
+    let (left, right) = (
+        dir.path().join("data/validator"),
+        dir.path().join("data/fullnode"),
+    );
     std::fs::create_dir_all(dir.path().join("data")).unwrap();
     let mut validator = Node::start(&left, &sealing());
     let enode = validator.enode.clone();
-    assert!(validator.log().contains("EVERYBODY knows"), "{}", validator.log());
+    assert!(
+        validator.log().contains("EVERYBODY knows"),
+        "{}",
+        validator.log()
+    );
     let mut fullnode = Node::start(&right, &["--bootnodes", &enode]);
     fullnode.wait_head(3);
-    for what in ["Peer connected", "Announced block", "Imported new chain segment number="] {
+    for what in [
+        "Peer connected",
+        "Announced block",
+        "Imported new chain segment number=",
+    ] {
         fullnode.wait_log(what);
     }
     validator.wait_log("Imported new chain segment number=");
@@ -59,7 +76,10 @@ fn blocks_are_sealed_at_the_longer_of_the_period_and_the_interval() {
     let chain = reader(&data).snapshot();
     let time = |number| {
         let raw = bytes::Bytes::copy_from_slice(&chain.header(number).unwrap().unwrap());
-        cairn::chain::SealedHeader::decode(raw).unwrap().header.timestamp
+        cairn::chain::SealedHeader::decode(raw)
+            .unwrap()
+            .header
+            .timestamp
     };
     assert_eq!(time(2) - time(1), 3);
 }
@@ -69,7 +89,11 @@ fn ctrl_c_ends_a_node_within_a_second_while_its_peers_stay_silent() {
     let dir = tempfile::tempdir().unwrap();
     // A bootnode that accepts and never says a word.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let enode = format!("enode://{}@{}", "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8", silent.local_addr().unwrap());
+    let enode = format!(
+        "enode://{}@{}",
+        "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8",
+        silent.local_addr().unwrap()
+    );
     let node = Node::start(&dir.path().join("node"), &["--bootnodes", &enode]);
     let (_held, _) = silent.accept().unwrap();
     std::thread::sleep(Duration::from_millis(200));

@@ -9,6 +9,7 @@ mod error;
 mod fees;
 mod genesis;
 mod header;
+mod next;
 mod ommers;
 mod pow;
 mod rlp;

@@ -22,7 +22,9 @@ mod sim;
 mod target;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 pub use fault::Fault;
 pub use limits::Limits;
 pub use machine::{Action, Block, ChainView, Machine, MachineConfig, SealedBlock, SyncStatus};
+pub use thread::{SyncError, SyncRole, local_chain};

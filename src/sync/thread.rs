@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alloy_primitives::{B256, U256};
 use bytes::Bytes;
-use cairn_net::eth::LocalChain;
+use cairn_net::eth::status::LocalChain;
 use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
 use cairn_store::{NewBlock, Snapshot, Writer};
 use crossbeam_channel::{Receiver, Sender, TrySendError, select};
@@ -65,12 +65,7 @@ pub enum SyncError {
 }
 
 /// What peers are told of us at `tip`.
-pub fn local_chain(
-    genesis: &Genesis,
-    network_id: u64,
-    tip: &Tip,
-    earliest: u64,
-) -> LocalChain {
+pub fn local_chain(genesis: &Genesis, network_id: u64, tip: &Tip, earliest: u64) -> LocalChain {
     let head = &tip.header;
     LocalChain {
         network_id,
@@ -106,7 +101,11 @@ impl SyncRole {
                 Some(at) => Duration::from_millis(at.saturating_sub(now_ms)).min(IDLE_WAIT),
                 None => IDLE_WAIT,
             };
-            let wait = if waiting.is_empty() { wait } else { wait.min(Duration::from_millis(5)) };
+            let wait = if waiting.is_empty() {
+                wait
+            } else {
+                wait.min(Duration::from_millis(5))
+            };
             let input = select! {
                 recv(self.events) -> event => match event {
                     Ok(event) => Input::Event(event),
@@ -146,10 +145,11 @@ impl SyncRole {
     }
 
     fn act(&mut self, waiting: &mut VecDeque<Command>, asked: &mut Asked) -> Result<(), SyncError> {
+        let mut announced = 0;
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Send { peer, message } => {
-                    asked.count(&message);
+                    announced += asked.count(&message);
                     waiting.push_back(Command::Send { peer, message });
                 }
                 Action::Commit { blocks, tip, live } => {
@@ -169,6 +169,14 @@ impl SyncRole {
             }
         }
         asked.tell();
+        if announced > 0 {
+            let head = &self.machine.tip().header;
+            log::info!(
+                "Announced to peers number={} hash={} peers={announced}",
+                head.header.number,
+                short(&head.hash)
+            );
+        }
         Ok(())
     }
 
@@ -188,7 +196,10 @@ impl SyncRole {
         self.writer
             .commit(&new, tip.header.hash)
             .map_err(SyncError::Store)?;
-        let bytes: usize = blocks.iter().map(|b| b.header.raw.len() + b.body.len()).sum();
+        let bytes: usize = blocks
+            .iter()
+            .map(|b| b.header.raw.len() + b.body.len())
+            .sum();
         let status = self.machine.status();
         log::info!(
             "Imported new chain segment number={} hash={} blocks={} bytes={bytes} elapsed={}{}",
@@ -218,11 +229,11 @@ impl SyncRole {
             match self.net.send(command) {
                 Ok(()) => {}
                 Err(SendError::Full(command)) => {
-                    waiting.push_front(command);
+                    waiting.push_front(*command);
                     break;
                 }
                 // The net thread has ended: main knows why, and stops us.
-                Err(SendError::Stopped) => waiting.clear(),
+                Err(SendError::Stopped(_)) => waiting.clear(),
             }
         }
         if waiting.len() > COMMANDS_LIMIT {
@@ -273,18 +284,10 @@ impl ChainView for View {
 }
 
 fn tell_event(event: &NetEvent) {
-    use cairn_net::eth::Message;
+    use cairn_net::eth::message::Message;
     match event {
-        NetEvent::Connected { peer, addr, info } => log::info!(
-            "Peer connected peer={} id={} addr={addr} client=\"{}\" eth={} head={} inbound={}",
-            peer.0,
-            info.id.short(),
-            info.client.escape_debug(),
-            info.eth,
-            short(&info.status.head),
-            info.inbound
-        ),
-        NetEvent::Gone { peer, close } => log::info!("Peer gone peer={} {close}", peer.0),
+        // The net thread told of both, with the peer's name.
+        NetEvent::Connected { .. } | NetEvent::Gone { .. } => {}
         NetEvent::Message { peer, message } => match message {
             Message::NewBlock { header, .. } => log::info!(
                 "Announced block hash={} peer={}",
@@ -301,7 +304,11 @@ fn tell_event(event: &NetEvent) {
                     );
                 }
             }
-            Message::BlockRange { latest, latest_hash, .. } => log::info!(
+            Message::BlockRange {
+                latest,
+                latest_hash,
+                ..
+            } => log::info!(
                 "Announced range latest={latest} hash={} peer={}",
                 short(latest_hash),
                 peer.0
@@ -316,34 +323,38 @@ fn tell_event(event: &NetEvent) {
 struct Asked {
     headers: u64,
     bodies: u64,
-    announced: u64,
     last_line: Option<Instant>,
 }
 
 impl Asked {
-    fn count(&mut self, message: &OwnedOutgoing) {
-        use cairn_net::eth::Request;
+    /// Counts what is asked; gives 1 for an announcement.
+    fn count(&mut self, message: &OwnedOutgoing) -> u64 {
+        use cairn_net::eth::message::Request;
         match message {
-            OwnedOutgoing::Request { request: Request::Headers { amount, .. }, .. } => self.headers += amount,
-            OwnedOutgoing::Request { request: Request::Bodies { hashes }, .. } => self.bodies += hashes.len() as u64,
+            OwnedOutgoing::Request {
+                request: Request::Headers { amount, .. },
+                ..
+            } => self.headers += amount,
+            OwnedOutgoing::Request {
+                request: Request::Bodies { hashes },
+                ..
+            } => self.bodies += hashes.len() as u64,
             OwnedOutgoing::Request { .. } => {}
-            OwnedOutgoing::NewBlockHashes(_) | OwnedOutgoing::NewBlock { .. } | OwnedOutgoing::BlockRange { .. } => {
-                self.announced += 1;
+            OwnedOutgoing::NewBlockHashes(_)
+            | OwnedOutgoing::NewBlock { .. }
+            | OwnedOutgoing::BlockRange { .. } => {
+                return 1;
             }
         }
+        0
     }
 
     fn tell(&mut self) {
         let due = self
             .last_line
             .is_none_or(|at| at.elapsed() >= REQUESTED_LINE_INTERVAL);
-        if due && self.headers + self.bodies + self.announced > 0 {
-            if self.headers + self.bodies > 0 {
-                log::info!("Requested headers={} bodies={}", self.headers, self.bodies);
-            }
-            if self.announced > 0 {
-                log::info!("Announced to peers messages={}", self.announced);
-            }
+        if due && self.headers + self.bodies > 0 {
+            log::info!("Requested headers={} bodies={}", self.headers, self.bodies);
             *self = Asked {
                 last_line: Some(Instant::now()),
                 ..Asked::default()
@@ -362,7 +373,9 @@ impl fmt::Display for SyncError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SyncError::Store(error) => write!(f, "the block store: {error}"),
-            SyncError::NetStuck => f.write_str("the net thread takes no more commands; this is a fault of cairn"),
+            SyncError::NetStuck => {
+                f.write_str("the net thread takes no more commands; this is a fault of cairn")
+            }
         }
     }
 }

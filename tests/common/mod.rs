@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// A step that takes longer than this has failed. Generous: CI has two cores and other things to do.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub const DEV_SIGNER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cfFFb92266";
+pub const DEV_SIGNER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 
 pub fn cairn() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
@@ -70,7 +70,12 @@ impl Node {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let mut node = Node { child, datadir: datadir.into(), log, enode: String::new() };
+        let mut node = Node {
+            child,
+            datadir: datadir.into(),
+            log,
+            enode: String::new(),
+        };
         let line = node.wait_log("self=enode://");
         let (_, rest) = line.split_once("self=").unwrap();
         node.enode = rest.split(' ').next().unwrap().into();
@@ -90,7 +95,10 @@ impl Node {
                 return line.into();
             }
             let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the node ended ({ended:?}) without {what:?}:\n{log}");
+            assert!(
+                ended.is_none(),
+                "the node ended ({ended:?}) without {what:?}:\n{log}"
+            );
             assert!(Instant::now() < deadline, "no {what:?} in time:\n{log}");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -104,8 +112,17 @@ impl Node {
         let deadline = Instant::now() + STEP_TIMEOUT;
         while self.head() < number {
             let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the node ended ({ended:?}):\n{}", self.log());
-            assert!(Instant::now() < deadline, "head {} instead of {number}:\n{}", self.head(), self.log());
+            assert!(
+                ended.is_none(),
+                "the node ended ({ended:?}):\n{}",
+                self.log()
+            );
+            assert!(
+                Instant::now() < deadline,
+                "head {} instead of {number}:\n{}",
+                self.head(),
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -156,10 +173,25 @@ pub fn assert_same_chain(left: &Path, right: &Path, number: u64) {
     let last = left.head().number.min(right.head().number);
     assert!(last >= number, "{last} instead of {number}");
     for number in 0..=last {
-        assert_eq!(left.hash(number).unwrap(), right.hash(number).unwrap(), "hash of {number}");
-        assert_eq!(&*left.header(number).unwrap().unwrap(), &*right.header(number).unwrap().unwrap());
-        assert_eq!(left.body(number).unwrap(), right.body(number).unwrap(), "body of {number}");
-        assert_eq!(left.td(number).unwrap(), right.td(number).unwrap(), "td of {number}");
+        assert_eq!(
+            left.hash(number).unwrap(),
+            right.hash(number).unwrap(),
+            "hash of {number}"
+        );
+        assert_eq!(
+            &*left.header(number).unwrap().unwrap(),
+            &*right.header(number).unwrap().unwrap()
+        );
+        assert_eq!(
+            left.body(number).unwrap(),
+            right.body(number).unwrap(),
+            "body of {number}"
+        );
+        assert_eq!(
+            left.td(number).unwrap(),
+            right.td(number).unwrap(),
+            "td of {number}"
+        );
     }
 }
 
@@ -180,13 +212,21 @@ pub fn chain_file(dir: &Path, params: &Params) -> ChainFile {
     for block in blocks {
         let mut body = &block.body[..];
         let items = alloy_rlp::Header::decode_bytes(&mut body, true).unwrap();
-        alloy_rlp::Header { list: true, payload_length: block.header.raw.len() + items.len() }.encode(&mut out);
+        alloy_rlp::Header {
+            list: true,
+            payload_length: block.header.raw.len() + items.len(),
+        }
+        .encode(&mut out);
         out.extend_from_slice(&block.header.raw);
         out.extend_from_slice(items);
         head = Some(block.header.hash);
     }
     std::fs::write(&path, out).unwrap();
-    ChainFile { genesis, blocks: path, head_hash: head.unwrap().to_string() }
+    ChainFile {
+        genesis,
+        blocks: path,
+        head_hash: head.unwrap().to_string(),
+    }
 }
 
 /// The folder of real chains, where there is one. With CAIRN_DATA set the folder must be there.
@@ -194,7 +234,11 @@ pub fn data() -> Option<PathBuf> {
     match std::env::var_os("CAIRN_DATA") {
         Some(path) => {
             let path = PathBuf::from(path);
-            assert!(path.is_dir(), "CAIRN_DATA is {}, which is no folder", path.display());
+            assert!(
+                path.is_dir(),
+                "CAIRN_DATA is {}, which is no folder",
+                path.display()
+            );
             Some(path)
         }
         None => {
