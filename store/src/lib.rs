@@ -11,6 +11,7 @@ mod manifest;
 mod mapped;
 mod plan;
 mod reader;
+mod record;
 mod rlp;
 mod runs;
 mod segment;
@@ -24,7 +25,8 @@ use alloy_primitives::{B256, U256};
 
 pub use error::Error;
 pub use reader::Reader;
-pub use snapshot::{BodyStream, Record, Snapshot};
+pub use record::{BodyStream, Record};
+pub use snapshot::Snapshot;
 pub use writer::Writer;
 
 /// The seam under the writer, where tests record, refuse or tear its changes to the disk.
