@@ -340,7 +340,7 @@ fn a_wrong_mac_ends_the_session() {
         );
         // what comes after is not looked at
         puppet.say(&mut session, p2p::PING, &[0xc0]);
-        assert_eq!((session.output(), events(&mut session)), (&[][..], vec![]));
+        assert!(session.output().is_empty() && events(&mut session).is_empty());
     }
 }
 

@@ -131,7 +131,8 @@ fn peers_on_other_chains_part_with_the_field_that_differs() {
         let genesis = chain().genesis;
         ForkFilter::new(head, genesis, 0, [ForkFilterKey::Block(3)])
     };
-    let differences: [(&str, Box<dyn Fn(&mut LocalChain)>); 3] = [
+    type Change = Box<dyn Fn(&mut LocalChain)>;
+    let differences: [(&str, Change); 3] = [
         ("network id", Box::new(|chain| chain.network_id = 1)),
         (
             "genesis",
@@ -515,7 +516,8 @@ fn a_flipped_bit_anywhere_ends_the_session() {
 #[test]
 fn an_idle_session_keeps_no_buffers() {
     let mut pair = Pair::ready(13);
-    let item = vec![0xc0; 1 << 20];
+    let mut item = vec![0xfa, 0x10, 0x00, 0x00];
+    item.resize(4 + (1 << 20), 0xc0);
     for _ in 0..3 {
         let answer = Outgoing::Answer {
             kind: AnswerKind::Headers,
