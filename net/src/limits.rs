@@ -67,7 +67,7 @@ pub const TURN_BYTES: usize = 1 << 20;
 pub const TURN_MESSAGES: usize = 64;
 
 /// Commands waiting for the reactor; a full link is an error to who sends, never a wait.
-pub const COMMAND_QUEUE: usize = 4096;
+pub const COMMAND_QUEUE: usize = 1024;
 
 /// A peer whose event was refused is offered again after so long even if nobody called `wake`: a lost wake-up would
 /// otherwise stop the peer for ever.
@@ -114,3 +114,10 @@ pub const SESSION_LASTED_MS: u64 = 30_000;
 /// Log lines per second about strangers' failed handshakes; the rest are logged at debug level. The log is a resource
 /// that a stranger must not be able to fill.
 pub const STRANGER_LINES_PER_S: u32 = 10;
+
+/// Two connections with one node, dialled by either side, that authenticate within this time are a collision, and both
+/// sides end the same one; later, the one that stands stays.
+pub const TIE_WINDOW_MS: u64 = 5_000;
+
+/// Connections that linger after our Disconnect at once; beyond it they are closed without waiting.
+pub const MAX_LINGERING: usize = 128;

@@ -1,1 +1,392 @@
-//! Stub: NET-B's.
+//! The one place with sockets, the clock and entropy: a mio poll that drives the sessions of many peers on one thread.
+//!
+//! Each turn of the loop: what the poll said is noted, commands are carried out, connections are accepted, every
+//! session that can go on has a bounded turn (answer, write, read), timers fire, static nodes that are due are dialled.
+//! Nothing here waits but the poll.
+
+mod admission;
+mod connection;
+mod dialer;
+mod link;
+mod listener;
+mod slots;
+mod turn;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use mio::{Events, Poll, Token};
+use secp256k1::{PublicKey, Secp256k1};
+
+use self::admission::Admission;
+use self::connection::{Entry, Name, State};
+use self::dialer::Dialer;
+pub use self::link::{Command, Handle, NetEvent, OwnedOutgoing, PeerId, Reply, SendError, Service};
+use self::link::{Signal, next_command};
+use self::listener::Listener;
+use self::slots::Slots;
+use crate::enode::{Enode, NodeId};
+use crate::eth::status::LocalChain;
+use crate::limits::{COMMAND_QUEUE, PAUSE_RETRY_MS, READ_BUFFER_BYTES, SHUTDOWN_FLUSH_MS};
+use crate::p2p::DisconnectReason;
+use crate::session;
+
+const LISTENER: Token = Token(0);
+const WAKER: Token = Token(1);
+
+/// What a reactor is made with.
+#[derive(Clone, Debug)]
+pub struct ReactorConfig {
+    /// What all its sessions share. If `port` is 0, the port that was bound is put in.
+    pub session: session::Config,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Peers at most; the static ones stand above it.
+    pub max_peers: usize,
+    /// Nodes to dial, and to dial again.
+    pub statics: Vec<Enode>,
+    /// What this node says of itself at first.
+    pub chain: LocalChain,
+}
+
+/// Why a reactor could not be made.
+#[derive(Debug)]
+pub enum BindError {
+    /// Another socket listens there.
+    InUse(SocketAddr),
+    /// Not allowed: a port below 1024, mostly.
+    Denied(SocketAddr),
+    /// The address is not one of this machine.
+    NotOurs(SocketAddr),
+    /// Listening failed otherwise.
+    Listen(SocketAddr, io::Error),
+    /// The system gave no poll, waker or entropy.
+    System(io::Error),
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BindError::InUse(addr) => write!(
+                f,
+                "cannot listen on {addr}: address in use: is another node running? choose another --p2p-port"
+            ),
+            BindError::Denied(addr) => {
+                write!(
+                    f,
+                    "cannot listen on {addr}: permission denied: choose a --p2p-port above 1023"
+                )
+            }
+            BindError::NotOurs(addr) => write!(
+                f,
+                "cannot listen on {addr}: this machine has no such address"
+            ),
+            BindError::Listen(addr, error) => write!(f, "cannot listen on {addr}: {error}"),
+            BindError::System(error) => write!(f, "cannot set up the network: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// The network of a node: its listener, its sessions, its static nodes.
+pub struct Reactor {
+    poll: Poll,
+    listener: Listener,
+    local_addr: SocketAddr,
+    signal: Arc<Signal>,
+    commands: Receiver<Command>,
+    session: Arc<session::Config>,
+    chain: LocalChain,
+    admission: Admission,
+    dialer: Dialer,
+    slots: Slots,
+    /// Connections whose event the service gave back, in the order in which they are offered again.
+    paused: VecDeque<PeerId>,
+    /// Ends of peers that the service could not take yet. One at most for each `Connected` that it took.
+    gone: VecDeque<NetEvent>,
+    retry_at_ms: Option<u64>,
+    /// Strangers' lines in the log: how many more this second, and which second.
+    stranger_lines: (u32, u64),
+    buffer: Box<[u8]>,
+    /// What `now_ms` counts from.
+    started: Instant,
+}
+
+impl Reactor {
+    /// Binds the listener. Sessions begin with [`run`](Reactor::run).
+    pub fn bind(config: ReactorConfig) -> Result<(Reactor, Handle), BindError> {
+        let ReactorConfig {
+            mut session,
+            listen,
+            max_peers,
+            statics,
+            chain,
+        } = config;
+        let poll = Poll::new().map_err(BindError::System)?;
+        let waker = mio::Waker::new(poll.registry(), WAKER).map_err(BindError::System)?;
+        let (listener, local_addr) = Listener::bind(listen, poll.registry(), LISTENER)?;
+        if session.port == 0 {
+            session.port = local_addr.port();
+        }
+        let own = NodeId::from_public_key(&PublicKey::from_secret_key(
+            &Secp256k1::signing_only(),
+            &session.secret_key,
+        ));
+        let seed = entropy().map_err(BindError::System)?;
+
+        let (sender, commands) = crossbeam_channel::bounded(COMMAND_QUEUE);
+        let signal = Arc::new(Signal::new(waker));
+        let mut reactor = Reactor {
+            poll,
+            listener,
+            local_addr,
+            signal: Arc::clone(&signal),
+            commands,
+            session: Arc::new(session),
+            chain,
+            admission: Admission::new(own, max_peers),
+            dialer: Dialer::new(u64::from_le_bytes(
+                seed[..8].try_into().expect("8 of 32 bytes"),
+            )),
+            slots: Slots::default(),
+            paused: VecDeque::new(),
+            gone: VecDeque::new(),
+            retry_at_ms: None,
+            stranger_lines: (0, 0),
+            buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            started: Instant::now(),
+        };
+        for enode in statics {
+            reactor.add_static(enode);
+        }
+        Ok((reactor, Handle::new(sender, signal)))
+    }
+
+    /// Where it listens: with the port that was taken, if any was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Drives everything until [`Command::Shutdown`] or until the last [`Handle`] is dropped; then all peers are told
+    /// Quitting, for [`SHUTDOWN_FLUSH_MS`] at most. An error is the poll's own: nothing of a peer ends it.
+    pub fn run(mut self, service: &mut dyn Service) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            self.wait(&mut events)?;
+            self.note(&events);
+            self.signal.lower();
+            for _ in 0..COMMAND_QUEUE {
+                match next_command(&self.commands) {
+                    Some(Command::Shutdown) => return self.shut_down(&mut events),
+                    Some(command) => self.carry_out(command, service),
+                    None => break,
+                }
+            }
+            self.resume(service);
+            self.accept();
+            // Each that is queued now has one turn; what they queue waits for the next round.
+            for _ in 0..self.slots.queued() {
+                if let Some(peer) = self.slots.next_turn() {
+                    self.turn(peer, service);
+                }
+            }
+            self.fire_timers(service);
+            self.dial();
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).expect("half a billion years")
+    }
+
+    /// Polls until something happens or the next thing is due.
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let now_ms = self.now_ms();
+        let timeout = if self.slots.queued() > 0
+            || self.listener.is_ready(now_ms)
+            || !self.commands.is_empty()
+        {
+            Some(Duration::ZERO)
+        } else {
+            let due_ms = [
+                self.slots.next_timer_ms(),
+                self.dialer.next_due_ms(),
+                self.listener.resumes_at_ms(),
+                self.retry_at_ms,
+            ];
+            let next_ms = due_ms.into_iter().flatten().min();
+            next_ms.map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)))
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn note(&mut self, events: &Events) {
+        for event in events {
+            match event.token() {
+                WAKER => {}
+                LISTENER => self.listener.note(),
+                token => {
+                    if let Some(entry) = self.slots.by_token(token) {
+                        match &mut entry.state {
+                            State::Dial(_) => {}
+                            State::Open(connection) => connection.socket.note(event),
+                            State::Linger(linger) => linger.socket.note(event),
+                        }
+                        let peer = entry.peer;
+                        self.slots.queue(peer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command, service: &mut dyn Service) {
+        match command {
+            Command::SetChain(chain) => self.chain = chain,
+            Command::AddStatic(enode) => self.add_static(enode),
+            Command::Disconnect { peer, reason } => self.disconnect(peer, reason, service),
+            Command::Send { peer, message } => self.send(peer, &message),
+            Command::Shutdown => unreachable!("ends the loop"),
+        }
+    }
+
+    fn add_static(&mut self, enode: Enode) {
+        if enode.id == self.admission.own() {
+            log::warn!("Not dialling {}: it is this node itself", enode.tcp_addr());
+            return;
+        }
+        let now_ms = self.now_ms();
+        self.admission.trust(enode.id);
+        self.dialer.add(enode, now_ms);
+    }
+
+    fn send(&mut self, peer: PeerId, message: &OwnedOutgoing) {
+        let now_ms = self.now_ms();
+        let Some(entry) = self.slots.get_mut(peer) else {
+            return;
+        };
+        let State::Open(connection) = &mut entry.state else {
+            return;
+        };
+        if message.is_announcement() && connection.session.output_is_full() {
+            log::debug!(
+                "Announcement left out, the peer reads slowly {}",
+                Name(connection.id, connection.addr)
+            );
+            return;
+        }
+        let eth = connection.info.as_ref().map_or(0, |info| info.eth);
+        if matches!(message, OwnedOutgoing::BlockRange { .. }) && eth < 69 {
+            log::debug!(
+                "Announcement left out, eth/{eth} has none such {}",
+                Name(connection.id, connection.addr)
+            );
+            return;
+        }
+        if let Err(error) = connection.session.send(now_ms, message.as_outgoing()) {
+            log::debug!(
+                "Message not sent {}: {error:?}",
+                Name(connection.id, connection.addr)
+            );
+        }
+        self.slots.queue(peer);
+    }
+
+    /// Offers what the service gave back, if it has said that there is room, or if it is time to try anyway.
+    fn resume(&mut self, service: &mut dyn Service) {
+        let now_ms = self.now_ms();
+        let is_time = self.retry_at_ms.is_some_and(|at_ms| at_ms <= now_ms);
+        if !self.signal.take_resume() && !is_time {
+            return;
+        }
+        while let Some(event) = self.gone.pop_front() {
+            if let Err(event) = service.offer(event) {
+                self.gone.push_front(event);
+                break;
+            }
+        }
+        while self.gone.is_empty() {
+            let Some(peer) = self.paused.pop_front() else {
+                break;
+            };
+            let Some(Entry {
+                state: State::Open(connection),
+                ..
+            }) = self.slots.get_mut(peer)
+            else {
+                continue;
+            };
+            let Some(event) = connection.held.take() else {
+                continue;
+            };
+            let is_connected = matches!(event, NetEvent::Connected { .. });
+            if let Err(event) = service.offer(event) {
+                connection.held = Some(event);
+                self.paused.push_front(peer);
+                break;
+            }
+            connection.is_announced |= is_connected;
+            self.slots.queue(peer);
+        }
+        let waits = !self.gone.is_empty() || !self.paused.is_empty();
+        self.retry_at_ms = waits.then_some(now_ms + PAUSE_RETRY_MS);
+    }
+
+    fn shut_down(mut self, events: &mut Events) -> io::Result<()> {
+        let until_ms = self.now_ms() + SHUTDOWN_FLUSH_MS;
+        self.listener.close(self.poll.registry());
+        for peer in self.slots.peers() {
+            let Some(mut entry) = self.slots.take(peer) else {
+                continue;
+            };
+            match entry.state {
+                State::Dial(_) => {
+                    self.slots.release(peer);
+                    continue;
+                }
+                State::Open(mut connection) => {
+                    connection.session.disconnect(DisconnectReason::Quitting);
+                    entry.state = State::Linger(Box::new(connection.linger(until_ms)));
+                }
+                State::Linger(ref mut linger) => linger.until_ms = until_ms,
+            }
+            self.slots.put_back(entry);
+            self.slots.queue(peer);
+        }
+        loop {
+            while self.slots.queued() > 0 {
+                if let Some(peer) = self.slots.next_turn() {
+                    self.linger_turn(peer);
+                }
+            }
+            let left_ms = until_ms.saturating_sub(self.now_ms());
+            if left_ms == 0 || self.slots.peers().is_empty() {
+                return Ok(());
+            }
+            match self.poll.poll(events, Some(Duration::from_millis(left_ms))) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+                other => other?,
+            }
+            self.note(events);
+        }
+    }
+}
+
+/// 32 bytes from the system.
+fn entropy() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(seed)
+}

@@ -1,0 +1,400 @@
+//! The turn of one session: events to the service, answers to the socket, bytes to the session, all within bounds.
+
+use super::admission::Verdict;
+use super::connection::{Connection, Entry, Name, State};
+use super::{NetEvent, PeerId, Reactor, Reply, Service};
+use crate::eth::message::{Message, Outgoing};
+use crate::limits::{LINGER_MS, MAX_LINGERING, PAUSE_RETRY_MS, TURN_BYTES, TURN_MESSAGES};
+use crate::p2p::DisconnectReason;
+use crate::session::{Close, SessionEvent};
+
+/// What a turn has left.
+enum Next {
+    /// Nothing to do until the poll or a timer says so.
+    Wait,
+    /// More to do: another turn, after the others.
+    Again,
+    /// The connection is over.
+    End(Close),
+}
+
+impl Reactor {
+    /// Whatever the connection is in, it goes on.
+    pub(super) fn turn(&mut self, peer: PeerId, service: &mut dyn Service) {
+        let Some(entry) = self.slots.take(peer) else {
+            return;
+        };
+        match entry.state {
+            State::Dial(dial) => self.dial_turn(peer, dial),
+            State::Linger(_) => {
+                self.slots.put_back(entry);
+                self.linger_turn(peer);
+            }
+            State::Open(mut connection) => {
+                let next = self.session_turn(peer, &mut connection, service);
+                connection.tell_paused();
+                match next {
+                    Next::End(close) => self.end(peer, *connection, close, service),
+                    Next::Wait | Next::Again => {
+                        self.slots.put_back(Entry {
+                            state: State::Open(connection),
+                            ..entry
+                        });
+                        self.arm(peer);
+                        if matches!(next, Next::Again) {
+                            self.slots.queue(peer);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn session_turn(
+        &mut self,
+        peer: PeerId,
+        connection: &mut Connection,
+        service: &mut dyn Service,
+    ) -> Next {
+        let now_ms = self.now_ms();
+        let mut bytes = 0;
+        let mut messages = 0;
+        loop {
+            // What came in is dealt with before more is read.
+            let mut drained = false;
+            while !connection.is_blocked() && bytes < TURN_BYTES && messages < TURN_MESSAGES {
+                let Some(event) = connection.session.poll_event() else {
+                    drained = true;
+                    break;
+                };
+                messages += 1;
+                let before = connection.session.output().len();
+                if let Some(close) = self.event(peer, connection, event, service) {
+                    return Next::End(close);
+                }
+                bytes += connection.session.output().len().saturating_sub(before);
+            }
+            connection.flush(now_ms);
+            if drained {
+                if let Some(why) = connection.ended.take() {
+                    return Next::End(Close::Io(why));
+                }
+                if bytes >= TURN_BYTES {
+                    return Next::Again;
+                }
+                // What was written may have made the session ready for nothing: only reading gives it more to do.
+                let len = connection.read(now_ms, &mut self.buffer, &self.chain);
+                bytes += len;
+                if len == 0 && connection.ended.is_none() {
+                    connection.flush(now_ms);
+                    return Next::Wait;
+                }
+            } else if connection.is_blocked() {
+                // The service's room, or the socket's, will bring the next turn.
+                return Next::Wait;
+            } else if bytes >= TURN_BYTES || messages >= TURN_MESSAGES {
+                return Next::Again;
+            }
+        }
+    }
+
+    /// Deals with one event; the last one gives how the session closed.
+    fn event(
+        &mut self,
+        peer: PeerId,
+        connection: &mut Connection,
+        event: SessionEvent,
+        service: &mut dyn Service,
+    ) -> Option<Close> {
+        match event {
+            SessionEvent::Authenticated { id } => {
+                connection.id = Some(id);
+                connection.is_authenticated = true;
+                let now_ms = self.now_ms();
+                match self
+                    .admission
+                    .authenticate(peer, id, connection.inbound, now_ms)
+                {
+                    Verdict::Admit => {}
+                    Verdict::Replace(other) => {
+                        self.disconnect(other, DisconnectReason::AlreadyConnected, service);
+                    }
+                    Verdict::Refuse(reason) => {
+                        connection.session.disconnect(reason);
+                        // What the session gave already, such as Ready, counts no more.
+                        return Some(drain_to_close(connection));
+                    }
+                }
+            }
+            SessionEvent::Ready(info) => {
+                self.admission.handshake_over(peer);
+                log::info!(
+                    "Peer connected {} client={:?} eth={} inbound={} peers={}",
+                    Name(Some(info.id), connection.addr),
+                    Printable(&info.client),
+                    info.eth,
+                    info.inbound,
+                    self.admission.peers()
+                );
+                connection.info = Some(info.clone());
+                let event = NetEvent::Connected {
+                    peer,
+                    addr: connection.addr,
+                    info,
+                };
+                // An end that was not taken yet comes first, so that no more ends wait than there are peers.
+                let taken = if self.gone.is_empty() {
+                    service.offer(event)
+                } else {
+                    Err(event)
+                };
+                connection.is_announced = taken.is_ok();
+                self.hold(peer, connection, taken);
+            }
+            SessionEvent::Message(Message::Request { id, request }) => {
+                let info = connection
+                    .info
+                    .clone()
+                    .expect("a session is ready before it gives messages");
+                let now_ms = self.now_ms();
+                let session = &mut connection.session;
+                let mut send = |message: Outgoing<'_>| {
+                    if let Err(error) = session.send(now_ms, message) {
+                        log::debug!("Answer not sent id={}: {error:?}", info.id.short());
+                    }
+                };
+                let mut reply = Reply::new(id, &request, &mut send);
+                service.answer(&info, id, &request, &mut reply);
+                if !reply.is_sent() {
+                    reply.empty();
+                }
+            }
+            // The session has answered it, if it wanted an answer.
+            SessionEvent::Message(Message::Ignored { .. }) => {}
+            SessionEvent::Message(message) => {
+                let taken = service.offer(NetEvent::Message { peer, message });
+                self.hold(peer, connection, taken);
+            }
+            SessionEvent::Closed(close) => return Some(close),
+        }
+        None
+    }
+
+    /// Pauses the connection if the service gave its event back.
+    fn hold(&mut self, peer: PeerId, connection: &mut Connection, taken: Result<(), NetEvent>) {
+        if let Err(event) = taken {
+            connection.held = Some(event);
+            self.paused.push_back(peer);
+            self.retry_later();
+        }
+    }
+
+    fn retry_later(&mut self) {
+        let now_ms = self.now_ms();
+        self.retry_at_ms.get_or_insert(now_ms + PAUSE_RETRY_MS);
+    }
+
+    /// Ends a connection for a reason of ours, whatever it has to say still.
+    pub(super) fn disconnect(
+        &mut self,
+        peer: PeerId,
+        reason: DisconnectReason,
+        service: &mut dyn Service,
+    ) {
+        let Some(entry) = self.slots.take(peer) else {
+            return;
+        };
+        let State::Open(mut connection) = entry.state else {
+            return self.slots.put_back(entry);
+        };
+        connection.session.disconnect(reason);
+        let close = drain_to_close(&mut connection);
+        self.end(peer, *connection, close, service);
+    }
+
+    /// A connection that was taken from its place has ended: the log, the service and the books are told.
+    fn end(
+        &mut self,
+        peer: PeerId,
+        connection: Connection,
+        close: Close,
+        service: &mut dyn Service,
+    ) {
+        let name = Name(connection.id, connection.addr);
+        let what = CloseText(&close);
+        if connection.info.is_some() {
+            log::info!("Peer disconnected {name} {what}");
+        } else if connection.is_authenticated || connection.index.is_some() {
+            log::info!(
+                "Handshake failed {name} inbound={} {what}",
+                connection.inbound
+            );
+        } else {
+            self.stranger_line(format_args!("Handshake failed {name} inbound=true {what}"));
+        }
+        if connection.is_announced {
+            let event = NetEvent::Gone {
+                peer,
+                close: close.clone(),
+            };
+            let taken = if self.gone.is_empty() {
+                service.offer(event)
+            } else {
+                Err(event)
+            };
+            if let Err(event) = taken {
+                self.gone.push_back(event);
+                self.retry_later();
+            }
+        }
+        let linger = matches!(close, Close::Local { .. });
+        self.forget(peer, connection, linger);
+    }
+
+    /// Takes the connection off the books; if it is to linger, its last bytes are still sent.
+    pub(super) fn forget(&mut self, peer: PeerId, connection: Connection, linger: bool) {
+        let now_ms = self.now_ms();
+        self.admission.leave(
+            peer,
+            connection.id,
+            connection.inbound.then_some(connection.addr.ip()),
+        );
+        if let Some(index) = connection.index {
+            self.dialer.ended(index, now_ms);
+        }
+        if linger && self.slots.count(|state| matches!(state, State::Linger(_))) < MAX_LINGERING {
+            let until_ms = now_ms + LINGER_MS;
+            let state = State::Linger(Box::new(connection.linger(until_ms)));
+            self.slots.put_back(Entry {
+                peer,
+                armed_ms: u64::MAX,
+                is_queued: false,
+                state,
+            });
+            self.slots.arm(peer, until_ms);
+            self.slots.queue(peer);
+        } else {
+            self.slots.release(peer);
+        }
+    }
+
+    /// A connection that we have ended goes on ending.
+    pub(super) fn linger_turn(&mut self, peer: PeerId) {
+        let Some(mut entry) = self.slots.take(peer) else {
+            return;
+        };
+        let State::Linger(linger) = &mut entry.state else {
+            return self.slots.put_back(entry);
+        };
+        if linger.turn(&mut self.buffer) {
+            self.slots.release(peer);
+        } else {
+            self.slots.put_back(entry);
+        }
+    }
+
+    /// Sets the timer of an open connection.
+    pub(super) fn arm(&mut self, peer: PeerId) {
+        let Some(Entry {
+            state: State::Open(connection),
+            ..
+        }) = self.slots.get(peer)
+        else {
+            return;
+        };
+        if let Some(at_ms) = connection.deadline_ms() {
+            self.slots.arm(peer, at_ms);
+        }
+    }
+
+    /// Everything that is due.
+    pub(super) fn fire_timers(&mut self, service: &mut dyn Service) {
+        let now_ms = self.now_ms();
+        while let Some(peer) = self.slots.fired(now_ms) {
+            let Some(entry) = self.slots.get_mut(peer) else {
+                continue;
+            };
+            match &mut entry.state {
+                State::Dial(_) => self.turn(peer, service),
+                State::Linger(linger) if linger.until_ms <= now_ms => {
+                    self.slots.take(peer);
+                    self.slots.release(peer);
+                }
+                State::Linger(linger) => {
+                    let until_ms = linger.until_ms;
+                    self.slots.arm(peer, until_ms);
+                }
+                State::Open(connection) => {
+                    if connection.has_stalled(now_ms) {
+                        self.stalled(peer, service);
+                    } else if connection
+                        .deadline_ms()
+                        .is_some_and(|at_ms| at_ms <= now_ms)
+                    {
+                        connection.session.handle_timeout(now_ms);
+                        self.turn(peer, service);
+                    } else {
+                        self.arm(peer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn stalled(&mut self, peer: PeerId, service: &mut dyn Service) {
+        let Some(entry) = self.slots.take(peer) else {
+            return;
+        };
+        let State::Open(mut connection) = entry.state else {
+            return self.slots.put_back(entry);
+        };
+        connection.session.disconnect(DisconnectReason::Timeout);
+        let why = "it does not read what it asked for".to_owned();
+        self.end(
+            peer,
+            *connection,
+            Close::Local {
+                reason: DisconnectReason::Timeout,
+                why,
+            },
+            service,
+        );
+    }
+}
+
+/// The end that a session tells of, past everything that it has not told yet.
+fn drain_to_close(connection: &mut Connection) -> Close {
+    while let Some(event) = connection.session.poll_event() {
+        if let SessionEvent::Closed(close) = event {
+            return close;
+        }
+    }
+    Close::Io("ended".into())
+}
+
+/// How a connection ended, for the log.
+struct CloseText<'a>(&'a Close);
+
+impl std::fmt::Display for CloseText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Close::Local { reason, why } => write!(f, "by=us reason={reason:?}: {why}"),
+            Close::Remote { reason } => write!(f, "by=peer reason={reason:?}"),
+            Close::Io(why) => write!(f, "by=network: {why}"),
+        }
+    }
+}
+
+/// A peer's own words, short and in one line.
+struct Printable<'a>(&'a str);
+
+impl std::fmt::Debug for Printable<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = self
+            .0
+            .char_indices()
+            .nth(80)
+            .map_or(self.0.len(), |(at, _)| at);
+        std::fmt::Debug::fmt(&self.0[..end], f)
+    }
+}
