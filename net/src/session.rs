@@ -49,7 +49,8 @@ pub enum Role {
 /// What a session tells its owner.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionEvent {
-    /// The handshake is done: the peer has proven that it holds this id's key.
+    /// The first frame was authentic: the peer has proven that it holds this id's key. (The handshake alone proves nothing, since
+    /// an auth can be replayed.)
     Authenticated {
         /// The peer's id.
         id: NodeId,
@@ -283,7 +284,17 @@ impl Session {
     }
 
     /// The next event, in the order they happened. At most those of one input wait here.
+    ///
+    /// Our Status is said when the owner asks for what comes after [`SessionEvent::Authenticated`]: a peer that it refuses at
+    /// that event hears no more than Hello.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
+        let unseen = matches!(
+            self.events.front(),
+            Some(SessionEvent::Authenticated { .. })
+        );
+        if let (State::Linked(linked), false) = (&mut self.state, unseen) {
+            linked.say_status(self.output.end());
+        }
         let event = self.events.pop_front();
         if self.events.is_empty() && self.events.capacity() > KEPT_EVENTS {
             self.events = VecDeque::new();

@@ -48,6 +48,8 @@ pub(super) struct Linked {
     /// A frame of the peer was authentic, which shows that it holds its key.
     proven: bool,
     phase: Phase,
+    /// Our Status, held back until the owner has seen who the peer is.
+    unsaid_status: Option<Vec<u8>>,
 }
 
 /// What handling a frame needs beside the link.
@@ -91,6 +93,7 @@ impl Linked {
             body_bytes: None,
             proven: false,
             phase: Phase::Hello,
+            unsaid_status: None,
         }
     }
 
@@ -230,7 +233,7 @@ impl Linked {
         };
         let mut status = Vec::with_capacity(128);
         Status::of(cx.chain, eth).encode(&mut status);
-        codec::write(&mut self.writer, eth_id(code::STATUS), &status, cx.out);
+        self.unsaid_status = Some(status);
         self.phase = Phase::Status {
             client: hello.client,
             eth,
@@ -254,9 +257,10 @@ impl Linked {
         }
         let text = decompress(code, payload, MAX_HELLO_BYTES)?;
         let status = Status::decode(eth, &text).map_err(|error| subprotocol(error.to_string()))?;
-        status
-            .check(cx.chain)
-            .map_err(|error| subprotocol(format!("Status: {error}")))?;
+        if let Err(error) = status.check(cx.chain) {
+            self.say_status(cx.out); // so that the peer can see for itself what differs
+            return Err(subprotocol(format!("Status: {error}")));
+        }
         let info = PeerInfo {
             id: self.remote,
             client,
@@ -268,6 +272,13 @@ impl Linked {
         *cx.timers = Timers::ready(cx.now_ms);
         cx.events.push_back(SessionEvent::Ready(Arc::new(info)));
         Ok(())
+    }
+
+    /// Says our Status if it is due.
+    pub(super) fn say_status(&mut self, out: &mut Vec<u8>) {
+        if let Some(status) = self.unsaid_status.take() {
+            codec::write(&mut self.writer, eth_id(code::STATUS), &status, out);
+        }
     }
 
     /// Writes a message of eth.

@@ -6,9 +6,52 @@ use super::*;
 use crate::eth::message::Request;
 use crate::limits::{PING_INTERVAL_MS, STATUS_TIMEOUT_MS};
 
+/// A session whose owner takes its events as they come.
+struct Owned {
+    session: Session,
+    events: Vec<SessionEvent>,
+}
+
+impl std::ops::Deref for Owned {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl std::ops::DerefMut for Owned {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}
+
+impl From<Session> for Owned {
+    fn from(session: Session) -> Owned {
+        Owned {
+            session,
+            events: Vec::new(),
+        }
+    }
+}
+
+/// What has happened since the last time.
+fn events(owned: &mut Owned) -> Vec<SessionEvent> {
+    owned.events.extend(super::events(&mut owned.session));
+    std::mem::take(&mut owned.events)
+}
+
+#[track_caller]
+fn closed(owned: &mut Owned) -> (DisconnectReason, String) {
+    let events = events(owned);
+    assert!(owned.session.events.is_empty());
+    owned.session.events.extend(events);
+    super::closed(&mut owned.session)
+}
+
 struct Pair {
-    a: Session,
-    b: Session,
+    a: Owned,
+    b: Owned,
     chain_a: LocalChain,
     chain_b: LocalChain,
     now_ms: u64,
@@ -19,8 +62,8 @@ impl Pair {
     fn new(seed: u8, versions_a: &[u8], versions_b: &[u8]) -> Pair {
         let initiator = Role::Initiator(id(2));
         Pair {
-            a: Session::new(config(1, versions_a), initiator, [seed; 32], NOW_MS),
-            b: Session::new(config(2, versions_b), Role::Recipient, [!seed; 32], NOW_MS),
+            a: Session::new(config(1, versions_a), initiator, [seed; 32], NOW_MS).into(),
+            b: Session::new(config(2, versions_b), Role::Recipient, [!seed; 32], NOW_MS).into(),
             chain_a: chain(),
             chain_b: chain(),
             now_ms: NOW_MS,
@@ -61,11 +104,12 @@ impl Pair {
     }
 }
 
-fn carry(from: &mut Session, to: &mut Session, length: usize, now_ms: u64, chain: &LocalChain) {
+fn carry(from: &mut Owned, to: &mut Owned, length: usize, now_ms: u64, chain: &LocalChain) {
     let length = length.min(from.output().len());
     let mut bytes = from.output()[..length].to_vec();
     from.consume_output(length);
     to.handle_input(now_ms, &mut bytes, chain);
+    to.events.extend(super::events(&mut to.session));
 }
 
 #[test]
@@ -131,7 +175,8 @@ fn peers_on_other_chains_part_with_the_field_that_differs() {
         let genesis = chain().genesis;
         ForkFilter::new(head, genesis, 0, [ForkFilterKey::Block(3)])
     };
-    let differences: [(&str, Box<dyn Fn(&mut LocalChain)>); 3] = [
+    type Change = Box<dyn Fn(&mut LocalChain)>;
+    let differences: [(&str, Change); 3] = [
         ("network id", Box::new(|chain| chain.network_id = 1)),
         (
             "genesis",
@@ -337,7 +382,7 @@ fn a_disconnect_reaches_the_peer_at_every_step_after_the_handshake() {
 #[test]
 fn a_node_that_reaches_itself_notices_in_both_roles() {
     let mut session = Session::new(config(2, &[69]), Role::Initiator(id(2)), [1; 32], NOW_MS);
-    assert_eq!(closed(&mut session).0, DisconnectReason::SelfConnect);
+    assert_eq!(super::closed(&mut session).0, DisconnectReason::SelfConnect);
     assert!(session.output().is_empty());
 
     // under another name for the same key, the recipient sees it
@@ -347,19 +392,25 @@ fn a_node_that_reaches_itself_notices_in_both_roles() {
     AwaitingAck::start(secret, id(2), &mut entropy, &mut auth).unwrap();
     let mut session = recipient();
     session.handle_input(NOW_MS, &mut auth, &chain());
-    assert_eq!(closed(&mut session).0, DisconnectReason::SelfConnect);
+    assert_eq!(super::closed(&mut session).0, DisconnectReason::SelfConnect);
 }
 
 #[test]
 fn dialling_another_node_than_the_one_meant_ends_on_both_sides() {
-    let mut a = Session::new(config(1, &[69]), Role::Initiator(id(3)), [1; 32], NOW_MS);
-    let mut b = recipient();
+    let mut a = Owned::from(Session::new(
+        config(1, &[69]),
+        Role::Initiator(id(3)),
+        [1; 32],
+        NOW_MS,
+    ));
+    let mut b = Owned::from(recipient());
     carry(&mut a, &mut b, usize::MAX, NOW_MS, &chain());
     let (reason, why) = closed(&mut b);
     assert_eq!(reason, DisconnectReason::ProtocolBreach);
     assert!(why.contains("another node"), "{why}");
     assert!(b.output().is_empty());
-    a.handle_timeout(a.deadline_ms().unwrap());
+    let deadline_ms = a.deadline_ms().unwrap();
+    a.handle_timeout(deadline_ms);
     assert_eq!(closed(&mut a).0, DisconnectReason::Timeout);
 }
 
@@ -399,7 +450,8 @@ fn a_peer_that_we_do_not_read_is_not_given_up() {
     for _ in 0..20 {
         now_ms = pair.a.deadline_ms().unwrap();
         pair.a.handle_timeout(now_ms);
-        pair.a.consume_output(pair.a.output().len());
+        let length = pair.a.output().len();
+        pair.a.consume_output(length);
     }
     assert!(now_ms > NOW_MS + 4 * SILENCE_TIMEOUT_MS && !pair.a.is_closed());
     pair.a.set_paused(false);
@@ -462,6 +514,7 @@ fn a_flipped_bit_anywhere_ends_the_session() {
                 seen_a += bytes.len();
                 idle &= bytes.is_empty();
                 pair.b.handle_input(NOW_MS, &mut bytes, &pair.chain_b);
+                pair.b.events.extend(super::events(&mut pair.b.session));
                 let mut bytes = pair.b.output().to_vec();
                 pair.b.consume_output(bytes.len());
                 if !to_b && (seen_b..seen_b + bytes.len()).contains(&at) {
@@ -470,6 +523,7 @@ fn a_flipped_bit_anywhere_ends_the_session() {
                 seen_b += bytes.len();
                 idle &= bytes.is_empty();
                 pair.a.handle_input(NOW_MS, &mut bytes, &pair.chain_a);
+                pair.a.events.extend(super::events(&mut pair.a.session));
                 if idle && !sent {
                     (idle, sent) = (false, true);
                     let noise = Entropy::new([1; 32]).bytes::<1500>();
@@ -515,7 +569,8 @@ fn a_flipped_bit_anywhere_ends_the_session() {
 #[test]
 fn an_idle_session_keeps_no_buffers() {
     let mut pair = Pair::ready(13);
-    let item = vec![0xc0; 1 << 20];
+    let mut item = vec![0xfa, 0x10, 0x00, 0x00];
+    item.resize(4 + (1 << 20), 0xc0);
     for _ in 0..3 {
         let answer = Outgoing::Answer {
             kind: AnswerKind::Headers,
