@@ -305,3 +305,100 @@ impl fmt::Display for Enode {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The id of devp2p's enode-url.md and of its examples.
+    const ID: &str = "6f8a80d14311c39f35f516fa664deaaaa13e85b2f7493f37f6144d86991ec012937307647bd3b9a82abe2974e1407241d54947bbb39763a4cac9f77166ad92a0";
+
+    fn parse(rest: &str) -> Result<Enode, EnodeError> {
+        format!("enode://{ID}@{rest}").parse()
+    }
+
+    #[test]
+    fn the_examples_of_the_specification_are_read_and_printed_again() {
+        let v4 = parse("10.3.58.6:30303").expect("the specification's");
+        assert_eq!((v4.tcp, v4.udp), (30303, 30303));
+        let two_ports = parse("10.3.58.6:30303?discport=30301").expect("the specification's");
+        assert_eq!((two_ports.tcp, two_ports.udp), (30303, 30301));
+        let v6 = parse("[2001:db8::1]:30303").expect("IPv6");
+        assert_eq!(v6.tcp_addr().to_string(), "[2001:db8::1]:30303");
+        for enode in [v4, two_ports, v6] {
+            assert_eq!(enode.to_string().parse(), Ok(enode));
+        }
+        assert_eq!(v4.to_string(), format!("enode://{ID}@10.3.58.6:30303"));
+        assert_eq!(v4.id.short(), "6f8a80d1");
+    }
+
+    #[test]
+    fn discport_zero_says_that_there_is_no_discovery() {
+        assert_eq!(
+            parse("10.3.58.6:30303?discport=0").map(|enode| enode.udp),
+            Ok(0)
+        );
+    }
+
+    #[test]
+    fn a_host_name_is_kept_to_be_resolved_elsewhere() {
+        let url: EnodeUrl = format!("enode://{ID}@node-1.example.org:30303")
+            .parse()
+            .expect("a host name");
+        assert_eq!(
+            (url.host.as_str(), url.tcp, url.enode()),
+            ("node-1.example.org", 30303, None)
+        );
+        let resolved = url.at(IpAddr::from([10, 0, 0, 1]));
+        assert_eq!(resolved.tcp_addr().to_string(), "10.0.0.1:30303");
+        let found = "node-1.example.org".to_owned();
+        assert_eq!(
+            parse("node-1.example.org:30303"),
+            Err(EnodeError::HostName { found })
+        );
+    }
+
+    #[test]
+    fn every_error_says_what_is_wrong() {
+        let full = |text: &str| text.parse::<EnodeUrl>().expect_err(text).to_string();
+        let after_at = |rest: &str| full(&format!("enode://{ID}@{rest}"));
+        let with_id = |id: &str| full(&format!("enode://{id}@127.0.0.1:1"));
+        for (error, says) in [
+            (full("127.0.0.1:30303"), "does not begin with enode://"),
+            (full(""), "does not begin with enode://"),
+            (full(&format!("enode://{ID}")), "no @"),
+            (with_id(&ID[1..]), "must have 128 hex digits, found 127"),
+            (
+                with_id(&format!("0x{}", &ID[2..])),
+                "character 2 of the node id, 'x'",
+            ),
+            (with_id(&"é".repeat(128)), "character 1 of the node id, 'é'"),
+            (with_id(&"0".repeat(128)), "no public key"),
+            (after_at(""), "no address"),
+            (after_at(":30303"), "no address"),
+            (after_at("127.0.0.1"), "no port"),
+            (after_at("127.0.0.1:"), "no port"),
+            (
+                after_at("127.0.0.1:0"),
+                "\"0\" is no port: expected 1 to 65535",
+            ),
+            (after_at("127.0.0.1:+1"), "\"+1\" is no port"),
+            (after_at("127.0.0.1:65536"), "\"65536\" is no port"),
+            (after_at("127.0.0.1:30303x"), "\"30303x\" is no port"),
+            (after_at("127.0.0.256:30303"), "\"127.0.0.256\" is neither"),
+            (after_at("some host:30303"), "\"some host\" is neither"),
+            (after_at("::1:30303"), "brackets"),
+            (after_at("[::1]30303"), "no port"),
+            (after_at("[::1:30303"), "in brackets is no IPv6 address"),
+            (after_at("[127.0.0.1]:30303"), "\"127.0.0.1\" in brackets"),
+            (after_at("127.0.0.1:30303?discport=-1"), "discport \"-1\""),
+            (after_at("127.0.0.1:30303?port=1"), "found \"port=1\""),
+        ] {
+            assert!(
+                error.starts_with("not an enode URL (enode://<128 hex digits>@<address>:<port>): "),
+                "{error}"
+            );
+            assert!(error.contains(says), "{error:?} does not say {says:?}");
+        }
+    }
+}

@@ -1,16 +1,28 @@
 //! One connection with a peer, without its socket: bytes and `now` in; bytes, events and the next deadline out.
 
+mod codec;
+mod linked;
+mod output;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use secp256k1::SecretKey;
 
+use self::linked::{Context, Linked};
+use self::output::Output;
+use self::timers::{Due, Timers};
 use crate::enode::NodeId;
 pub use crate::eth::message::{AnswerKind, Message, Outgoing};
 pub use crate::eth::status::{LocalChain, Status};
+use crate::limits::{OUTPUT_LIMIT_BYTES, RLPX_TIMEOUT_MS, SILENCE_TIMEOUT_MS};
 use crate::p2p::DisconnectReason;
-
-/// Past this many bytes waiting to go out a session says [`Session::output_is_full`].
-pub const OUTPUT_LIMIT_BYTES: usize = 4 * 1024 * 1024;
+use crate::rlpx;
+use crate::rlpx::entropy::Entropy;
+use crate::rlpx::handshake::{self, AwaitingAck, AwaitingAuth, Step};
 
 /// What all sessions of a node share.
 #[derive(Clone, Debug)]
@@ -96,34 +108,336 @@ pub enum NotReady {
 }
 
 /// One connection with a peer.
+///
+/// Inputs are [`handle_input`](Session::handle_input), [`handle_timeout`](Session::handle_timeout), [`send`](Session::send) and
+/// [`disconnect`](Session::disconnect). After each, the owner drains [`poll_event`](Session::poll_event), writes
+/// [`output`](Session::output) to the socket, and looks at [`deadline_ms`](Session::deadline_ms).
 #[derive(Debug)]
-pub struct Session;
+pub struct Session {
+    config: Arc<Config>,
+    role: Role,
+    state: State,
+    /// What has come of the part that is awaited: a packet of the handshake, the header of a frame, or its rest. Never more
+    /// than that part, and grown by what really came, not by what it claims.
+    input: Vec<u8>,
+    /// How long that part is.
+    needed_bytes: usize,
+    output: Output,
+    events: VecDeque<SessionEvent>,
+    timers: Timers,
+    paused: bool,
+}
 
-#[allow(missing_docs, unused_variables)]
+#[derive(Debug)]
+enum State {
+    Handshaking(Box<Handshaking>),
+    Linked(Box<Linked>),
+    Closed,
+}
+
+#[derive(Debug)]
+struct Handshaking {
+    our_id: NodeId,
+    entropy: Entropy,
+    awaiting: Awaiting,
+}
+
+#[derive(Debug)]
+enum Awaiting {
+    Auth(AwaitingAuth),
+    Ack(AwaitingAck),
+}
+
 impl Session {
+    /// A session on a connection that has just come up. The initiator's auth is in the output at once.
+    ///
+    /// `seed` must come from the operating system's entropy and be used for nothing else: the ephemeral keys are made from it.
     pub fn new(config: Arc<Config>, role: Role, seed: [u8; 32], now_ms: u64) -> Session {
-        Session
+        let mut session = Session {
+            role,
+            state: State::Closed,
+            input: Vec::new(),
+            needed_bytes: handshake::PREFIX_BYTES,
+            output: Output::default(),
+            events: VecDeque::new(),
+            timers: Timers::awaiting("handshake", now_ms + RLPX_TIMEOUT_MS),
+            paused: false,
+            config,
+        };
+        let secret = session.config.secret_key;
+        let our_id = rlpx::node_id(&secret);
+        let mut entropy = Entropy::new(seed);
+        let awaiting = match role {
+            Role::Recipient => Awaiting::Auth(AwaitingAuth::new(secret)),
+            Role::Initiator(remote) if remote == our_id => {
+                session.close(self_connect());
+                return session;
+            }
+            Role::Initiator(remote) => {
+                let started =
+                    AwaitingAck::start(secret, remote, &mut entropy, session.output.end());
+                match started {
+                    Ok(awaiting) => Awaiting::Ack(awaiting),
+                    Err(error) => {
+                        session.close(Close::Local {
+                            reason: DisconnectReason::Requested,
+                            why: error.to_string(),
+                        });
+                        return session;
+                    }
+                }
+            }
+        };
+        session.state = State::Handshaking(Box::new(Handshaking {
+            our_id,
+            entropy,
+            awaiting,
+        }));
+        session
     }
-    pub fn handle_input(&mut self, now_ms: u64, bytes: &mut [u8], chain: &LocalChain) {}
-    pub fn handle_timeout(&mut self, now_ms: u64) {}
-    pub fn send(&mut self, now_ms: u64, message: Outgoing<'_>) -> Result<(), NotReady> {
-        Err(NotReady::Closed)
+
+    /// Takes bytes from the peer, cut anywhere. They are decrypted in place.
+    ///
+    /// `chain` is what our Status says, and what the peer's is checked against, if they are due.
+    pub fn handle_input(&mut self, now_ms: u64, mut bytes: &mut [u8], chain: &LocalChain) {
+        while !bytes.is_empty() && !self.is_closed() {
+            let missing = self.needed_bytes - self.input.len();
+            let (part, rest) = bytes.split_at_mut(missing.min(bytes.len()));
+            bytes = rest;
+            if self.input.is_empty() && part.len() == missing {
+                self.take(now_ms, part, chain);
+                continue;
+            }
+            self.input.extend_from_slice(part);
+            if part.len() == missing {
+                let mut whole = std::mem::take(&mut self.input);
+                self.take(now_ms, &mut whole, chain);
+            }
+        }
     }
-    pub fn disconnect(&mut self, reason: DisconnectReason) {}
+
+    /// Acts on the time: Ping, or the end of patience. To be called at [`Session::deadline_ms`]; earlier does no harm.
+    pub fn handle_timeout(&mut self, now_ms: u64) {
+        if self.paused || self.output_is_full() {
+            self.timers.not_reading();
+        }
+        match (self.timers.due(now_ms), &mut self.state) {
+            (None, _) => {}
+            (Some(Due::Ping), State::Linked(linked)) => linked.ping(self.output.end()),
+            (Some(Due::Ping), _) => {}
+            (Some(Due::Awaited(what)), _) => self.close(timeout(format!("no {what} in time"))),
+            (Some(Due::Silence), _) => {
+                self.close(timeout(format!("silent for {SILENCE_TIMEOUT_MS} ms")));
+            }
+        }
+    }
+
+    /// Encodes, compresses, frames and encrypts a message into the output.
+    ///
+    /// # Panics
+    ///
+    /// If the peer's version of eth has no such message (BlockRangeUpdate to eth/68): who sends knows [`PeerInfo::eth`].
+    pub fn send(&mut self, _now_ms: u64, message: Outgoing<'_>) -> Result<(), NotReady> {
+        match &mut self.state {
+            State::Handshaking(_) => Err(NotReady::Handshaking),
+            State::Linked(linked) => linked.send(message, self.output.end()),
+            State::Closed => Err(NotReady::Closed),
+        }
+    }
+
+    /// Ends the session; the peer is told why if it can be.
+    pub fn disconnect(&mut self, reason: DisconnectReason) {
+        if !self.is_closed() {
+            self.close(Close::Local {
+                reason,
+                why: format!("we ended it: {reason}"),
+            });
+        }
+    }
+
+    /// Bytes for the peer.
     pub fn output(&self) -> &[u8] {
-        &[]
+        self.output.pending()
     }
-    pub fn consume_output(&mut self, n: usize) {}
+
+    /// The socket has taken the first `n` bytes of the output.
+    pub fn consume_output(&mut self, n: usize) {
+        if self.output_is_full() {
+            self.timers.not_reading();
+        }
+        self.output.consume(n);
+    }
+
+    /// So much waits to go out that the peer should not be read any more: what it asks for waits unread.
     pub fn output_is_full(&self) -> bool {
-        false
+        self.output.pending().len() >= OUTPUT_LIMIT_BYTES
     }
+
+    /// The owner stops reading this peer for a reason of its own, or goes on. While it does not read, the peer's silence is not
+    /// held against it. (That the output is full, the session knows itself.)
+    pub fn set_paused(&mut self, paused: bool) {
+        if paused || self.paused {
+            self.timers.not_reading();
+        }
+        self.paused = paused;
+    }
+
+    /// The next event, in the order they happened. At most those of one input wait here.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
-        None
+        let event = self.events.pop_front();
+        if self.events.is_empty() && self.events.capacity() > KEPT_EVENTS {
+            self.events = VecDeque::new();
+        }
+        event
     }
+
+    /// When [`Session::handle_timeout`] has to be called, if nothing else happens.
     pub fn deadline_ms(&self) -> Option<u64> {
-        None
+        self.timers.deadline_ms()
     }
+
+    /// Nothing can happen any more; output that is left should still be sent.
     pub fn is_closed(&self) -> bool {
-        true
+        matches!(self.state, State::Closed)
+    }
+
+    /// Takes a whole part of what the peer sends.
+    fn take(&mut self, now_ms: u64, part: &mut [u8], chain: &LocalChain) {
+        let mut cx = Context {
+            config: &self.config,
+            inbound: self.role == Role::Recipient,
+            chain,
+            now_ms,
+            out: self.output.end(),
+            events: &mut self.events,
+            timers: &mut self.timers,
+        };
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Handshaking(handshaking) => match handshaking.take(part, &mut cx) {
+                Ok(Progress::More {
+                    state,
+                    needed_bytes,
+                }) => {
+                    self.state = State::Handshaking(state);
+                    self.needed_bytes = needed_bytes;
+                    self.input = part.to_vec(); // a packet is read whole
+                }
+                Ok(Progress::Linked(linked)) => {
+                    self.needed_bytes = linked.needed_bytes();
+                    self.state = State::Linked(linked);
+                }
+                Err((linked, close)) => {
+                    if let Some(linked) = linked {
+                        self.state = State::Linked(linked);
+                    }
+                    self.close(close);
+                }
+            },
+            State::Linked(mut linked) => {
+                let taken = linked.take(part, &mut cx);
+                self.needed_bytes = linked.needed_bytes();
+                self.state = State::Linked(linked);
+                if let Err(close) = taken {
+                    self.close(close);
+                }
+            }
+            State::Closed => {}
+        }
+    }
+
+    fn close(&mut self, close: Close) {
+        if let (State::Linked(linked), Close::Local { reason, .. }) = (&mut self.state, &close) {
+            linked.disconnect(*reason, self.output.end());
+        }
+        self.state = State::Closed;
+        self.input = Vec::new();
+        self.timers = Timers::stopped();
+        self.events.push_back(SessionEvent::Closed(close));
+    }
+}
+
+/// Where a packet of the handshake led.
+enum Progress {
+    More {
+        state: Box<Handshaking>,
+        needed_bytes: usize,
+    },
+    Linked(Box<Linked>),
+}
+
+impl Handshaking {
+    /// Takes the packet as far as it is there. An error comes with the link, if there is one to say goodbye on.
+    fn take(
+        mut self: Box<Self>,
+        part: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Result<Progress, (Option<Box<Linked>>, Close)> {
+        let failed = |error: handshake::HandshakeError| {
+            let why = error.to_string();
+            (
+                None,
+                Close::Local {
+                    reason: DisconnectReason::ProtocolBreach,
+                    why,
+                },
+            )
+        };
+        let link = match self.awaiting {
+            Awaiting::Auth(state) => {
+                match state
+                    .read(part, &mut self.entropy, cx.out)
+                    .map_err(failed)?
+                {
+                    Step::More {
+                        state,
+                        needed_bytes,
+                    } => {
+                        self.awaiting = Awaiting::Auth(state);
+                        return Ok(Progress::More {
+                            state: self,
+                            needed_bytes,
+                        });
+                    }
+                    Step::Done(link) => link,
+                }
+            }
+            Awaiting::Ack(state) => match state.read(part).map_err(failed)? {
+                Step::More {
+                    state,
+                    needed_bytes,
+                } => {
+                    self.awaiting = Awaiting::Ack(state);
+                    return Ok(Progress::More {
+                        state: self,
+                        needed_bytes,
+                    });
+                }
+                Step::Done(link) => link,
+            },
+        };
+        let itself = link.remote == self.our_id;
+        let linked = Box::new(Linked::start(*link, self.our_id, cx));
+        if itself {
+            Err((Some(linked), self_connect()))
+        } else {
+            Ok(Progress::Linked(linked))
+        }
+    }
+}
+
+/// An empty queue of events up to this many is kept.
+const KEPT_EVENTS: usize = 8;
+
+fn self_connect() -> Close {
+    Close::Local {
+        reason: DisconnectReason::SelfConnect,
+        why: "it is this node itself".to_owned(),
+    }
+}
+
+fn timeout(why: String) -> Close {
+    Close::Local {
+        reason: DisconnectReason::Timeout,
+        why,
     }
 }

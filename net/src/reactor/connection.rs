@@ -1,4 +1,4 @@
-//! One socket and its session: reading, writing, and the clock that stands still while the socket is not read.
+//! One socket and its session: reading, writing, and what both lead to.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -45,7 +45,6 @@ pub(super) struct Connection {
     is_broken: bool,
     /// How the socket ended, once it has.
     pub(super) ended: Option<String>,
-    clock: Clock,
     /// Since when bytes wait that the socket does not take.
     stalled_since_ms: Option<u64>,
 }
@@ -66,30 +65,6 @@ pub(super) struct Socket {
     writable: bool,
     /// The peer has closed its side: nothing announces that again, so it must be read up to the end.
     read_closed: bool,
-}
-
-/// The time as a session knows it: it stands still while we do not read, because silence is then our doing.
-#[derive(Default)]
-struct Clock {
-    stopped_since_ms: Option<u64>,
-    stopped_for_ms: u64,
-}
-
-impl Clock {
-    fn now_ms(&self, now_ms: u64) -> u64 {
-        self.stopped_since_ms.unwrap_or(now_ms) - self.stopped_for_ms
-    }
-
-    fn stop_or_go(&mut self, stop: bool, now_ms: u64) {
-        match (stop, self.stopped_since_ms) {
-            (true, None) => self.stopped_since_ms = Some(now_ms),
-            (false, Some(since_ms)) => {
-                self.stopped_for_ms += now_ms - since_ms;
-                self.stopped_since_ms = None;
-            }
-            _ => {}
-        }
-    }
 }
 
 impl Socket {
@@ -162,7 +137,6 @@ impl Connection {
             has_spoken: false,
             is_broken: false,
             ended: None,
-            clock: Clock::default(),
             stalled_since_ms: None,
         }
     }
@@ -176,11 +150,6 @@ impl Connection {
         }
     }
 
-    /// The time to give to the session.
-    pub(super) fn session_now_ms(&self, now_ms: u64) -> u64 {
-        self.clock.now_ms(now_ms)
-    }
-
     /// Reads once and hands it to the session: the number of bytes, 0 if there is nothing to read.
     pub(super) fn read(&mut self, now_ms: u64, buffer: &mut [u8], chain: &LocalChain) -> usize {
         match self.socket.read(buffer) {
@@ -191,7 +160,6 @@ impl Connection {
             }
             Ok(Some(len)) => {
                 self.has_spoken = true;
-                let now_ms = self.session_now_ms(now_ms);
                 self.session.handle_input(now_ms, &mut buffer[..len], chain);
                 len
             }
@@ -235,25 +203,17 @@ impl Connection {
         self.held.is_some() || self.session.output_is_full()
     }
 
-    /// Stops or starts the session's clock, as the session is blocked or not; after every turn.
-    pub(super) fn set_clock(&mut self, now_ms: u64) {
-        let blocked = self.is_blocked();
-        self.clock.stop_or_go(blocked, now_ms);
+    /// Tells the session whether it is being read: the peer's silence does not count while it is not.
+    pub(super) fn tell_paused(&mut self) {
+        self.session.set_paused(self.held.is_some());
     }
 
     /// When `handle_timeout` or the stall limit is due.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
-        let session_ms = match self.clock.stopped_since_ms {
-            Some(_) => None,
-            None => self
-                .session
-                .deadline_ms()
-                .map(|at_ms| at_ms + self.clock.stopped_for_ms),
-        };
         let stall_ms = self
             .stalled_since_ms
             .map(|since_ms| since_ms + WRITE_STALL_MS);
-        session_ms.into_iter().chain(stall_ms).min()
+        self.session.deadline_ms().into_iter().chain(stall_ms).min()
     }
 
     /// The peer's socket has taken nothing for too long.
@@ -327,24 +287,4 @@ pub(super) enum State {
     Dial(Dial),
     Open(Box<Connection>),
     Linger(Box<Linger>),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_clock_of_a_session_stands_still_while_it_is_not_read() {
-        let mut clock = Clock::default();
-        assert_eq!(clock.now_ms(100), 100);
-        clock.stop_or_go(true, 100);
-        clock.stop_or_go(true, 150);
-        assert_eq!(clock.now_ms(160), 100);
-        clock.stop_or_go(false, 200);
-        assert_eq!(clock.now_ms(200), 100, "nothing has passed");
-        assert_eq!(clock.now_ms(230), 130);
-        clock.stop_or_go(true, 230);
-        clock.stop_or_go(false, 1230);
-        assert_eq!(clock.now_ms(1231), 131);
-    }
 }

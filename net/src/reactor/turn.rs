@@ -32,8 +32,7 @@ impl Reactor {
             }
             State::Open(mut connection) => {
                 let next = self.session_turn(peer, &mut connection, service);
-                let now_ms = self.now_ms();
-                connection.set_clock(now_ms);
+                connection.tell_paused();
                 match next {
                     Next::End(close) => self.end(peer, *connection, close, service),
                     Next::Wait | Next::Again => {
@@ -120,7 +119,11 @@ impl Reactor {
                     Verdict::Replace(other) => {
                         self.disconnect(other, DisconnectReason::AlreadyConnected, service);
                     }
-                    Verdict::Refuse(reason) => connection.session.disconnect(reason),
+                    Verdict::Refuse(reason) => {
+                        connection.session.disconnect(reason);
+                        // What the session gave already, such as Ready, counts no more.
+                        return Some(drain_to_close(connection));
+                    }
                 }
             }
             SessionEvent::Ready(info) => {
@@ -153,7 +156,7 @@ impl Reactor {
                     .info
                     .clone()
                     .expect("a session is ready before it gives messages");
-                let now_ms = connection.session_now_ms(self.now_ms());
+                let now_ms = self.now_ms();
                 let session = &mut connection.session;
                 let mut send = |message: Outgoing<'_>| {
                     if let Err(error) = session.send(now_ms, message) {
@@ -328,8 +331,7 @@ impl Reactor {
                         .deadline_ms()
                         .is_some_and(|at_ms| at_ms <= now_ms)
                     {
-                        let session_now_ms = connection.session_now_ms(now_ms);
-                        connection.session.handle_timeout(session_now_ms);
+                        connection.session.handle_timeout(now_ms);
                         self.turn(peer, service);
                     } else {
                         self.arm(peer);

@@ -1,0 +1,408 @@
+//! A session whose handshake is done: frames to messages, and the order in which they may come (Hello, Status, the rest).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::codec::{self, SnappyError};
+use super::timers::Timers;
+use super::{Close, Config, NotReady, PeerInfo, SessionEvent};
+use crate::enode::NodeId;
+use crate::eth::message::{self, Message, Outgoing, code};
+use crate::eth::status::{LocalChain, Status};
+use crate::eth::{self};
+use crate::limits::{
+    HELLO_TIMEOUT_MS, MAX_FRAME_BYTES, MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, STATUS_TIMEOUT_MS,
+};
+use crate::p2p::{self, Capability, DisconnectReason, Hello};
+use crate::rlpx::frame::{FrameReader, FrameWriter, HEADER_BYTES};
+use crate::rlpx::handshake::Link;
+
+/// Most bytes of a frame's body before the session is ready. Hello has a limit of its own; Status, Ping and Disconnect are far
+/// shorter.
+const EARLY_FRAME_BYTES: usize = 1 + MAX_HELLO_BYTES;
+
+/// Most bytes of a frame's body later: the longest message as snappy's worst compression leaves it (snap's
+/// `max_compress_len`), and the message id. Below [`MAX_FRAME_BYTES`].
+const FRAME_BYTES: usize = 1 + 32 + MAX_MESSAGE_BYTES + MAX_MESSAGE_BYTES / 6;
+const _: () = assert!(FRAME_BYTES <= MAX_FRAME_BYTES);
+
+/// What is known of the peer, and so what it may send.
+#[derive(Debug)]
+enum Phase {
+    /// Nothing: Hello or Disconnect.
+    Hello,
+    /// The version of eth that is shared: Status, and what is p2p's.
+    Status { client: String, eth: u8 },
+    /// All of it: anything of that version.
+    Ready { eth: u8 },
+}
+
+/// The encrypted half of a session's life.
+#[derive(Debug)]
+pub(super) struct Linked {
+    remote: NodeId,
+    reader: FrameReader,
+    writer: FrameWriter,
+    /// Body of the frame whose header was read.
+    body_bytes: Option<usize>,
+    /// A frame of the peer was authentic, which shows that it holds its key.
+    proven: bool,
+    phase: Phase,
+}
+
+/// What handling a frame needs beside the link.
+pub(super) struct Context<'a> {
+    pub(super) config: &'a Config,
+    pub(super) inbound: bool,
+    pub(super) chain: &'a LocalChain,
+    pub(super) now_ms: u64,
+    pub(super) out: &'a mut Vec<u8>,
+    pub(super) events: &'a mut VecDeque<SessionEvent>,
+    pub(super) timers: &'a mut Timers,
+}
+
+impl Linked {
+    /// Goes on from the handshake, and says Hello at once: some peers never do before they are greeted.
+    pub(super) fn start(link: Link, our_id: NodeId, cx: &mut Context<'_>) -> Linked {
+        let Link {
+            remote,
+            reader,
+            mut writer,
+        } = link;
+        let capabilities = cx.config.eth_versions.iter().map(|version| Capability {
+            name: "eth".to_owned(),
+            version: u64::from(*version),
+        });
+        let hello = Hello {
+            version: p2p::VERSION,
+            client: cx.config.client.clone(),
+            capabilities: capabilities.collect(),
+            port: cx.config.port,
+            id: our_id,
+        };
+        let mut payload = Vec::with_capacity(160);
+        hello.encode(&mut payload);
+        codec::write_plain(&mut writer, p2p::HELLO, &payload, cx.out);
+        *cx.timers = Timers::awaiting("Hello", cx.now_ms + HELLO_TIMEOUT_MS);
+        Linked {
+            remote,
+            reader,
+            writer,
+            body_bytes: None,
+            proven: false,
+            phase: Phase::Hello,
+        }
+    }
+
+    /// How many bytes the next part of a frame has.
+    pub(super) fn needed_bytes(&self) -> usize {
+        match self.body_bytes {
+            None => HEADER_BYTES,
+            Some(body_bytes) => crate::rlpx::frame::rest_bytes(body_bytes),
+        }
+    }
+
+    /// Takes the next part of a frame, of just the length asked for.
+    pub(super) fn take(&mut self, part: &mut [u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        let Some(body_bytes) = self.body_bytes.take() else {
+            let header = part.try_into().expect("cut to the length of a header");
+            return self.take_header(header, cx);
+        };
+        let body = self
+            .reader
+            .body(part, body_bytes)
+            .map_err(|error| breach(error.to_string()))?;
+        cx.timers.heard(cx.now_ms);
+        let Some((id, payload)) = codec::split(body) else {
+            return Err(breach("frame: no message id, or not a canonical one"));
+        };
+        self.take_message(id, payload, cx)
+    }
+
+    fn take_header(
+        &mut self,
+        header: &mut [u8; HEADER_BYTES],
+        cx: &mut Context<'_>,
+    ) -> Result<(), Close> {
+        let body_bytes = self
+            .reader
+            .header(header)
+            .map_err(|error| breach(error.to_string()))?;
+        if !self.proven {
+            self.proven = true;
+            cx.events
+                .push_back(SessionEvent::Authenticated { id: self.remote });
+        }
+        let (limit, phase) = match self.phase {
+            Phase::Hello => (EARLY_FRAME_BYTES, "before Hello"),
+            Phase::Status { .. } => (EARLY_FRAME_BYTES, "before Status"),
+            Phase::Ready { .. } => (FRAME_BYTES, "at any time"),
+        };
+        if body_bytes > limit {
+            return Err(breach(format!(
+                "frame: {body_bytes} bytes, more than the {limit} allowed {phase}"
+            )));
+        }
+        self.body_bytes = Some(body_bytes);
+        Ok(())
+    }
+
+    fn take_message(&mut self, id: u8, payload: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        match (&mut self.phase, id) {
+            (phase, p2p::DISCONNECT) => {
+                let compressed = !matches!(phase, Phase::Hello);
+                Err(match read_disconnect(payload, compressed) {
+                    Some(reason) => Close::Remote { reason },
+                    None => breach("Disconnect: unreadable"),
+                })
+            }
+            (Phase::Hello, p2p::HELLO) => self.take_hello(payload, cx),
+            (Phase::Hello, id) => Err(breach(format!("message id 0x{id:02x} before Hello"))),
+            (_, p2p::HELLO) => Err(breach("Hello: a second one")),
+            (_, id) if id < p2p::FIRST_CAPABILITY_ID => {
+                // no message of p2p is longer; what a Ping holds is of no interest, nor are ids that nothing uses
+                if payload.len() > MAX_HELLO_BYTES {
+                    return Err(breach(format!(
+                        "message id 0x{id:02x}: {} bytes, more than {MAX_HELLO_BYTES}",
+                        payload.len()
+                    )));
+                }
+                if id == p2p::PING {
+                    codec::write(&mut self.writer, p2p::PONG, &p2p::EMPTY_LIST, cx.out);
+                }
+                Ok(())
+            }
+            (Phase::Status { client, eth }, id) => {
+                let eth = *eth;
+                let client = std::mem::take(client);
+                self.take_status(eth, client, eth_code(id, eth)?, payload, cx)
+            }
+            (Phase::Ready { eth }, id) => {
+                let (eth, code) = (*eth, eth_code(id, *eth)?);
+                let text = decompress(code, payload, MAX_MESSAGE_BYTES)?;
+                let message = message::decode(eth, code, text)
+                    .map_err(|error| subprotocol(error.to_string()))?;
+                match message {
+                    Message::Ignored { .. } => {
+                        if let Some(answer) = message.empty_answer() {
+                            self.send_ready(eth, answer, cx.out)
+                                .expect("an empty answer is short");
+                        }
+                    }
+                    message => cx.events.push_back(SessionEvent::Message(message)),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn take_hello(&mut self, payload: &[u8], cx: &mut Context<'_>) -> Result<(), Close> {
+        let hello = Hello::decode(payload).map_err(|error| breach(error.to_string()))?;
+        if hello.version < p2p::VERSION {
+            return Err(Close::Local {
+                reason: DisconnectReason::IncompatibleVersion,
+                why: format!(
+                    "p2p version {}: expected {} or later",
+                    hello.version,
+                    p2p::VERSION
+                ),
+            });
+        }
+        if hello.id != self.remote {
+            return Err(Close::Local {
+                reason: DisconnectReason::UnexpectedIdentity,
+                why: format!(
+                    "Hello: nodeId {}.. is not that of the handshake, {}..",
+                    hello.id.short(),
+                    self.remote.short()
+                ),
+            });
+        }
+        let ours = &cx.config.eth_versions;
+        let Some(eth) = hello.highest_eth(ours) else {
+            return Err(Close::Local {
+                reason: DisconnectReason::UselessPeer,
+                why: format!(
+                    "no version of eth in common: ours {ours:?}, its {}",
+                    Listed(&hello)
+                ),
+            });
+        };
+        let mut status = Vec::with_capacity(128);
+        Status::of(cx.chain, eth).encode(&mut status);
+        codec::write(&mut self.writer, eth_id(code::STATUS), &status, cx.out);
+        self.phase = Phase::Status {
+            client: hello.client,
+            eth,
+        };
+        *cx.timers = Timers::awaiting("Status", cx.now_ms + STATUS_TIMEOUT_MS);
+        Ok(())
+    }
+
+    fn take_status(
+        &mut self,
+        eth: u8,
+        client: String,
+        code: u8,
+        payload: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<(), Close> {
+        if code != code::STATUS {
+            return Err(subprotocol(format!(
+                "eth message 0x{code:02x} before Status"
+            )));
+        }
+        let text = decompress(code, payload, MAX_HELLO_BYTES)?;
+        let status = Status::decode(eth, &text).map_err(|error| subprotocol(error.to_string()))?;
+        status
+            .check(cx.chain)
+            .map_err(|error| subprotocol(format!("Status: {error}")))?;
+        let info = PeerInfo {
+            id: self.remote,
+            client,
+            eth,
+            status,
+            inbound: cx.inbound,
+        };
+        self.phase = Phase::Ready { eth };
+        *cx.timers = Timers::ready(cx.now_ms);
+        cx.events.push_back(SessionEvent::Ready(Arc::new(info)));
+        Ok(())
+    }
+
+    /// Writes a message of eth.
+    pub(super) fn send(
+        &mut self,
+        message: Outgoing<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), NotReady> {
+        match self.phase {
+            Phase::Ready { eth } => self.send_ready(eth, message, out),
+            _ => Err(NotReady::Handshaking),
+        }
+    }
+
+    fn send_ready(
+        &mut self,
+        eth: u8,
+        message: Outgoing<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), NotReady> {
+        let mut text = Vec::new();
+        let code = message.encode(eth, &mut text);
+        assert!(
+            eth::message_count(eth).is_some_and(|count| code < count),
+            "message 0x{code:02x} is not of eth/{eth}: who sends checks the version"
+        );
+        if let Outgoing::ReadyAnswer {
+            raw_len, streams, ..
+        } = message
+        {
+            let streams_bytes: usize = streams.iter().map(|stream| stream.len()).sum();
+            if text.len() + raw_len > MAX_MESSAGE_BYTES
+                || codec::READY_HEAD_BYTES + streams_bytes > FRAME_BYTES
+            {
+                return Err(NotReady::TooLarge);
+            }
+            codec::write_ready(&mut self.writer, eth_id(code), &text, raw_len, streams, out);
+        } else {
+            if text.len() > MAX_MESSAGE_BYTES {
+                return Err(NotReady::TooLarge);
+            }
+            codec::write(&mut self.writer, eth_id(code), &text, out);
+        }
+        Ok(())
+    }
+
+    /// Writes a Ping.
+    pub(super) fn ping(&mut self, out: &mut Vec<u8>) {
+        codec::write(&mut self.writer, p2p::PING, &p2p::EMPTY_LIST, out);
+    }
+
+    /// Writes a Disconnect. It is compressed like everything after our Hello, which has told the peer that we are of version 5; only
+    /// a peer that is too old for snappy gets it plain.
+    pub(super) fn disconnect(&mut self, reason: DisconnectReason, out: &mut Vec<u8>) {
+        let payload = reason.encode();
+        if reason == DisconnectReason::IncompatibleVersion {
+            codec::write_plain(&mut self.writer, p2p::DISCONNECT, &payload, out);
+        } else {
+            codec::write(&mut self.writer, p2p::DISCONNECT, &payload, out);
+        }
+    }
+}
+
+/// Reads a Disconnect, which clients send compressed or not at every step.
+fn read_disconnect(payload: &[u8], compressed: bool) -> Option<DisconnectReason> {
+    let unpacked = || {
+        let text = codec::decompress(payload, MAX_HELLO_BYTES).ok()?;
+        DisconnectReason::decode(&text)
+    };
+    let plain = || DisconnectReason::decode(payload);
+    if compressed {
+        unpacked().or_else(plain)
+    } else {
+        plain().or_else(unpacked)
+    }
+}
+
+/// The shared id of a code of eth, our only capability.
+fn eth_id(code: u8) -> u8 {
+    p2p::FIRST_CAPABILITY_ID + code
+}
+
+/// The code of eth that a shared id of 0x10 or above stands for.
+fn eth_code(id: u8, eth: u8) -> Result<u8, Close> {
+    let code = id - p2p::FIRST_CAPABILITY_ID;
+    match eth::message_count(eth) {
+        Some(count) if code < count => Ok(code),
+        _ if id == 0x80 => Err(breach(format!(
+            "message id 0x80 or above: not of p2p or eth/{eth}"
+        ))),
+        _ => Err(breach(format!(
+            "message id 0x{id:02x}: not of p2p or eth/{eth}"
+        ))),
+    }
+}
+
+fn decompress(code: u8, payload: &[u8], limit_bytes: usize) -> Result<bytes::Bytes, Close> {
+    codec::decompress(payload, limit_bytes).map_err(|error| match error {
+        SnappyError::TooLong { .. } => subprotocol(format!("eth message 0x{code:02x}: {error}")),
+        SnappyError::Corrupt => breach(format!("eth message 0x{code:02x}: {error}")),
+    })
+}
+
+/// The peer broke RLPx or p2p.
+fn breach(why: impl Into<String>) -> Close {
+    Close::Local {
+        reason: DisconnectReason::ProtocolBreach,
+        why: why.into(),
+    }
+}
+
+/// The peer broke eth, or is on another chain: geth gives 0x10 for all of it.
+fn subprotocol(why: impl Into<String>) -> Close {
+    Close::Local {
+        reason: DisconnectReason::Subprotocol,
+        why: why.into(),
+    }
+}
+
+/// The capabilities of a Hello, the first few of them.
+struct Listed<'a>(&'a Hello);
+
+impl std::fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const SHOWN: usize = 8;
+        let capabilities = &self.0.capabilities;
+        let shown: Vec<String> = capabilities
+            .iter()
+            .take(SHOWN)
+            .map(|capability| format!("{}/{}", capability.name, capability.version))
+            .collect();
+        f.write_str(&shown.join(" "))?;
+        if capabilities.len() > SHOWN {
+            write!(f, " and {} more", capabilities.len() - SHOWN)?;
+        }
+        Ok(())
+    }
+}
