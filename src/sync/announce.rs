@@ -37,7 +37,11 @@ impl Machine {
             .filter(|(_, peer)| !peer.known.contains(&hash))
             .map(|(id, _)| id)
             .collect();
-        let whole = if takers.len() <= WHOLE_BLOCK_TO_ALL { takers.len() } else { takers.len().isqrt() };
+        let whole = if takers.len() <= WHOLE_BLOCK_TO_ALL {
+            takers.len()
+        } else {
+            takers.len().isqrt()
+        };
         // Not always the same ones: the turn goes round with the block's number.
         let turn = usize::try_from(number % (takers.len().max(1) as u64)).unwrap_or(0);
         for place in 0..takers.len() {
@@ -67,8 +71,12 @@ impl Machine {
 
     /// A peer left with a protocol fault of ours in mind: if it was right after an announcement it gets none again.
     pub(super) fn shies(&mut self, now: Now, id: PeerId) {
-        let Some(peer) = self.peers.get(&id) else { return };
-        let after = peer.announced_ms.is_some_and(|at| now.ms.saturating_sub(at) <= SHY_MS);
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        let after = peer
+            .announced_ms
+            .is_some_and(|at| now.ms.saturating_sub(at) <= SHY_MS);
         if after && self.shy.len() < SHY_PEERS {
             self.shy.insert(peer.info.id.0);
         }
@@ -85,15 +93,22 @@ impl Machine {
                 .map(|(id, _)| id)
                 .collect();
             for id in takers {
-                self.send_announcement(now, id, OwnedOutgoing::NewBlockHashes(vec![(hash, number)]));
+                self.send_announcement(
+                    now,
+                    id,
+                    OwnedOutgoing::NewBlockHashes(vec![(hash, number)]),
+                );
             }
         }
         let earliest = self.config.earliest;
         for (&id, peer) in &mut self.peers {
             if range_due(peer, number).is_some_and(|due| due <= now.ms) {
                 peer.range_told = (number, now.ms);
-                let message =
-                    OwnedOutgoing::BlockRange { earliest, latest: number, latest_hash: hash };
+                let message = OwnedOutgoing::BlockRange {
+                    earliest,
+                    latest: number,
+                    latest_hash: hash,
+                };
                 self.actions.push_back(Action::Send { peer: id, message });
             }
         }
@@ -102,7 +117,10 @@ impl Machine {
     /// When the next peer is due to be told of our range.
     pub(super) fn tell_deadline(&self) -> Option<u64> {
         let number = self.tip.header.header.number;
-        self.peers.values().filter_map(|peer| range_due(peer, number)).min()
+        self.peers
+            .values()
+            .filter_map(|peer| range_due(peer, number))
+            .min()
     }
 
     /// Asks one peer after the other for the next block when the chain stands still: there are peers that announce nothing.
@@ -111,19 +129,37 @@ impl Machine {
             return;
         }
         self.news_ms = now.ms;
-        let after = |id: &&PeerId| self.last_polled.is_none_or(|last| **id > last);
         let usable = |id: &&PeerId| self.peers.get(id).is_some_and(Peer::is_usable);
-        let next = self.peers.keys().filter(usable).find(after);
-        let Some(&id) = next.or_else(|| self.peers.keys().find(usable)) else { return };
+        // One that had more than was asked for is asked again, then the others in turn.
+        let after = |id: &&PeerId| self.last_polled.is_none_or(|last| **id > last);
+        let more = self.poll_more.take();
+        let next = more
+            .as_ref()
+            .filter(usable)
+            .or_else(|| self.peers.keys().filter(usable).find(after));
+        let Some(&id) = next.or_else(|| self.peers.keys().find(usable)) else {
+            return;
+        };
         self.last_polled = Some(id);
-        let number = self.tip.header.header.number + 1;
-        self.ask(now, id, What::Poll { number }, headers_of(Start::Number(number), 1, false), 0);
+        let (number, count) = (
+            self.tip.header.header.number + 1,
+            self.config.limits.header_batch,
+        );
+        let request = headers_of(Start::Number(number), count, false);
+        self.ask(now, id, What::Poll { number, count }, request, 0);
     }
 
     /// When the chain has stood still for so long that a peer is asked for news.
     pub(super) fn poll_deadline(&self) -> Option<u64> {
-        let polls = self.rules.seal_is_checked() && !self.peers.is_empty();
-        polls.then(|| self.news_ms.saturating_add(self.poll_interval_ms()))
+        if !self.rules.seal_is_checked() || self.peers.is_empty() {
+            return None;
+        }
+        let more = self.poll_more.is_some() && self.main_is_idle();
+        Some(if more {
+            self.news_ms
+        } else {
+            self.news_ms.saturating_add(self.poll_interval_ms())
+        })
     }
 }
 
@@ -133,6 +169,10 @@ fn range_due(peer: &Peer, number: u64) -> Option<u64> {
     if peer.info.eth < 69 || number <= told {
         return None;
     }
-    let wait_ms = if number - told >= RANGE_EVERY_BLOCKS { RANGE_MIN_MS } else { RANGE_EVERY_MS };
+    let wait_ms = if number - told >= RANGE_EVERY_BLOCKS {
+        RANGE_MIN_MS
+    } else {
+        RANGE_EVERY_MS
+    };
     Some(at_ms.saturating_add(wait_ms))
 }

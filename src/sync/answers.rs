@@ -14,10 +14,20 @@ use crate::chain::{BodyError, SealedHeader, body};
 
 impl Machine {
     /// Takes the request that this answer belongs to off the list of what the peer owes.
-    fn settle(&mut self, now: Now, id: PeerId, request: u64, headers: bool) -> Result<Asked, Fault> {
+    fn settle(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        request: u64,
+        headers: bool,
+    ) -> Result<Asked, Fault> {
         let unasked = Fault::UnaskedAnswer { id: request };
-        let Some(peer) = self.peers.get_mut(&id) else { return Err(unasked) };
-        let Some(asked) = peer.asked.get(&request) else { return Err(unasked) };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return Err(unasked);
+        };
+        let Some(asked) = peer.asked.get(&request) else {
+            return Err(unasked);
+        };
         let is_headers = !matches!(asked.what, What::Bodies { .. } | What::FetchBody { .. });
         if is_headers != headers {
             return Err(unasked);
@@ -49,14 +59,22 @@ impl Machine {
             }
         };
         match asked.what {
-            What::Rising { epoch, first, count } => {
+            What::Rising {
+                epoch,
+                first,
+                count,
+            } => {
                 if !asked.given_up {
                     self.rising_answer(id, epoch, (first, count), headers);
                 }
                 Ok(())
             }
             What::Head { hash } => {
-                if let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.head.hash == hash) {
+                if let Some(peer) = self
+                    .peers
+                    .get_mut(&id)
+                    .filter(|peer| peer.head.hash == hash)
+                {
                     match headers.first() {
                         Some(header) => peer.head.number = Some(header.header.number),
                         None => {
@@ -67,17 +85,27 @@ impl Machine {
                 }
                 Ok(())
             }
-            What::Poll { number } => {
-                if let (Some(header), Some(peer)) = (headers.first(), self.peers.get_mut(&id)) {
+            What::Poll { count, .. } => {
+                if let (Some(header), Some(peer)) = (headers.last(), self.peers.get_mut(&id)) {
+                    let number = header.header.number;
                     if peer.head.number.is_none_or(|known| known < number) {
                         peer.claim(number, header.hash, None);
+                    }
+                    if headers.len() as u64 == count {
+                        self.poll_more = Some(id);
                     }
                 }
                 Ok(())
             }
-            What::FetchHeader { hash } => self.fetched_header(now, id, hash, headers.into_iter().next(), chain),
-            What::Ancestor { top, count } => self.ancestor_answer(id, (top, count), &headers, chain),
-            What::Falling { hash, .. } => self.falling_answer(id, hash, headers, asked.given_up, chain),
+            What::FetchHeader { hash } => {
+                self.fetched_header(now, id, hash, headers.into_iter().next(), chain)
+            }
+            What::Ancestor { top, count } => {
+                self.ancestor_answer(id, (top, count), &headers, chain)
+            }
+            What::Falling { hash, .. } => {
+                self.falling_answer(id, hash, headers, asked.given_up, chain)
+            }
             What::Bodies { .. } | What::FetchBody { .. } => Ok(()),
         }
     }
@@ -90,7 +118,9 @@ impl Machine {
         headers: Vec<Arc<SealedHeader>>,
     ) {
         let found = headers.len() as u64;
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         if found == 0 {
             // Only what it has been shown to lack, not what it may have got since: a new claim clears this.
             peer.lacks_from = Some(peer.lacks_from.map_or(first, |lacks| lacks.min(first)));
@@ -106,10 +136,14 @@ impl Machine {
 
     /// A peer did not have what it claims. Once is an accident.
     pub(super) fn empty_claim(&mut self, id: PeerId) -> Result<(), Fault> {
-        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return Ok(());
+        };
         peer.empty_claims += 1;
         if peer.empty_claims > super::limits::EMPTY_CLAIMS_ALLOWED {
-            return Err(Fault::NoProgress { head: peer.head.hash });
+            return Err(Fault::NoProgress {
+                head: peer.head.hash,
+            });
         }
         Ok(())
     }
@@ -129,7 +163,10 @@ impl Machine {
         match asked.what {
             What::FetchBody { header } => {
                 if bodies.len() > 1 {
-                    return Err(Fault::TooManyItems { allowed: 1, found: bodies.len() });
+                    return Err(Fault::TooManyItems {
+                        allowed: 1,
+                        found: bodies.len(),
+                    });
                 }
                 self.fetched_body(now, id, header, bodies.into_iter().next(), chain)
             }
@@ -140,7 +177,10 @@ impl Machine {
                     }
                 }
                 if bodies.len() > wanted.len() {
-                    return Err(Fault::TooManyItems { allowed: wanted.len(), found: bodies.len() });
+                    return Err(Fault::TooManyItems {
+                        allowed: wanted.len(),
+                        found: bodies.len(),
+                    });
                 }
                 let found = bodies.len();
                 let bytes: usize = bodies.iter().map(Bytes::len).sum();
@@ -194,7 +234,10 @@ impl Machine {
                 }
                 Err(error) => error,
             };
-            let bad = |why: String| Fault::BadBody { number: first.header.number, why };
+            let bad = |why: String| Fault::BadBody {
+                number: first.header.number,
+                why,
+            };
             // Its roots are taken once and looked for among the others, so that a false body costs one root and not one for
             // each block that was asked for.
             let roots = body::roots(&raw).map_err(|error| bad(error.to_string()))?;
@@ -229,14 +272,23 @@ impl Machine {
             return;
         }
         let on_main = self.main.bodies.source(header);
-        let source = on_main.or_else(|| self.branch_pipe().and_then(|pipe| pipe.bodies.source(header)));
+        let source = on_main.or_else(|| {
+            self.branch_pipe()
+                .and_then(|pipe| pipe.bodies.source(header))
+        });
         if on_main.is_some() {
             self.restart_main();
         } else {
             self.branch = None;
         }
         if let Some(source) = source {
-            self.punish(source, Fault::BadBody { number, why: why.into() });
+            self.punish(
+                source,
+                Fault::BadBody {
+                    number,
+                    why: why.into(),
+                },
+            );
         }
     }
 
@@ -269,14 +321,17 @@ fn belong(roots: &body::Roots, header: &SealedHeader) -> bool {
 fn judge_headers(what: &What, raw: Vec<Bytes>) -> Result<Vec<Arc<SealedHeader>>, Fault> {
     let (allowed, first, falling) = match what {
         What::Rising { first, count, .. } => (*count, Some(*first), false),
-        What::Poll { number } => (1, Some(*number), false),
+        What::Poll { number, count } => (*count, Some(*number), false),
         What::Ancestor { top, count } => (*count, Some(*top), true),
         What::Falling { count, .. } => (*count, None, true),
         _ => (1, None, false),
     };
     if raw.len() as u64 > allowed {
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
-        return Err(Fault::TooManyItems { allowed, found: raw.len() });
+        return Err(Fault::TooManyItems {
+            allowed,
+            found: raw.len(),
+        });
     }
     let mut headers: Vec<Arc<SealedHeader>> = Vec::with_capacity(raw.len());
     for raw in raw {
@@ -298,7 +353,11 @@ fn judge_headers(what: &What, raw: Vec<Bytes>) -> Result<Vec<Arc<SealedHeader>>,
             return Err(Fault::WrongOrder { why });
         }
         if let Some(last) = headers.last() {
-            let (child, parent) = if falling { (&**last, &header) } else { (&header, &**last) };
+            let (child, parent) = if falling {
+                (&**last, &header)
+            } else {
+                (&header, &**last)
+            };
             if child.header.parent_hash != parent.hash {
                 return Err(Fault::BadHeader {
                     number: child.header.number,
@@ -308,7 +367,10 @@ fn judge_headers(what: &What, raw: Vec<Bytes>) -> Result<Vec<Arc<SealedHeader>>,
                     ),
                 });
             }
-        } else if let What::Head { hash } | What::FetchHeader { hash } | What::Falling { hash, .. } = what {
+        } else if let What::Head { hash }
+        | What::FetchHeader { hash }
+        | What::Falling { hash, .. } = what
+        {
             if header.hash != *hash {
                 let why = format!("expected the header of hash {hash}, found {}", header.hash);
                 return Err(Fault::WrongOrder { why });

@@ -24,7 +24,9 @@ pub(super) fn made_body(header: &SealedHeader) -> Option<Bytes> {
     }
     match h.withdrawals_root {
         None => Some(Bytes::from_static(EMPTY_BODY)),
-        Some(alloy_consensus::EMPTY_ROOT_HASH) => Some(Bytes::from_static(EMPTY_BODY_WITH_WITHDRAWALS)),
+        Some(alloy_consensus::EMPTY_ROOT_HASH) => {
+            Some(Bytes::from_static(EMPTY_BODY_WITH_WITHDRAWALS))
+        }
         Some(_) => None,
     }
 }
@@ -52,7 +54,13 @@ impl BodyQueue {
     pub(super) fn push(&mut self, tip: Tip, source: PeerId) {
         let body = made_body(&tip.header);
         self.held_bytes += body.as_ref().map_or(0, Bytes::len);
-        self.slots.push_back(Slot { tip, source, body, asked: 0, refused: Vec::new() });
+        self.slots.push_back(Slot {
+            tip,
+            source,
+            body,
+            asked: 0,
+            refused: Vec::new(),
+        });
         self.count_ready();
     }
 
@@ -83,7 +91,9 @@ impl BodyQueue {
 
     /// Whether the first incomplete block is asked of nobody: it may be asked for although the memory is used up.
     pub(super) fn front_is_unasked(&self) -> bool {
-        self.slots.get(self.ready).is_some_and(|slot| slot.asked == 0)
+        self.slots
+            .get(self.ready)
+            .is_some_and(|slot| slot.asked == 0)
     }
 
     /// The first block whose body is missing.
@@ -93,7 +103,9 @@ impl BodyQueue {
 
     /// Whether `peer` lacks the first missing body.
     pub(super) fn front_is_refused_by(&self, peer: PeerId) -> bool {
-        self.slots.get(self.ready).is_some_and(|slot| slot.refused.contains(&peer))
+        self.slots
+            .get(self.ready)
+            .is_some_and(|slot| slot.refused.contains(&peer))
     }
 
     /// Marks up to `max` bodies as asked of `peer`, which holds `earliest..=top`, from the front on.
@@ -148,7 +160,9 @@ impl BodyQueue {
     fn slot(&mut self, header: &SealedHeader) -> Option<&mut Slot> {
         let first = self.slots.front()?.tip.header.header.number;
         let index = usize::try_from(header.header.number.checked_sub(first)?).ok()?;
-        self.slots.get_mut(index).filter(|slot| slot.tip.header.hash == header.hash)
+        self.slots
+            .get_mut(index)
+            .filter(|slot| slot.tip.header.hash == header.hash)
     }
 
     /// Whether the block waits here for its body.
@@ -200,7 +214,13 @@ impl BodyQueue {
         debug_assert!(count <= self.ready, "only complete blocks leave the queue");
         let mut popped = Vec::with_capacity(count);
         for _ in 0..count.min(self.ready) {
-            if let Some(Slot { tip, source, body: Some(body), .. }) = self.slots.pop_front() {
+            if let Some(Slot {
+                tip,
+                source,
+                body: Some(body),
+                ..
+            }) = self.slots.pop_front()
+            {
                 self.ready -= 1;
                 self.ready_bytes -= body.len();
                 self.held_bytes -= body.len();
@@ -212,7 +232,11 @@ impl BodyQueue {
 
     /// Lets the first block go because it was stored otherwise; true if it was `hash`.
     pub(super) fn pop_stored(&mut self, hash: &B256) -> bool {
-        if self.slots.front().is_none_or(|slot| slot.tip.header.hash != *hash) {
+        if self
+            .slots
+            .front()
+            .is_none_or(|slot| slot.tip.header.hash != *hash)
+        {
             return false;
         }
         if let Some(body) = self.slots.pop_front().and_then(|slot| slot.body) {
@@ -225,7 +249,11 @@ impl BodyQueue {
     }
 
     fn count_ready(&mut self) {
-        while let Some(body) = self.slots.get(self.ready).and_then(|slot| slot.body.as_ref()) {
+        while let Some(body) = self
+            .slots
+            .get(self.ready)
+            .and_then(|slot| slot.body.as_ref())
+        {
             self.ready_bytes += body.len();
             self.ready += 1;
         }
@@ -241,7 +269,9 @@ pub(super) struct BodySize {
 impl BodySize {
     /// As if bodies had this size until more is known.
     pub(super) fn new(average: usize) -> BodySize {
-        BodySize { average: average.max(1) }
+        BodySize {
+            average: average.max(1),
+        }
     }
 
     /// The bytes of a body, on average; not zero.
@@ -251,7 +281,9 @@ impl BodySize {
 
     /// Learns from an answer. Up fast and down slowly: asking for too much costs more than asking for too little.
     pub(super) fn learn(&mut self, bodies: usize, bytes: usize) {
-        let Some(found) = bytes.checked_div(bodies) else { return };
+        let Some(found) = bytes.checked_div(bodies) else {
+            return;
+        };
         self.average = if found > self.average {
             self.average.midpoint(found)
         } else {

@@ -76,7 +76,9 @@ impl Machine {
         if self.branch.is_none() && self.main_is_idle() {
             self.begin_branch(chain);
         }
-        let Some(mut branch) = self.branch.take() else { return false };
+        let Some(mut branch) = self.branch.take() else {
+            return false;
+        };
         let id = branch.peer;
         if !self.peers.get(&id).is_some_and(Peer::is_usable) {
             return false;
@@ -126,20 +128,32 @@ impl Machine {
                     peer.is_usable()
                         && peer.lacks_from.is_none()
                         && peer.claims_better(&self.tip)
-                        && peer.head.number.is_some_and(|number| peer.off_chain || number <= ours)
+                        && peer
+                            .head
+                            .number
+                            .is_some_and(|number| peer.off_chain || number <= ours)
                         && !self.live.is_pending(&peer.head.hash)
                 })
                 .max_by_key(|(id, peer)| (peer.head.td, peer.head.number, std::cmp::Reverse(**id)))
                 .map(|(&id, peer)| (id, peer.head.hash, peer.head.number.unwrap_or(0)));
-            let Some((id, head, number)) = best else { return };
+            let Some((id, head, number)) = best else {
+                return;
+            };
             if self.canonical(&head, number, chain) {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.judged = Some(head); // its head is ours: it cannot be better than itself
                 }
                 continue;
             }
-            let stage = Stage::Seek { top: number.min(ours), asked: false };
-            self.branch = Some(Branch { peer: id, head, stage });
+            let stage = Stage::Seek {
+                top: number.min(ours),
+                asked: false,
+            };
+            self.branch = Some(Branch {
+                peer: id,
+                head,
+                stage,
+            });
             return;
         }
     }
@@ -147,11 +161,12 @@ impl Machine {
     /// How many headers falling from `top` are asked for: few at first, then all that a reorganisation may replace.
     fn ancestor_count(&self, top: u64) -> u64 {
         let ours = self.tip.header.header.number;
-        let depth = if ours.saturating_sub(top) < ANCESTOR_FIRST.min(self.config.limits.branch_depth) {
-            ANCESTOR_FIRST
-        } else {
-            self.config.limits.branch_depth
-        };
+        let depth =
+            if ours.saturating_sub(top) < ANCESTOR_FIRST.min(self.config.limits.branch_depth) {
+                ANCESTOR_FIRST
+            } else {
+                self.config.limits.branch_depth
+            };
         depth.min(top + 1).min(1024)
     }
 
@@ -163,7 +178,9 @@ impl Machine {
         headers: &[Arc<SealedHeader>],
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
-        let Some(branch) = self.branch.take_if(|branch| branch.peer == id) else { return Ok(()) };
+        let Some(branch) = self.branch.take_if(|branch| branch.peer == id) else {
+            return Ok(());
+        };
         if !matches!(branch.stage, Stage::Seek { .. }) {
             self.branch = Some(branch);
             return Ok(());
@@ -175,9 +192,10 @@ impl Machine {
             return self.empty_claim(id);
         }
         let ours = self.tip.header.header.number;
-        let common = headers.iter().map(|header| (header.header.number, header.hash)).find(
-            |(number, hash)| self.canonical(hash, *number, chain),
-        );
+        let common = headers
+            .iter()
+            .map(|header| (header.header.number, header.hash))
+            .find(|(number, hash)| self.canonical(hash, *number, chain));
         if let Some((number, _)) = common {
             if number == ours {
                 // It follows our line after all: what did not link was another's, or it moved over.
@@ -186,13 +204,21 @@ impl Machine {
                 }
                 return self.empty_claim(id);
             }
+            if self.is_too_deep(id, number + 1, branch.head) {
+                return Ok(());
+            }
             let Some(base) = self.tip_at(number, chain) else {
-                log::error!("Cannot rebuild the chain's state at block {number}: the branch is left");
+                log::error!(
+                    "Cannot rebuild the chain's state at block {number}: the branch is left"
+                );
                 self.judge(id, branch.head);
                 return Ok(());
             };
             let pipe = Box::new(self.new_pipe(base));
-            self.branch = Some(Branch { stage: Stage::Follow(pipe), ..branch });
+            self.branch = Some(Branch {
+                stage: Stage::Follow(pipe),
+                ..branch
+            });
             return Ok(());
         }
         let lowest = top - (headers.len() as u64 - 1);
@@ -200,19 +226,30 @@ impl Machine {
             let why = format!("its block 0 is not ours, though its Status said so (asked {count})");
             return Err(Fault::BadHeader { number: 0, why });
         }
-        if ours.saturating_sub(lowest) >= self.config.limits.branch_depth {
-            log::warn!(
-                "Refused a branch that leaves our chain more than {} blocks below our head {ours}: peer={} head={}",
-                self.config.limits.branch_depth,
-                id.0,
-                branch.head,
-            );
-            self.judge(id, branch.head);
+        if self.is_too_deep(id, lowest, branch.head) {
             return Ok(());
         }
-        let stage = Stage::Seek { top: lowest - 1, asked: false };
+        let stage = Stage::Seek {
+            top: lowest - 1,
+            asked: false,
+        };
         self.branch = Some(Branch { stage, ..branch });
         Ok(())
+    }
+
+    /// Whether a branch replaces more of our blocks than is allowed, if it does so from block `lowest` on. It is then left.
+    fn is_too_deep(&mut self, id: PeerId, lowest: u64, head: B256) -> bool {
+        let ours = self.tip.header.header.number;
+        let limit = self.config.limits.branch_depth;
+        if ours.saturating_sub(lowest) < limit {
+            return false;
+        }
+        log::warn!(
+            "Refused a branch that leaves our chain more than {limit} blocks below our head {ours}: peer={} head={head}",
+            id.0,
+        );
+        self.judge(id, head);
+        true
     }
 
     /// The state of our chain at block `number`.
@@ -221,7 +258,10 @@ impl Machine {
             return Some(tip.clone());
         }
         let td = chain.td(number)?;
-        match self.rules.restore(number, td, &mut |number| chain.header(number)) {
+        match self
+            .rules
+            .restore(number, td, &mut |number| chain.header(number))
+        {
             Ok(tip) => Some(tip),
             Err(error) => {
                 log::error!("Stored headers do not verify: {error}");
@@ -240,14 +280,22 @@ impl Machine {
     fn follow_branch(&mut self, now: Now, mut branch: Branch) -> bool {
         let id = branch.peer;
         let limits = self.config.limits.clone();
-        let Some(pipe) = branch.pipe_mut() else { return false };
+        let Some(pipe) = branch.pipe_mut() else {
+            return false;
+        };
         let base = pipe.base.header.header.number;
         let ours = self.tip.header.header.number;
 
         let (ready, _) = pipe.bodies.ready();
-        let better = (0..ready).find(|&i| pipe.bodies.tip(i).is_some_and(|tip| is_better(tip, &self.tip)));
+        let better = (0..ready).find(|&i| {
+            pipe.bodies
+                .tip(i)
+                .is_some_and(|tip| is_better(tip, &self.tip))
+        });
         if better.is_some() {
-            let Stage::Follow(mut pipe) = branch.stage else { return false };
+            let Stage::Follow(mut pipe) = branch.stage else {
+                return false;
+            };
             let blocks = pipe.bodies.pop(ready);
             self.reorganise(base, blocks.last().map(|(tip, _, _)| tip));
             self.store(now, base, blocks);
@@ -259,7 +307,10 @@ impl Machine {
         }
 
         if pipe.bodies.held_bytes() > limits.branch_bytes {
-            log::warn!("Refused a branch: it holds more than {} bytes before it is better", limits.branch_bytes);
+            log::warn!(
+                "Refused a branch: it holds more than {} bytes before it is better",
+                limits.branch_bytes
+            );
             self.judge(id, branch.head);
             return false;
         }
@@ -271,7 +322,9 @@ impl Machine {
             self.branch = Some(branch); // its bodies are asked for with the others
             return false;
         }
-        let Some(peer) = self.peers.get(&id) else { return false };
+        let Some(peer) = self.peers.get(&id) else {
+            return false;
+        };
         let epoch = pipe.epoch;
         if now.s < pipe.pause_until_s
             || peer.count(|what| matches!(what, What::Rising { epoch: of, .. } if *of == epoch)) > 0
@@ -282,10 +335,23 @@ impl Machine {
         // One answer at a time: it is one peer's word.
         let window_end = ours.max(base).saturating_add(limits.branch_depth);
         let batch = limits.header_batch.min(peer.header_cap);
-        match pipe.headers.take(0, peer.top().unwrap_or(0), window_end, batch) {
+        match pipe
+            .headers
+            .take(0, peer.top().unwrap_or(0), window_end, batch)
+        {
             Some((first, count)) => {
                 let request = headers_of(Start::Number(first), count, false);
-                self.ask(now, id, What::Rising { epoch, first, count }, request, 0);
+                self.ask(
+                    now,
+                    id,
+                    What::Rising {
+                        epoch,
+                        first,
+                        count,
+                    },
+                    request,
+                    0,
+                );
                 self.branch = Some(branch);
             }
             None => self.judge(id, branch.head), // all of it is here, and it is not better

@@ -71,14 +71,19 @@ impl fmt::Display for Fault {
         match self {
             Fault::BadHeader { number, why } => write!(f, "sent a bad header at {number}: {why}"),
             Fault::BadBody { number, why } => write!(f, "sent a bad body at {number}: {why}"),
-            Fault::UnaskedAnswer { id } => write!(f, "sent an answer that was not asked for (id {id})"),
+            Fault::UnaskedAnswer { id } => {
+                write!(f, "sent an answer that was not asked for (id {id})")
+            }
             Fault::TooManyItems { allowed, found } => {
                 write!(f, "sent {found} items where {allowed} were allowed")
             }
             Fault::WrongOrder { why } => write!(f, "sent other headers than were asked for: {why}"),
             Fault::Stalled { waited_ms } => write!(f, "gave no answer for {waited_ms} ms, again"),
             Fault::NoProgress { head } => {
-                write!(f, "claims a better chain (head {head}) that it does not have")
+                write!(
+                    f,
+                    "claims a better chain (head {head}) that it does not have"
+                )
             }
         }
     }

@@ -27,7 +27,11 @@ pub(super) struct HeaderQueue {
 impl HeaderQueue {
     /// A queue that begins at `first`.
     pub(super) fn new(first: u64) -> HeaderQueue {
-        HeaderQueue { frontier: first, gaps: BTreeMap::new(), got: BTreeMap::new() }
+        HeaderQueue {
+            frontier: first,
+            gaps: BTreeMap::new(),
+            got: BTreeMap::new(),
+        }
     }
 
     /// Gives out the lowest range that a peer holding `earliest..=top` can answer: its first number and its length.
@@ -39,7 +43,10 @@ impl HeaderQueue {
         batch: u64,
     ) -> Option<(u64, u64)> {
         let batch = batch.max(1);
-        let gap = self.gaps.iter().find(|&(&first, _)| earliest <= first && first <= top);
+        let gap = self
+            .gaps
+            .iter()
+            .find(|&(&first, _)| earliest <= first && first <= top);
         if let Some((&first, &last)) = gap {
             let end = last.min(top).min(first + (batch - 1));
             self.gaps.remove(&first);
@@ -89,14 +96,26 @@ mod tests {
     fn every_number_is_given_out_once_and_lost_ranges_come_first_again() {
         let mut queue = HeaderQueue::new(1);
         assert_eq!(queue.take(0, 100, 1000, 10), Some((1, 10)));
-        assert_eq!(queue.take(0, 15, 1000, 10), Some((11, 5)), "not more than the peer has");
+        assert_eq!(
+            queue.take(0, 15, 1000, 10),
+            Some((11, 5)),
+            "not more than the peer has"
+        );
         assert_eq!(queue.take(0, 15, 1000, 10), None);
         assert_eq!(queue.take(0, 100, 1000, 10), Some((16, 10)));
         queue.give_back(1, 10);
-        assert_eq!(queue.take(5, 25, 1000, 10), None, "it does not hold what is missing");
+        assert_eq!(
+            queue.take(5, 25, 1000, 10),
+            None,
+            "it does not hold what is missing"
+        );
         assert_eq!(queue.take(0, 4, 1000, 10), Some((1, 4)));
         assert_eq!(queue.take(0, 100, 1000, 10), Some((5, 6)));
-        assert_eq!(queue.take(0, 100, 30, 10), Some((26, 5)), "not past the window");
+        assert_eq!(
+            queue.take(0, 100, 30, 10),
+            Some((26, 5)),
+            "not past the window"
+        );
         assert_eq!(queue.take(0, u64::MAX, 30, 10), None);
     }
 }

@@ -75,8 +75,13 @@ impl Live {
             self.pool_bytes -= old.len();
         }
         while self.pool.len() > SIDE_BLOCKS || self.pool_bytes > SIDE_BYTES {
-            let lowest = self.pool.iter().min_by_key(|(_, (tip, _))| tip.header.header.number);
-            let Some(hash) = lowest.map(|(&hash, _)| hash) else { break };
+            let lowest = self
+                .pool
+                .iter()
+                .min_by_key(|(_, (tip, _))| tip.header.header.number);
+            let Some(hash) = lowest.map(|(&hash, _)| hash) else {
+                break;
+            };
             if let Some((_, body)) = self.pool.remove(&hash) {
                 self.pool_bytes -= body.len();
             }
@@ -84,7 +89,11 @@ impl Live {
     }
 
     fn hold(&mut self, now: Now, due_s: u64, held: Held) {
-        let theirs = self.held.values().filter(|other| other.from == held.from).count();
+        let theirs = self
+            .held
+            .values()
+            .filter(|other| other.from == held.from)
+            .count();
         let bytes: usize = self.held.values().map(|held| held.body.len()).sum();
         if self.held.len() >= HELD_BLOCKS
             || theirs >= HELD_PER_PEER
@@ -100,7 +109,8 @@ impl Live {
     fn set_due(&mut self, now: Now) {
         self.due_ms = self.held.keys().next().map(|(due_s, _)| {
             let whole_s = due_s.saturating_sub(now.s).saturating_sub(1);
-            now.ms.saturating_add(whole_s.saturating_mul(1000).max(DUE_STEP_MS))
+            now.ms
+                .saturating_add(whole_s.saturating_mul(1000).max(DUE_STEP_MS))
         });
     }
 }
@@ -119,8 +129,10 @@ impl Machine {
         if !self.rules.seal_is_checked() {
             return Ok(()); // an announcement proves nothing there
         }
-        let header = SealedHeader::decode(header)
-            .map_err(|error| Fault::BadHeader { number: 0, why: error.to_string() })?;
+        let header = SealedHeader::decode(header).map_err(|error| Fault::BadHeader {
+            number: 0,
+            why: error.to_string(),
+        })?;
         let number = header.header.number;
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.known.insert(header.hash);
@@ -144,7 +156,10 @@ impl Machine {
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
         if hashes.len() > ANNOUNCED_HASHES {
-            return Err(Fault::TooManyItems { allowed: ANNOUNCED_HASHES, found: hashes.len() });
+            return Err(Fault::TooManyItems {
+                allowed: ANNOUNCED_HASHES,
+                found: hashes.len(),
+            });
         }
         if !self.rules.seal_is_checked() {
             return Ok(());
@@ -152,7 +167,9 @@ impl Machine {
         let ours = self.tip.header.header.number;
         for &(hash, number) in hashes {
             let known = self.is_known(&hash, number, chain);
-            let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+            let Some(peer) = self.peers.get_mut(&id) else {
+                return Ok(());
+            };
             peer.known.insert(hash);
             if peer.head.number.is_none_or(|head| number > head) {
                 peer.claim(number, hash, None);
@@ -166,7 +183,11 @@ impl Machine {
                     fetch.from.push(id);
                 }
                 None if room => {
-                    let fetch = Fetch { from: vec![id], header: None, asked: false };
+                    let fetch = Fetch {
+                        from: vec![id],
+                        header: None,
+                        asked: false,
+                    };
                     self.live.fetches.insert(hash, fetch);
                 }
                 _ => {}
@@ -177,12 +198,21 @@ impl Machine {
 
     /// Asks for announced blocks, each of its first announcer that is left.
     pub(super) fn ask_fetches(&mut self, now: Now) {
-        let hashes: Vec<B256> =
-            self.live.fetches.iter().filter(|(_, fetch)| !fetch.asked).map(|(&h, _)| h).collect();
+        let hashes: Vec<B256> = self
+            .live
+            .fetches
+            .iter()
+            .filter(|(_, fetch)| !fetch.asked)
+            .map(|(&h, _)| h)
+            .collect();
         for hash in hashes {
-            let Some(fetch) = self.live.fetches.get_mut(&hash) else { continue };
+            let Some(fetch) = self.live.fetches.get_mut(&hash) else {
+                continue;
+            };
             let peers = &self.peers;
-            fetch.from.retain(|id| peers.get(id).is_some_and(super::peers::Peer::is_usable));
+            fetch
+                .from
+                .retain(|id| peers.get(id).is_some_and(super::peers::Peer::is_usable));
             let Some(&id) = fetch.from.first() else {
                 self.live.fetches.remove(&hash);
                 continue;
@@ -211,7 +241,9 @@ impl Machine {
         header: Option<Arc<SealedHeader>>,
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
-        let Some(fetch) = self.live.fetches.get_mut(&hash) else { return Ok(()) };
+        let Some(fetch) = self.live.fetches.get_mut(&hash) else {
+            return Ok(());
+        };
         let Some(header) = header else {
             fetch.from.retain(|from| *from != id);
             fetch.asked = false;
@@ -247,7 +279,10 @@ impl Machine {
         if let Err(error) = self.rules.check_body(&header, &body) {
             self.live.fetch_failed(&hash);
             let number = header.header.number;
-            return Err(Fault::BadBody { number, why: error.to_string() });
+            return Err(Fault::BadBody {
+                number,
+                why: error.to_string(),
+            });
         }
         self.live.fetches.remove(&hash);
         self.take_block(now, Some(id), header, body, chain)
@@ -273,13 +308,18 @@ impl Machine {
             return Ok(());
         }
         // A parent that is not known here is a claim, which catch-up or a branch acts on.
-        let Some(parent) = self.known_tip(&header) else { return Ok(()) };
+        let Some(parent) = self.known_tip(&header) else {
+            return Ok(());
+        };
         let now_s = from.map(|_| now.s);
         let tip = match self.rules.extend(&parent, header.clone(), now_s) {
             Ok(tip) => tip,
             Err(error) => {
                 let (Some(due_s), Some(from)) = (due_s(&error), from) else {
-                    return Err(Fault::BadHeader { number, why: error.to_string() });
+                    return Err(Fault::BadHeader {
+                        number,
+                        why: error.to_string(),
+                    });
                 };
                 if due_s <= now.s.saturating_add(FUTURE_S) {
                     self.live.hold(now, due_s, Held { from, header, body });
@@ -289,7 +329,10 @@ impl Machine {
         };
         self.rules
             .check_body(&header, &body)
-            .map_err(|error| Fault::BadBody { number, why: error.to_string() })?;
+            .map_err(|error| Fault::BadBody {
+                number,
+                why: error.to_string(),
+            })?;
         self.live.fetches.remove(&hash);
         self.live.keep(tip.clone(), body.clone());
         if is_better(&tip, &self.tip) {
@@ -336,11 +379,19 @@ impl Machine {
         }
         let blocks: Vec<Block> = path
             .iter()
-            .map(|(tip, body)| Block { header: tip.header.clone(), body: body.clone(), td: tip.td })
+            .map(|(tip, body)| Block {
+                header: tip.header.clone(),
+                body: body.clone(),
+                td: tip.td,
+            })
             .collect();
         self.moved(now, ancestor, path.into_iter().map(|(tip, _)| tip));
         let told = blocks.last().cloned();
-        self.actions.push_back(Action::Commit { blocks, tip: self.tip.clone(), live: true });
+        self.actions.push_back(Action::Commit {
+            blocks,
+            tip: self.tip.clone(),
+            live: true,
+        });
         if replaces {
             self.restart_main();
             self.off_chain_forgotten();
@@ -360,7 +411,12 @@ impl Machine {
 
     /// Takes the held blocks whose time has come.
     pub(super) fn take_due_blocks(&mut self, now: Now, chain: &dyn ChainView) {
-        while let Some(entry) = self.live.held.first_entry().filter(|entry| entry.key().0 <= now.s) {
+        while let Some(entry) = self
+            .live
+            .held
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now.s)
+        {
             let Held { from, header, body } = entry.remove();
             if let Err(fault) = self.take_block(now, Some(from), header, body, chain) {
                 self.punish(from, fault);

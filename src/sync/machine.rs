@@ -18,7 +18,7 @@ use super::live::Live;
 use super::peers::{Asked, Peer, What};
 use super::pipe::Pipe;
 use super::target::Target;
-use crate::chain::{HeaderError, Rules, SealedHeader, Tip};
+use crate::chain::{HeaderError, OmmerWindow, Rules, SealedHeader, Tip};
 
 /// The canonical chain as it is stored.
 pub trait ChainView {
@@ -150,10 +150,14 @@ pub struct Machine {
     /// When the head last moved, or the chain was last asked for news.
     pub(super) news_ms: u64,
     pub(super) last_polled: Option<PeerId>,
+    /// The peer that may have more than it was asked for.
+    pub(super) poll_more: Option<PeerId>,
     /// Since when there is work that nobody can be asked for.
     pub(super) stuck_since_ms: Option<u64>,
     /// Blocks were stored in catch-up that no peer has been told of.
     pub(super) untold: bool,
+    /// The last blocks of a chain that may have ommers.
+    pub(super) ommers: OmmerWindow,
     /// Peers (by public key) that left when they were sent an announcement.
     pub(super) shy: BTreeSet<[u8; 64]>,
     /// The two clocks when they were last given together.
@@ -183,6 +187,8 @@ impl Machine {
             live: Live::default(),
             news_ms: 0,
             last_polled: None,
+            poll_more: None,
+            ommers: OmmerWindow::new(),
             stuck_since_ms: None,
             untold: false,
             shy: BTreeSet::new(),
@@ -217,7 +223,10 @@ impl Machine {
     /// A block of our own sealer: checked like any other, stored, announced. One that does not hang on the head is let go.
     pub fn handle_sealed(&mut self, now_ms: u64, block: SealedBlock, chain: &dyn ChainView) {
         let since_s = now_ms.saturating_sub(self.clocks.ms) / 1000;
-        let now = Now { ms: now_ms, s: self.clocks.s.saturating_add(since_s) };
+        let now = Now {
+            ms: now_ms,
+            s: self.clocks.s.saturating_add(since_s),
+        };
         let number = block.header.header.number;
         if block.header.header.parent_hash != self.tip.header.hash {
             log::debug!("Sealed block {number} came too late: the head has moved");
@@ -275,8 +284,12 @@ impl Machine {
     /// Bytes of bodies held and expected: what the memory limit bounds.
     pub fn memory_bytes(&self) -> usize {
         let branch = self.branch.as_ref().map_or(0, Branch::held_bytes);
-        let expected: usize =
-            self.peers.values().flat_map(|peer| peer.asked.values()).map(|a| a.expected_bytes).sum();
+        let expected: usize = self
+            .peers
+            .values()
+            .flat_map(|peer| peer.asked.values())
+            .map(|a| a.expected_bytes)
+            .sum();
         self.main.bodies.held_bytes() + branch + expected
     }
 
@@ -321,7 +334,11 @@ impl Machine {
                 self.new_block(now, peer, header, body, td, chain)
             }
             Message::NewBlockHashes(hashes) => self.new_block_hashes(peer, &hashes, chain),
-            Message::BlockRange { earliest, latest, latest_hash } => {
+            Message::BlockRange {
+                earliest,
+                latest,
+                latest_hash,
+            } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.earliest = earliest;
                     peer.claim(latest, latest_hash, None);
@@ -342,7 +359,9 @@ impl Machine {
     }
 
     fn remove(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.remove(&id) else { return };
+        let Some(peer) = self.peers.remove(&id) else {
+            return;
+        };
         for (_, asked) in peer.asked {
             self.release(asked);
         }
@@ -357,7 +376,11 @@ impl Machine {
             return;
         }
         match asked.what {
-            What::Rising { epoch, first, count } => {
+            What::Rising {
+                epoch,
+                first,
+                count,
+            } => {
                 if let Some(pipe) = self.pipe(epoch) {
                     pipe.headers.give_back(first, count);
                 }
@@ -384,7 +407,10 @@ impl Machine {
         if self.main.epoch == epoch {
             return Some(&mut self.main);
         }
-        self.branch.as_mut().and_then(Branch::pipe_mut).filter(|pipe| pipe.epoch == epoch)
+        self.branch
+            .as_mut()
+            .and_then(Branch::pipe_mut)
+            .filter(|pipe| pipe.epoch == epoch)
     }
 
     pub(super) fn release_body(&mut self, header: &SealedHeader) {
@@ -408,8 +434,16 @@ impl Machine {
 
     /// Two periods of the chain, or the configured time if that is longer.
     pub(super) fn poll_interval_ms(&self) -> u64 {
-        let period_s = self.rules.spec.clique.as_ref().map_or(0, |clique| clique.period_s);
-        self.config.limits.poll_ms.max(period_s.saturating_mul(2_000))
+        let period_s = self
+            .rules
+            .spec
+            .clique
+            .as_ref()
+            .map_or(0, |clique| clique.period_s);
+        self.config
+            .limits
+            .poll_ms
+            .max(period_s.saturating_mul(2_000))
     }
 
     /// The head has moved, along tips in rising order that hang on block `ancestor`.

@@ -23,7 +23,7 @@ pub(super) enum What {
     /// An announced block's body.
     FetchBody { header: Arc<SealedHeader> },
     /// Whether there is anything new.
-    Poll { number: u64 },
+    Poll { number: u64, count: u64 },
     /// Headers falling by number, to find where a peer's chain leaves ours.
     Ancestor { top: u64, count: u64 },
     /// Headers falling from a hash that is known to be right.
@@ -84,7 +84,11 @@ impl Peer {
     /// A peer as its Status describes it.
     pub(super) fn new(info: Arc<PeerInfo>, our_number: u64, now_ms: u64) -> Peer {
         let status = &info.status;
-        let head = Claim { number: status.latest, hash: status.head, td: status.td };
+        let head = Claim {
+            number: status.latest,
+            hash: status.head,
+            td: status.td,
+        };
         let earliest = status.earliest.unwrap_or(0);
         let mut known = Known::default();
         known.insert(head.hash);
@@ -124,7 +128,10 @@ impl Peer {
     /// The highest number it may be asked for, if that is known.
     pub(super) fn top(&self) -> Option<u64> {
         let top = self.head.number?;
-        Some(self.lacks_from.map_or(top, |lacks| top.min(lacks.saturating_sub(1))))
+        Some(
+            self.lacks_from
+                .map_or(top, |lacks| top.min(lacks.saturating_sub(1))),
+        )
     }
 
     /// A new head that it claims.
@@ -134,7 +141,11 @@ impl Peer {
             self.head.td = td.or(self.head.td);
             return;
         }
-        self.head = Claim { number: Some(number), hash, td };
+        self.head = Claim {
+            number: Some(number),
+            hash,
+            td,
+        };
         self.lacks_from = None;
     }
 
@@ -145,13 +156,21 @@ impl Peer {
 
     /// Requests in flight that `wanted` counts.
     pub(super) fn count(&self, wanted: impl Fn(&What) -> bool) -> usize {
-        self.asked.values().filter(|asked| wanted(&asked.what)).count()
+        self.asked
+            .values()
+            .filter(|asked| wanted(&asked.what))
+            .count()
     }
 
     /// Learns from a body answer how fast the peer is.
     pub(super) fn learn_rate(&mut self, bytes: usize, took_ms: u64) {
         let rate = (bytes as u64).saturating_mul(1000) / took_ms.max(1);
-        self.rate = if self.rate == 0 { rate } else { (self.rate * 3 + rate) / 4 }.max(1);
+        self.rate = if self.rate == 0 {
+            rate
+        } else {
+            (self.rate * 3 + rate) / 4
+        }
+        .max(1);
     }
 
     /// Bytes that it can answer in good time; no limit until its rate is known.

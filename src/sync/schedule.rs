@@ -83,7 +83,11 @@ impl Machine {
         if !enough && !(dry && !self.is_coming()) {
             return false;
         }
-        let blocks = self.main.bodies.pop(count.min(limits.commit_blocks.max(1)));
+        let mut blocks = self.main.bodies.pop(count.min(limits.commit_blocks.max(1)));
+        self.check_ommers(&mut blocks);
+        if blocks.is_empty() {
+            return false;
+        }
         self.store(now, self.main.base.header.header.number, blocks);
         self.main.base = self.tip.clone();
         self.main.ready_since_ms = None;
@@ -91,17 +95,39 @@ impl Machine {
         true
     }
 
+    /// Judges ommers by the blocks before them, where there may be any; lets go what follows a bad one.
+    fn check_ommers(&mut self, blocks: &mut Vec<(Tip, Bytes, PeerId)>) {
+        if self.rules.seal_is_checked() {
+            return;
+        }
+        for (index, (tip, body, _)) in blocks.iter().enumerate() {
+            if let Err(error) = self.ommers.check(&self.rules, &tip.header, body) {
+                log::error!("The sync target's chain breaks a rule, following nothing: {error}");
+                if let Some(target) = &mut self.target {
+                    target.give_up();
+                }
+                blocks.truncate(index);
+                self.restart_main();
+                return;
+            }
+            self.ommers.push(&tip.header, body);
+        }
+    }
+
     /// Whether headers or bodies of the main line are in flight.
     fn is_coming(&self) -> bool {
         let epoch = self.main.epoch;
-        self.peers.values().flat_map(|peer| peer.asked.values()).any(|asked| {
-            !asked.given_up
-                && match &asked.what {
-                    What::Rising { epoch: of, .. } => *of == epoch,
-                    What::Bodies { .. } | What::Falling { .. } => true,
-                    _ => false,
-                }
-        })
+        self.peers
+            .values()
+            .flat_map(|peer| peer.asked.values())
+            .any(|asked| {
+                !asked.given_up
+                    && match &asked.what {
+                        What::Rising { epoch: of, .. } => *of == epoch,
+                        What::Bodies { .. } | What::Falling { .. } => true,
+                        _ => false,
+                    }
+            })
     }
 
     /// Gives these blocks, which hang on block `ancestor` of our chain, out to be stored, and makes the last the head.
@@ -112,17 +138,29 @@ impl Machine {
             if let Some(peer) = self.peers.get_mut(&source) {
                 peer.empty_claims = 0;
             }
-            out.push(Block { header: tip.header.clone(), body, td: tip.td });
+            out.push(Block {
+                header: tip.header.clone(),
+                body,
+                td: tip.td,
+            });
             tips.push(tip);
         }
         self.moved(now, ancestor, tips);
-        self.actions.push_back(Action::Commit { blocks: out, tip: self.tip.clone(), live: false });
+        self.actions.push_back(Action::Commit {
+            blocks: out,
+            tip: self.tip.clone(),
+            live: false,
+        });
     }
 
     /// Asks the peers for everything that is wanted, the quickest and least busy first.
     fn ask_all(&mut self, now: Now) {
-        let mut order: Vec<PeerId> =
-            self.peers.iter().filter(|(_, peer)| peer.is_usable()).map(|(&id, _)| id).collect();
+        let mut order: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_usable())
+            .map(|(&id, _)| id)
+            .collect();
         order.sort_by_key(|id| {
             let peer = &self.peers[id];
             (peer.asked.len(), Reverse(peer.rate), *id)
@@ -148,7 +186,13 @@ impl Machine {
             && peer.count(|what| matches!(what, What::Head { .. })) == 0
         {
             let hash = peer.head.hash;
-            self.ask(now, id, What::Head { hash }, headers_of(Start::Hash(hash), 1, false), 0);
+            self.ask(
+                now,
+                id,
+                What::Head { hash },
+                headers_of(Start::Hash(hash), 1, false),
+                0,
+            );
         }
     }
 
@@ -165,7 +209,10 @@ impl Machine {
         self.main.bodies.len() == 0
             && !self.main.headers.is_waiting()
             && !self.is_coming()
-            && !self.peers.values().any(|peer| peer.is_usable() && self.leads(peer))
+            && !self
+                .peers
+                .values()
+                .any(|peer| peer.is_usable() && self.leads(peer))
     }
 
     fn ask_headers(&mut self, now: Now, order: &[PeerId]) {
@@ -187,8 +234,18 @@ impl Machine {
                 let Some((first, count)) = self.main.headers.take(0, top, window_end, batch) else {
                     break;
                 };
-                let what = What::Rising { epoch: self.main.epoch, first, count };
-                self.ask(now, id, what, headers_of(Start::Number(first), count, false), 0);
+                let what = What::Rising {
+                    epoch: self.main.epoch,
+                    first,
+                    count,
+                };
+                self.ask(
+                    now,
+                    id,
+                    what,
+                    headers_of(Start::Number(first), count, false),
+                    0,
+                );
             }
         }
     }
@@ -208,29 +265,49 @@ impl Machine {
         let fitting = limits.answer_bytes.min(peer.bytes_in_time()) / average;
         let batch = fitting
             .clamp(1, limits.body_batch_max)
-            .max(if peer.rate == 0 { limits.body_batch_min } else { 1 })
-            .min(if peer.rate == 0 { limits.body_batch_start } else { usize::MAX })
+            .max(if peer.rate == 0 {
+                limits.body_batch_min
+            } else {
+                1
+            })
+            .min(if peer.rate == 0 {
+                limits.body_batch_start
+            } else {
+                usize::MAX
+            })
             .min(peer.body_cap);
         let on_main = !peer.off_chain;
 
         let mut wanted = Vec::new();
         // A branch is held whole until it is better: it has a limit of its own.
-        let branch = self.branch.as_mut().and_then(|branch| branch.wanting(id, &self.tip));
+        let branch = self
+            .branch
+            .as_mut()
+            .and_then(|branch| branch.wanting(id, &self.tip));
         if let Some((pipe, enough)) = branch {
             wanted = pipe.bodies.take(id, earliest, top.min(enough), batch);
         }
         if wanted.is_empty() && on_main {
             let room = self.config.memory_limit_bytes.saturating_sub(used) / average;
-            let most = if room == 0 && self.main.bodies.front_is_unasked() { 1 } else { room };
+            let most = if room == 0 && self.main.bodies.front_is_unasked() {
+                1
+            } else {
+                room
+            };
             wanted = self.main.bodies.take(id, earliest, top, batch.min(most));
             if wanted.is_empty() && open == 0 && self.is_overdue(now) {
-                wanted = self.main.bodies.take_urgent(id, earliest, top, limits.body_batch_min);
+                wanted = self
+                    .main
+                    .bodies
+                    .take_urgent(id, earliest, top, limits.body_batch_min);
             }
         }
         if wanted.is_empty() {
             return false;
         }
-        let request = Request::Bodies { hashes: wanted.iter().map(|header| header.hash).collect() };
+        let request = Request::Bodies {
+            hashes: wanted.iter().map(|header| header.hash).collect(),
+        };
         let expected = wanted.len() * average;
         self.ask(now, id, What::Bodies { wanted }, request, expected);
         true
@@ -238,7 +315,9 @@ impl Machine {
 
     /// Whether the oldest body request holds everything else up.
     fn is_overdue(&self, now: Now) -> bool {
-        let Some(front) = self.main.bodies.front_missing() else { return false };
+        let Some(front) = self.main.bodies.front_missing() else {
+            return false;
+        };
         self.peers.values().flat_map(|peer| peer.asked.values()).any(|asked| {
             now.ms.saturating_sub(asked.sent_ms) >= self.config.limits.urgent_ms
                 && matches!(&asked.what, What::Bodies { wanted } if wanted.iter().any(|h| h.hash == front))
@@ -255,15 +334,25 @@ impl Machine {
         expected_bytes: usize,
     ) {
         let request_id = self.new_id();
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
         if peer.asked.is_empty() {
             peer.heard_ms = now.ms;
         }
-        let asked = Asked { what, sent_ms: now.ms, expected_bytes, given_up: false };
+        let asked = Asked {
+            what,
+            sent_ms: now.ms,
+            expected_bytes,
+            given_up: false,
+        };
         peer.asked.insert(request_id, asked);
         self.actions.push_back(Action::Send {
             peer: id,
-            message: OwnedOutgoing::Request { id: request_id, request },
+            message: OwnedOutgoing::Request {
+                id: request_id,
+                request,
+            },
         });
     }
 
@@ -277,8 +366,15 @@ impl Machine {
             .map(|(&id, _)| id)
             .collect();
         for id in stalled {
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
-            let oldest_ms = peer.asked.values().map(|a| a.sent_ms).min().unwrap_or(now.ms);
+            let Some(peer) = self.peers.get_mut(&id) else {
+                continue;
+            };
+            let oldest_ms = peer
+                .asked
+                .values()
+                .map(|a| a.sent_ms)
+                .min()
+                .unwrap_or(now.ms);
             let waited_ms = now.ms.saturating_sub(oldest_ms);
             peer.stalls += 1;
             peer.good_answers = 0;
@@ -287,7 +383,12 @@ impl Machine {
                 self.punish(id, Fault::Stalled { waited_ms });
                 continue;
             }
-            let open: Vec<Asked> = peer.asked.values().filter(|a| !a.given_up).cloned().collect();
+            let open: Vec<Asked> = peer
+                .asked
+                .values()
+                .filter(|a| !a.given_up)
+                .cloned()
+                .collect();
             for asked in peer.asked.values_mut() {
                 asked.given_up = true;
                 asked.sent_ms = now.ms;
@@ -301,7 +402,8 @@ impl Machine {
 
     /// When work has waited for long that nobody could be asked for, what the peers lacked is asked for again.
     fn unstick(&mut self, now: Now) {
-        let waiting = self.main.bodies.len() > 0 || self.main.headers.is_waiting() || self.target_waits();
+        let waiting =
+            self.main.bodies.len() > 0 || self.main.headers.is_waiting() || self.target_waits();
         if !waiting || self.is_coming() {
             self.stuck_since_ms = None;
             return;
@@ -333,9 +435,16 @@ impl Machine {
             .values()
             .filter_map(|peer| stall_deadline(peer, limits.request_timeout_ms))
             .min();
-        let flush = self.main.ready_since_ms.map(|since| since + limits.flush_ms);
+        let flush = self
+            .main
+            .ready_since_ms
+            .map(|since| since + limits.flush_ms);
         let stuck = self.stuck_since_ms.map(|since| since + limits.stuck_ms);
-        let pause = self.main.pause_until_s.saturating_sub(now.s).saturating_mul(1000);
+        let pause = self
+            .main
+            .pause_until_s
+            .saturating_sub(now.s)
+            .saturating_mul(1000);
         let pause = (pause > 0).then(|| now.ms.saturating_add(pause));
         let urgent = self
             .peers
@@ -345,11 +454,20 @@ impl Machine {
             .map(|asked| asked.sent_ms + limits.urgent_ms)
             .filter(|&due| due > now.ms)
             .min();
-        [stalls, flush, stuck, pause, urgent, self.live.deadline(), self.tell_deadline(), self.poll_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|due| due.max(now.ms))
+        [
+            stalls,
+            flush,
+            stuck,
+            pause,
+            urgent,
+            self.live.deadline(),
+            self.tell_deadline(),
+            self.poll_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|due| due.max(now.ms))
     }
 }
 
@@ -361,7 +479,9 @@ pub(super) fn verify_next(
     now: Now,
 ) -> Verified {
     let first = pipe.top_number() + 1;
-    let Some(got) = pipe.headers.pop(first) else { return Verified::Nothing };
+    let Some(got) = pipe.headers.pop(first) else {
+        return Verified::Nothing;
+    };
     let count = got.headers.len() as u64;
     if got.headers[0].header.parent_hash != pipe.top().header.hash {
         pipe.headers.give_back(first, count);
@@ -374,7 +494,10 @@ pub(super) fn verify_next(
             Err(error) => {
                 pipe.headers.give_back(number, first + count - number);
                 let Some(due_s) = due_s(&error) else {
-                    let fault = Fault::BadHeader { number, why: error.to_string() };
+                    let fault = Fault::BadHeader {
+                        number,
+                        why: error.to_string(),
+                    };
                     return Verified::Fault(got.peer, fault);
                 };
                 if due_s <= now.s.saturating_add(FUTURE_S) {
@@ -399,7 +522,12 @@ fn stall_deadline(peer: &Peer, timeout_ms: u64) -> Option<u64> {
 
 /// A request for `amount` headers in a row.
 pub(super) fn headers_of(start: Start, amount: u64, reverse: bool) -> Request {
-    Request::Headers { start, amount, skip: 0, reverse }
+    Request::Headers {
+        start,
+        amount,
+        skip: 0,
+        reverse,
+    }
 }
 
 /// A request for one body.

@@ -34,7 +34,13 @@ struct Fall {
 
 impl Fall {
     fn new(next: B256, number: Option<u64>) -> Fall {
-        Fall { next, number, asked: 0, asked_ms: 0, lacking: Vec::new() }
+        Fall {
+            next,
+            number,
+            asked: 0,
+            asked_ms: 0,
+            lacking: Vec::new(),
+        }
     }
 }
 
@@ -91,7 +97,14 @@ impl Target {
             }
         };
         let (anchors, windows) = (BTreeMap::new(), BTreeMap::new());
-        Some(Target { hash, number: None, bottom: 0, phase, anchors, windows })
+        Some(Target {
+            hash,
+            number: None,
+            bottom: 0,
+            phase,
+            anchors,
+            windows,
+        })
     }
 
     /// The target's number, once it is known.
@@ -119,7 +132,11 @@ impl Target {
             }
             fall.lacking.clear();
         }
-        for rest in self.windows.values_mut().filter_map(|window| window.rest.as_mut()) {
+        for rest in self
+            .windows
+            .values_mut()
+            .filter_map(|window| window.rest.as_mut())
+        {
             rest.lacking.clear();
         }
     }
@@ -136,12 +153,22 @@ impl Target {
             Phase::Falling(fall) => Some(fall),
             _ => None,
         };
-        let refetched = self.windows.values_mut().filter_map(|window| window.rest.as_mut());
-        falling.into_iter().chain(refetched).find(|fall| fall.next == *hash)
+        let refetched = self
+            .windows
+            .values_mut()
+            .filter_map(|window| window.rest.as_mut());
+        falling
+            .into_iter()
+            .chain(refetched)
+            .find(|fall| fall.next == *hash)
     }
 
     fn kept_bytes(&self) -> usize {
-        self.windows.values().flat_map(|w| &w.falling).map(|h| h.raw.len() + HEADER_BYTES).sum()
+        self.windows
+            .values()
+            .flat_map(|w| &w.falling)
+            .map(|h| h.raw.len() + HEADER_BYTES)
+            .sum()
     }
 }
 
@@ -164,7 +191,9 @@ impl Machine {
         let keep_bytes = self.config.memory_limit_bytes / 2;
         let ours = self.tip.header.header.number;
         let our_hash = self.tip.header.hash;
-        let Some(mut target) = self.target.take() else { return Ok(()) };
+        let Some(mut target) = self.target.take() else {
+            return Ok(());
+        };
         if let Some(fall) = target.fall(&hash) {
             if !given_up {
                 fall.asked = fall.asked.saturating_sub(1);
@@ -184,7 +213,9 @@ impl Machine {
                             let (have, at) = (self.canonical(&hash, number, chain), number);
                             target.phase = if have { Phase::Reached } else { Phase::Nothing };
                             if have {
-                                log::info!("The sync target is stored already: number={at} hash={hash}");
+                                log::info!(
+                                    "The sync target is stored already: number={at} hash={hash}"
+                                );
                             } else {
                                 log::error!(
                                     "The sync target {hash} is block {at} of another chain than ours, whose head is {ours}: following nothing"
@@ -198,8 +229,17 @@ impl Machine {
                         target.anchors.insert(number, header.hash);
                     }
                     let parent = header.header.parent_hash;
-                    let new = || Window { falling: Vec::new(), rest: None, source: id };
-                    target.windows.entry(number / every).or_insert_with(new).falling.push(header);
+                    let new = || Window {
+                        falling: Vec::new(),
+                        rest: None,
+                        source: id,
+                    };
+                    target
+                        .windows
+                        .entry(number / every)
+                        .or_insert_with(new)
+                        .falling
+                        .push(header);
                     if number > ours + 1 {
                         target.phase = Phase::Falling(Fall::new(parent, Some(number - 1)));
                         continue;
@@ -222,7 +262,9 @@ impl Machine {
             }
             Phase::Rising => {
                 for window in target.windows.values_mut() {
-                    if window.rest.as_ref().is_none_or(|rest| rest.next != hash) || headers.is_empty() {
+                    if window.rest.as_ref().is_none_or(|rest| rest.next != hash)
+                        || headers.is_empty()
+                    {
                         continue;
                     }
                     window.source = id;
@@ -245,7 +287,9 @@ impl Machine {
     pub(super) fn feed_target(&mut self, now: Now) {
         let limits = &self.config.limits;
         let (every, room) = (limits.anchor_every.max(1), limits.header_window);
-        let Some(target) = &mut self.target else { return };
+        let Some(target) = &mut self.target else {
+            return;
+        };
         if !matches!(target.phase, Phase::Rising) || now.s < self.main.pause_until_s {
             return;
         }
@@ -266,7 +310,10 @@ impl Machine {
             };
             while let Some(header) = window.falling.pop() {
                 let number = header.header.number;
-                match self.rules.extend(self.main.top(), header.clone(), Some(now.s)) {
+                match self
+                    .rules
+                    .extend(self.main.top(), header.clone(), Some(now.s))
+                {
                     Ok(tip) => self.main.bodies.push(tip, window.source),
                     Err(error) => {
                         if due_s(&error).is_some_and(|due| due <= now.s.saturating_add(FUTURE_S)) {
@@ -291,13 +338,20 @@ impl Machine {
     pub(super) fn ask_target(&mut self, now: Now, order: &[PeerId]) {
         let limits = &self.config.limits;
         let (every, urgent_ms) = (limits.anchor_every.max(1), limits.urgent_ms);
-        let (per_peer, ahead) = (limits.headers_per_peer, (limits.header_window / every).max(2));
-        let Some(target) = &mut self.target else { return };
+        let (per_peer, ahead) = (
+            limits.headers_per_peer,
+            (limits.header_window / every).max(2),
+        );
+        let Some(target) = &mut self.target else {
+            return;
+        };
         let mut wanted: Vec<(B256, Option<u64>, u64)> = Vec::new();
         match &target.phase {
             Phase::Falling(fall) => {
                 let down_to = self.tip.header.header.number;
-                let count = fall.number.map_or(every, |number| (number - down_to).min(every));
+                let count = fall
+                    .number
+                    .map_or(every, |number| (number - down_to).min(every));
                 wanted.push((fall.next, fall.number, count));
             }
             Phase::Rising => {
@@ -324,7 +378,9 @@ impl Machine {
             Phase::Reached | Phase::Nothing => {}
         }
         for (hash, number, count) in wanted {
-            let Some(fall) = self.target.as_mut().and_then(|target| target.fall(&hash)) else { continue };
+            let Some(fall) = self.target.as_mut().and_then(|target| target.fall(&hash)) else {
+                continue;
+            };
             let late = now.ms.saturating_sub(fall.asked_ms) >= urgent_ms;
             if fall.asked > u8::from(late) {
                 continue;

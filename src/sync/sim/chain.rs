@@ -8,7 +8,7 @@ use bytes::Bytes;
 use secp256k1::SecretKey;
 
 use super::Dice;
-use crate::chain::{CliqueConfig, Forks, Genesis, Rules, SealedHeader, Spec, Tip, body, clique};
+use crate::chain::{CliqueConfig, Forks, Genesis, Rules, SealedHeader, Spec, body, clique};
 
 pub(super) const PERIOD_S: u64 = 2;
 pub(super) const GENESIS_S: u64 = 1_600_000_000;
@@ -31,15 +31,19 @@ impl SimBlock {
 pub(super) type Chain = Vec<Arc<SimBlock>>;
 
 fn keys() -> Vec<SecretKey> {
-    let mut keys: Vec<SecretKey> =
-        (1..=3u8).map(|n| SecretKey::from_slice(&[n; 32]).unwrap()).collect();
+    let mut keys: Vec<SecretKey> = (1..=3u8)
+        .map(|n| SecretKey::from_slice(&[n; 32]).unwrap())
+        .collect();
     keys.sort_by_key(clique::address_of);
     keys
 }
 
 pub(super) fn genesis() -> Genesis {
     let mut spec = Spec::new(U256::from(4242), Forks::default());
-    spec.clique = Some(CliqueConfig { period_s: PERIOD_S, epoch: 30_000 });
+    spec.clique = Some(CliqueConfig {
+        period_s: PERIOD_S,
+        epoch: 30_000,
+    });
     let mut extra = vec![0; 32];
     for key in keys() {
         extra.extend_from_slice(clique::address_of(&key).as_slice());
@@ -89,12 +93,21 @@ fn random_body(dice: &mut Dice, empty: bool) -> Bytes {
 }
 
 fn list(payload: &[u8], out: &mut Vec<u8>) {
-    alloy_rlp::Header { list: true, payload_length: payload.len() }.encode(out);
+    alloy_rlp::Header {
+        list: true,
+        payload_length: payload.len(),
+    }
+    .encode(out);
     out.extend_from_slice(payload);
 }
 
 /// Seals one block over `parent`: in turn, or out of turn and so lighter. `time_s` is when.
-pub(super) fn seal(parent: &SimBlock, time_s: u64, in_turn: bool, dice: &mut Dice) -> Arc<SimBlock> {
+pub(super) fn seal(
+    parent: &SimBlock,
+    time_s: u64,
+    in_turn: bool,
+    dice: &mut Dice,
+) -> Arc<SimBlock> {
     let number = parent.number() + 1;
     let body = random_body(dice, dice.clone().once_in(3));
     let roots = body::roots(&body).unwrap();
@@ -116,7 +129,11 @@ pub(super) fn seal(parent: &SimBlock, time_s: u64, in_turn: bool, dice: &mut Dic
     };
     clique::seal(&mut header, &keys()[usize::try_from(place).unwrap()]);
     let td = parent.td + header.difficulty;
-    Arc::new(SimBlock { header: Arc::new(SealedHeader::from_header(header)), body, td })
+    Arc::new(SimBlock {
+        header: Arc::new(SealedHeader::from_header(header)),
+        body,
+        td,
+    })
 }
 
 /// `base` cut after block `at` and gone on with to block `to`, sealed in turn, one block each period.
@@ -124,7 +141,12 @@ pub(super) fn grow(base: &[Arc<SimBlock>], at: u64, to: u64, seed: u64) -> Chain
     let mut dice = Dice::new(seed);
     let mut chain = base[..=usize::try_from(at).unwrap()].to_vec();
     for number in at + 1..=to {
-        let block = seal(chain.last().unwrap(), GENESIS_S + number * PERIOD_S, true, &mut dice);
+        let block = seal(
+            chain.last().unwrap(),
+            GENESIS_S + number * PERIOD_S,
+            true,
+            &mut dice,
+        );
         chain.push(block);
     }
     chain
@@ -144,12 +166,3 @@ pub(super) static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| Arc::new(Rules:
 pub(super) static CHAIN: LazyLock<Chain> = LazyLock::new(|| grow(&[genesis_block()], 0, 300, 1));
 /// The same up to block 280, then lighter.
 pub(super) static FORK: LazyLock<Chain> = LazyLock::new(|| grow(&CHAIN, 280, 296, 2));
-
-/// The state of a chain at its block `number`.
-pub(super) fn tip_of(rules: &Rules, chain: &[Arc<SimBlock>], number: u64) -> Tip {
-    let mut tip = rules.genesis_tip();
-    for block in &chain[1..=usize::try_from(number).unwrap()] {
-        tip = rules.extend(&tip, block.header.clone(), None).unwrap();
-    }
-    tip
-}

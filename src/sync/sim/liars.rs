@@ -68,14 +68,19 @@ impl Lie {
 
     /// Its Status claims more than it has.
     pub(super) fn boasts(self) -> bool {
-        matches!(self, Lie::Boast | Lie::BoastAndServe | Lie::Empty | Lie::OwnChain)
+        matches!(self, Lie::Boast | Lie::BoastAndServe | Lie::Empty)
     }
 
     /// One that must be dropped sooner or later if it is asked at all: the others only fail to help.
     pub(super) fn is_provable(self) -> bool {
         !matches!(
             self,
-            Lie::Empty | Lie::NoBodies | Lie::Boast | Lie::BoastAndServe | Lie::Silent | Lie::SilentOnBodies
+            Lie::Empty
+                | Lie::NoBodies
+                | Lie::Boast
+                | Lie::BoastAndServe
+                | Lie::Silent
+                | Lie::SilentOnBodies
         )
     }
 
@@ -108,7 +113,10 @@ impl Lie {
             }
             (Lie::OwnChain, Message::Headers { id, headers }) => {
                 let falling = matches!(request, Request::Headers { reverse: true, .. });
-                Message::Headers { id, headers: own_chain(headers, falling) }
+                Message::Headers {
+                    id,
+                    headers: own_chain(headers, falling),
+                }
             }
             (Lie::Garbage, Message::Headers { id, headers }) => Message::Headers {
                 id,
@@ -124,21 +132,29 @@ impl Lie {
                 bodies[at] = bodies[at].slice(..bodies[at].len() - 1);
                 Message::Bodies { id, bodies }
             }
-            (Lie::Empty | Lie::Boast, Message::Headers { id, .. }) => {
-                Message::Headers { id, headers: Vec::new() }
-            }
+            (Lie::Empty | Lie::Boast, Message::Headers { id, .. }) => Message::Headers {
+                id,
+                headers: Vec::new(),
+            },
             (Lie::Empty | Lie::Boast | Lie::NoBodies, Message::Bodies { id, .. }) => {
-                Message::Bodies { id, bodies: Vec::new() }
+                Message::Bodies {
+                    id,
+                    bodies: Vec::new(),
+                }
             }
             (Lie::TooMany, Message::Headers { id, mut headers }) if !headers.is_empty() => {
-                let Request::Headers { amount, .. } = request else { unreachable!() };
+                let Request::Headers { amount, .. } = request else {
+                    unreachable!()
+                };
                 while headers.len() as u64 <= *amount {
                     headers.push(headers[0].clone());
                 }
                 Message::Headers { id, headers }
             }
             (Lie::TooMany, Message::Bodies { id, mut bodies }) if !bodies.is_empty() => {
-                let Request::Bodies { hashes } = request else { unreachable!() };
+                let Request::Bodies { hashes } = request else {
+                    unreachable!()
+                };
                 while bodies.len() <= hashes.len() {
                     bodies.push(bodies[0].clone());
                 }
@@ -148,18 +164,22 @@ impl Lie {
                 headers.reverse();
                 Message::Headers { id, headers }
             }
-            (Lie::UnknownId, Message::Headers { headers, .. }) => {
-                Message::Headers { id: id + 1_000_000, headers }
-            }
-            (Lie::UnknownId, Message::Bodies { bodies, .. }) => {
-                Message::Bodies { id: id + 1_000_000, bodies }
-            }
-            (Lie::WrongKind, Message::Headers { id, headers }) => {
-                Message::Bodies { id, bodies: headers }
-            }
-            (Lie::WrongKind, Message::Bodies { id, bodies }) => {
-                Message::Headers { id, headers: bodies }
-            }
+            (Lie::UnknownId, Message::Headers { headers, .. }) => Message::Headers {
+                id: id + 1_000_000,
+                headers,
+            },
+            (Lie::UnknownId, Message::Bodies { bodies, .. }) => Message::Bodies {
+                id: id + 1_000_000,
+                bodies,
+            },
+            (Lie::WrongKind, Message::Headers { id, headers }) => Message::Bodies {
+                id,
+                bodies: headers,
+            },
+            (Lie::WrongKind, Message::Bodies { id, bodies }) => Message::Headers {
+                id,
+                headers: bodies,
+            },
             (_, honest) => honest,
         })
     }

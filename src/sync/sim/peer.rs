@@ -45,8 +45,6 @@ pub(super) struct SimPeer {
     pub(super) busy_until_ms: u64,
     pub(super) answered: u64,
     pub(super) connected: bool,
-    /// Requests answered with less than they could have been, to check that nobody is asked twice.
-    pub(super) asked_beyond: u64,
 }
 
 impl SimPeer {
@@ -58,7 +56,11 @@ impl SimPeer {
     pub(super) fn info(&self) -> Arc<PeerInfo> {
         let head = self.head();
         let inflated = matches!(self.nature, Nature::Liar(lie) if lie.boasts());
-        let hash = if inflated { B256::repeat_byte(0xbb) } else { head.header.hash };
+        let hash = if inflated {
+            B256::repeat_byte(0xbb)
+        } else {
+            head.header.hash
+        };
         let boast = if inflated { 1_000_000 } else { 0 };
         let mut id = [0; 64];
         id[..8].copy_from_slice(&self.id.0.to_be_bytes());
@@ -70,7 +72,10 @@ impl SimPeer {
                 version: self.eth,
                 network_id: 4242,
                 genesis: self.chain[0].header.hash,
-                fork_id: ForkId { hash: ForkHash([0; 4]), next: 0 },
+                fork_id: ForkId {
+                    hash: ForkHash([0; 4]),
+                    next: 0,
+                },
                 td: (self.eth == 68).then(|| head.td + U256::from(boast)),
                 head: hash,
                 earliest: (self.eth > 68).then_some(self.earliest),
@@ -91,7 +96,12 @@ impl SimPeer {
     /// The honest answer to a request.
     pub(super) fn answer(&self, id: u64, request: &Request) -> Message {
         match request {
-            Request::Headers { start, amount, skip, reverse } => {
+            Request::Headers {
+                start,
+                amount,
+                skip,
+                reverse,
+            } => {
                 assert_eq!(*skip, 0);
                 let first = match start {
                     Start::Number(number) => self.at(*number),
@@ -105,7 +115,11 @@ impl SimPeer {
                     }
                     headers.push(block.header.raw.clone());
                     let number = block.number();
-                    next = if *reverse { number.checked_sub(1) } else { Some(number + 1) };
+                    next = if *reverse {
+                        number.checked_sub(1)
+                    } else {
+                        Some(number + 1)
+                    };
                 }
                 Message::Headers { id, headers }
             }

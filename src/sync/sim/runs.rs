@@ -1,7 +1,5 @@
 //! The runs: catch-up among liars, following, reorganisations, sync targets.
 
-use std::sync::Arc;
-
 use alloy_primitives::B256;
 use cairn_net::reactor::{OwnedOutgoing, PeerId};
 
@@ -48,7 +46,6 @@ fn peer(id: u64, nature: Nature, chain: &Chain, eth: u8, dice: &mut Dice) -> Sim
         busy_until_ms: 0,
         answered: 0,
         connected: false,
-        asked_beyond: 0,
     }
 }
 
@@ -69,7 +66,9 @@ fn among_liars(seed: u64) -> World {
         let version = eth(&mut dice);
         let mut other = peer(id, nature, &CHAIN, version, &mut dice);
         match (nature, dice.below(5)) {
-            (Nature::Poor, 0) => other.chain.truncate(1 + usize::try_from(dice.below(290)).unwrap()),
+            (Nature::Poor, 0) => other
+                .chain
+                .truncate(1 + usize::try_from(dice.below(290)).unwrap()),
             (Nature::Poor, 1) => other.most = 1 + usize::try_from(dice.below(20)).unwrap(),
             (Nature::Poor, 2) => other.bytes_per_ms = 2,
             (Nature::Poor, 3) => other.earliest = dice.below(290),
@@ -109,7 +108,11 @@ fn one_honest_peer_among_liars_gets_us_to_the_head() {
         );
         check_punished(&world, seed);
         // An answer may be larger than the average makes it expected to be.
-        assert!(world.most_memory <= MEMORY + MEMORY / 2, "seed {seed}: {}", world.most_memory);
+        assert!(
+            world.most_memory <= MEMORY + MEMORY / 2,
+            "seed {seed}: {}",
+            world.most_memory
+        );
         slowest = slowest.max(world.now_ms);
     }
     println!("slowest: {slowest} ms");
@@ -117,18 +120,26 @@ fn one_honest_peer_among_liars_gets_us_to_the_head() {
 
 #[test]
 fn every_kind_of_liar_that_can_be_proved_one_is_dropped_for_it() {
-    let head = CHAIN.last().unwrap().header.hash;
+    let honest: Chain = CHAIN[..=280].to_vec();
     for lie in Lie::ALL {
         for eth in [68, 69] {
             let mut dice = Dice::new(7);
             let mut world = World::new(1, RULES.clone(), &CHAIN, 0, config());
             world.join(0, peer(2, Nature::Liar(lie), &CHAIN, eth, &mut dice));
-            world.join(400, peer(1, Nature::Honest, &CHAIN, 69, &mut dice));
-            let done = world.run(120_000, |world| world.head() == head);
-            assert!(done, "{lie:?} on {eth}: at {}, {:?}", world.store.0.len(), world.punished);
+            world.join(400, peer(1, Nature::Honest, &honest, 69, &mut dice));
+            let done = world.run(120_000, |world| world.store.0.len() > 280);
+            assert!(
+                done,
+                "{lie:?} on {eth}: at {}, {:?}",
+                world.store.0.len(),
+                world.punished
+            );
             world.run(world.now_ms + 60_000, |_| false);
             check_punished(&world, 0);
-            assert!(!lie.is_provable() || world.punished.len() == 1, "{lie:?} on {eth}");
+            assert!(
+                !lie.is_provable() || world.punished.len() == 1,
+                "{lie:?} on {eth}"
+            );
         }
     }
 }
@@ -149,7 +160,11 @@ fn the_same_seed_gives_the_same_run() {
     let (mut one, mut other) = (among_liars(1), among_liars(2));
     one.run(10_000, |_| false);
     other.run(10_000, |_| false);
-    assert_ne!(one.trace_hash(), other.trace_hash(), "other seeds give other runs");
+    assert_ne!(
+        one.trace_hash(),
+        other.trace_hash(),
+        "other seeds give other runs"
+    );
 }
 
 #[test]
@@ -164,7 +179,12 @@ fn several_honest_peers_share_the_work() {
     }
     assert!(world.run(60_000, |world| world.head() == head));
     for peer in world.peers.values() {
-        assert!(peer.answered >= 4, "peer {} was asked {} times", peer.id.0, peer.answered);
+        assert!(
+            peer.answered >= 4,
+            "peer {} was asked {} times",
+            peer.id.0,
+            peer.answered
+        );
     }
     assert!(world.punished.is_empty());
 }
@@ -194,17 +214,33 @@ fn announced_blocks_are_stored_at_once_however_they_are_announced() {
         ("ranges", 69, 700),
     ] {
         let mut world = live(client, eth);
-        assert!(world.run(60_000, |world| world.store.0.len() == 101), "{client}: catches up");
+        assert!(
+            world.run(60_000, |world| world.store.0.len() == 101),
+            "{client}: catches up"
+        );
         for block in &CHAIN[102..=130] {
             let hash = block.header.hash;
             let due = (block.number() - 100) * PERIOD_S * 1000;
             let done = world.run(due + bound_ms, |world| world.head() == hash);
-            assert!(done, "{client}: block {} at {} ms", block.number(), world.now_ms);
+            assert!(
+                done,
+                "{client}: block {} at {} ms",
+                block.number(),
+                world.now_ms
+            );
         }
         let lives = world.commits.iter().filter(|commit| commit.2).count();
         assert!(client == "ranges" || lives >= 29, "{client}: {lives} live");
         assert!(world.punished.is_empty());
-        assert!(world.told.is_empty(), "nothing is told to the one who told us: {:?}", world.told);
+        let told = world
+            .told
+            .iter()
+            .filter(|(_, m)| !matches!(m, OwnedOutgoing::BlockRange { .. }));
+        assert_eq!(
+            told.count(),
+            0,
+            "nothing is announced to the one who announced it"
+        );
     }
 }
 
@@ -243,11 +279,21 @@ fn a_live_block_is_announced_to_those_who_take_it_and_to_nobody_else() {
     listener(2, "cairn", 69);
     listener(3, "geth", 68);
     listener(4, "geth", 69);
-    assert!(world.run(60_000, |world| world.store.0.len() == 131));
+    assert!(world.run(61_000, |world| world.store.0.len() == 131));
     let told = |id: u64| {
-        let told = world.told.iter().filter(move |(to, _)| to.0 == id).map(|(_, message)| message);
-        let blocks = told.clone().filter(|m| matches!(m, OwnedOutgoing::NewBlock { .. })).count();
-        let ranges = told.clone().filter(|m| matches!(m, OwnedOutgoing::BlockRange { .. })).count();
+        let told = world
+            .told
+            .iter()
+            .filter(move |(to, _)| to.0 == id)
+            .map(|(_, message)| message);
+        let blocks = told
+            .clone()
+            .filter(|m| matches!(m, OwnedOutgoing::NewBlock { .. }))
+            .count();
+        let ranges = told
+            .clone()
+            .filter(|m| matches!(m, OwnedOutgoing::BlockRange { .. }))
+            .count();
         (blocks, ranges, told.count() - blocks - ranges)
     };
     assert_eq!(told(1), (0, 0, 0), "the source");
@@ -267,10 +313,21 @@ fn a_heavier_branch_replaces_ours_and_a_lighter_one_does_not() {
         world.allow(&FORK);
         world.join(0, peer(1, Nature::Honest, &heavy, eth, &mut dice));
         world.run(30_000, |_| false);
-        assert_eq!(world.head(), FORK[296].header.hash, "ten blocks are lighter than sixteen");
-        world.join(world.now_ms, peer(2, Nature::Honest, &CHAIN, eth, &mut dice));
+        assert_eq!(
+            world.head(),
+            FORK[296].header.hash,
+            "ten blocks are lighter than sixteen"
+        );
+        world.join(
+            world.now_ms,
+            peer(2, Nature::Honest, &CHAIN, eth, &mut dice),
+        );
         let head = CHAIN[300].header.hash;
-        assert!(world.run(90_000, |world| world.head() == head), "{:?}", world.machine.status());
+        assert!(
+            world.run(90_000, |world| world.head() == head),
+            "{:?}",
+            world.machine.status()
+        );
         assert_eq!(world.reorgs, 1);
         assert!(world.punished.is_empty(), "{:?}", world.punished);
     }
@@ -316,7 +373,10 @@ fn a_node_that_sealed_alone_joins_the_heavier_chain() {
         world.join(0, other);
     }
     let head = CHAIN[300].header.hash;
-    assert!(world.run(60_000, |world| world.head() == head), "{:?}", world.punished);
+    assert!(
+        world.run(60_000, |world| world.head() == head),
+        "{:?}",
+        world.punished
+    );
     assert!(world.punished.is_empty());
-    let _: Arc<_> = RULES.clone();
 }

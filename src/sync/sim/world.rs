@@ -34,7 +34,10 @@ impl ChainView for Store {
         self.at(number).map(|block| block.0)
     }
     fn number(&self, hash: &B256) -> Option<u64> {
-        self.0.iter().position(|block| block.0 == *hash).map(|at| at as u64)
+        self.0
+            .iter()
+            .position(|block| block.0 == *hash)
+            .map(|at| at as u64)
     }
     fn td(&self, number: u64) -> Option<U256> {
         self.at(number).map(|block| block.3)
@@ -92,7 +95,9 @@ impl World {
         let last = have.last().unwrap();
         let tip = match number {
             0 => rules.genesis_tip(),
-            _ => rules.restore(number, last.td, &mut |number| store.header(number)).unwrap(),
+            _ => rules
+                .restore(number, last.td, &mut |number| store.header(number))
+                .unwrap(),
         };
         assert_eq!(tip.header.hash, last.header.hash);
         World {
@@ -122,12 +127,14 @@ impl World {
 
     pub(super) fn at(&mut self, ms: u64, event: Event) {
         self.serial += 1;
-        self.events.insert((ms.max(self.now_ms), self.serial), event);
+        self.events
+            .insert((ms.max(self.now_ms), self.serial), event);
     }
 
     /// Blocks that may be stored.
     pub(super) fn allow(&mut self, chain: &Chain) {
-        self.valid.extend(chain.iter().map(|block| block.header.hash));
+        self.valid
+            .extend(chain.iter().map(|block| block.header.hash));
     }
 
     pub(super) fn join(&mut self, ms: u64, peer: SimPeer) {
@@ -183,7 +190,10 @@ impl World {
             Event::Grow(id, block) => self.grow(id, &block),
             Event::Leave(id) => {
                 if self.peers[&id].connected {
-                    self.net(NetEvent::Gone { peer: id, close: Close::Io("gone".into()) });
+                    self.net(NetEvent::Gone {
+                        peer: id,
+                        close: Close::Io("gone".into()),
+                    });
                     self.peers.get_mut(&id).unwrap().connected = false;
                 }
             }
@@ -199,7 +209,11 @@ impl World {
                 let flighty = peer.nature == Nature::Flighty;
                 self.peers.insert(peer_id, peer);
                 let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-                self.net(NetEvent::Connected { peer: peer_id, addr, info });
+                self.net(NetEvent::Connected {
+                    peer: peer_id,
+                    addr,
+                    info,
+                });
                 if flighty {
                     let stay = 50 + self.dice.below(3_000);
                     self.at(self.now_ms + stay, Event::Leave(peer_id));
@@ -240,7 +254,10 @@ impl World {
             _ => None,
         };
         if let Some(message) = message {
-            self.at(self.now_ms + latency, Event::Net(NetEvent::Message { peer: id, message }));
+            self.at(
+                self.now_ms + latency,
+                Event::Net(NetEvent::Message { peer: id, message }),
+            );
         }
     }
 
@@ -250,7 +267,11 @@ impl World {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Commit { blocks, tip, live } => {
-                    let _ = writeln!(self.trace, "{} commit {} {live}", self.now_ms, tip.header.hash);
+                    let _ = writeln!(
+                        self.trace,
+                        "{} commit {} {live}",
+                        self.now_ms, tip.header.hash
+                    );
                     self.commit(&blocks, live);
                     let last = self.store.0.last().unwrap();
                     assert_eq!((last.0, last.3), (tip.header.hash, tip.td));
@@ -269,7 +290,8 @@ impl World {
     }
 
     fn commit(&mut self, blocks: &[Block], live: bool) {
-        self.commits.push((blocks[0].header.header.number, blocks.len(), live));
+        self.commits
+            .push((blocks[0].header.header.number, blocks.len(), live));
         let old = self.store.0.last().unwrap().3;
         let first = usize::try_from(blocks[0].header.header.number).unwrap();
         if first < self.store.0.len() {
@@ -279,10 +301,20 @@ impl World {
         for block in blocks {
             let header = &block.header.header;
             let parent = self.store.0.last().unwrap();
-            assert_eq!(header.number, self.store.0.len() as u64, "numbers rise by one");
-            assert_eq!(header.parent_hash, parent.0, "every block hangs on a stored one");
+            assert_eq!(
+                header.number,
+                self.store.0.len() as u64,
+                "numbers rise by one"
+            );
+            assert_eq!(
+                header.parent_hash, parent.0,
+                "every block hangs on a stored one"
+            );
             assert_eq!(keccak256(&block.header.raw), block.header.hash);
-            assert!(self.valid.contains(&block.header.hash), "only valid blocks are stored");
+            assert!(
+                self.valid.contains(&block.header.hash),
+                "only valid blocks are stored"
+            );
             self.rules.check_body(&block.header, &block.body).unwrap();
             assert_eq!(block.td, parent.3 + header.difficulty);
             let (hash, raw) = (block.header.hash, block.header.raw.clone());
@@ -295,7 +327,11 @@ impl World {
     }
 
     fn sent(&mut self, id: PeerId, message: OwnedOutgoing) {
-        let OwnedOutgoing::Request { id: request_id, request } = &message else {
+        let OwnedOutgoing::Request {
+            id: request_id,
+            request,
+        } = &message
+        else {
             self.told.push((id, message));
             return;
         };
@@ -303,7 +339,9 @@ impl World {
         let mut dice = self.dice.clone();
         self.dice.next();
         let now_ms = self.now_ms;
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.connected) else { return };
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.connected) else {
+            return;
+        };
         let answer = match peer.nature {
             Nature::Liar(lie) => lie.answer(peer, *request_id, request, &mut dice),
             _ => Some(peer.answer(*request_id, request)),
