@@ -129,27 +129,37 @@ impl Machine {
             return;
         }
         self.news_ms = now.ms;
-        let after = |id: &&PeerId| self.last_polled.is_none_or(|last| **id > last);
         let usable = |id: &&PeerId| self.peers.get(id).is_some_and(Peer::is_usable);
-        let next = self.peers.keys().filter(usable).find(after);
+        // One that had more than was asked for is asked again, then the others in turn.
+        let after = |id: &&PeerId| self.last_polled.is_none_or(|last| **id > last);
+        let more = self.poll_more.take();
+        let next = more
+            .as_ref()
+            .filter(usable)
+            .or_else(|| self.peers.keys().filter(usable).find(after));
         let Some(&id) = next.or_else(|| self.peers.keys().find(usable)) else {
             return;
         };
         self.last_polled = Some(id);
-        let number = self.tip.header.header.number + 1;
-        self.ask(
-            now,
-            id,
-            What::Poll { number },
-            headers_of(Start::Number(number), 1, false),
-            0,
+        let (number, count) = (
+            self.tip.header.header.number + 1,
+            self.config.limits.header_batch,
         );
+        let request = headers_of(Start::Number(number), count, false);
+        self.ask(now, id, What::Poll { number, count }, request, 0);
     }
 
     /// When the chain has stood still for so long that a peer is asked for news.
     pub(super) fn poll_deadline(&self) -> Option<u64> {
-        let polls = self.rules.seal_is_checked() && !self.peers.is_empty();
-        polls.then(|| self.news_ms.saturating_add(self.poll_interval_ms()))
+        if !self.rules.seal_is_checked() || self.peers.is_empty() {
+            return None;
+        }
+        let more = self.poll_more.is_some() && self.main_is_idle();
+        Some(if more {
+            self.news_ms
+        } else {
+            self.news_ms.saturating_add(self.poll_interval_ms())
+        })
     }
 }
 

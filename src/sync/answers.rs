@@ -85,10 +85,14 @@ impl Machine {
                 }
                 Ok(())
             }
-            What::Poll { number } => {
-                if let (Some(header), Some(peer)) = (headers.first(), self.peers.get_mut(&id)) {
+            What::Poll { count, .. } => {
+                if let (Some(header), Some(peer)) = (headers.last(), self.peers.get_mut(&id)) {
+                    let number = header.header.number;
                     if peer.head.number.is_none_or(|known| known < number) {
                         peer.claim(number, header.hash, None);
+                    }
+                    if headers.len() as u64 == count {
+                        self.poll_more = Some(id);
                     }
                 }
                 Ok(())
@@ -317,7 +321,7 @@ fn belong(roots: &body::Roots, header: &SealedHeader) -> bool {
 fn judge_headers(what: &What, raw: Vec<Bytes>) -> Result<Vec<Arc<SealedHeader>>, Fault> {
     let (allowed, first, falling) = match what {
         What::Rising { first, count, .. } => (*count, Some(*first), false),
-        What::Poll { number } => (1, Some(*number), false),
+        What::Poll { number, count } => (*count, Some(*number), false),
         What::Ancestor { top, count } => (*count, Some(*top), true),
         What::Falling { count, .. } => (*count, None, true),
         _ => (1, None, false),

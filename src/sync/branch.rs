@@ -204,6 +204,9 @@ impl Machine {
                 }
                 return self.empty_claim(id);
             }
+            if self.is_too_deep(id, number + 1, branch.head) {
+                return Ok(());
+            }
             let Some(base) = self.tip_at(number, chain) else {
                 log::error!(
                     "Cannot rebuild the chain's state at block {number}: the branch is left"
@@ -223,14 +226,7 @@ impl Machine {
             let why = format!("its block 0 is not ours, though its Status said so (asked {count})");
             return Err(Fault::BadHeader { number: 0, why });
         }
-        if ours.saturating_sub(lowest) >= self.config.limits.branch_depth {
-            log::warn!(
-                "Refused a branch that leaves our chain more than {} blocks below our head {ours}: peer={} head={}",
-                self.config.limits.branch_depth,
-                id.0,
-                branch.head,
-            );
-            self.judge(id, branch.head);
+        if self.is_too_deep(id, lowest, branch.head) {
             return Ok(());
         }
         let stage = Stage::Seek {
@@ -239,6 +235,21 @@ impl Machine {
         };
         self.branch = Some(Branch { stage, ..branch });
         Ok(())
+    }
+
+    /// Whether a branch replaces more of our blocks than is allowed, if it does so from block `lowest` on. It is then left.
+    fn is_too_deep(&mut self, id: PeerId, lowest: u64, head: B256) -> bool {
+        let ours = self.tip.header.header.number;
+        let limit = self.config.limits.branch_depth;
+        if ours.saturating_sub(lowest) < limit {
+            return false;
+        }
+        log::warn!(
+            "Refused a branch that leaves our chain more than {limit} blocks below our head {ours}: peer={} head={head}",
+            id.0,
+        );
+        self.judge(id, head);
+        true
     }
 
     /// The state of our chain at block `number`.

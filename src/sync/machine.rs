@@ -18,7 +18,7 @@ use super::live::Live;
 use super::peers::{Asked, Peer, What};
 use super::pipe::Pipe;
 use super::target::Target;
-use crate::chain::{HeaderError, Rules, SealedHeader, Tip};
+use crate::chain::{HeaderError, OmmerWindow, Rules, SealedHeader, Tip};
 
 /// The canonical chain as it is stored.
 pub trait ChainView {
@@ -150,10 +150,14 @@ pub struct Machine {
     /// When the head last moved, or the chain was last asked for news.
     pub(super) news_ms: u64,
     pub(super) last_polled: Option<PeerId>,
+    /// The peer that may have more than it was asked for.
+    pub(super) poll_more: Option<PeerId>,
     /// Since when there is work that nobody can be asked for.
     pub(super) stuck_since_ms: Option<u64>,
     /// Blocks were stored in catch-up that no peer has been told of.
     pub(super) untold: bool,
+    /// The last blocks of a chain that may have ommers.
+    pub(super) ommers: OmmerWindow,
     /// Peers (by public key) that left when they were sent an announcement.
     pub(super) shy: BTreeSet<[u8; 64]>,
     /// The two clocks when they were last given together.
@@ -183,6 +187,8 @@ impl Machine {
             live: Live::default(),
             news_ms: 0,
             last_polled: None,
+            poll_more: None,
+            ommers: OmmerWindow::new(),
             stuck_since_ms: None,
             untold: false,
             shy: BTreeSet::new(),

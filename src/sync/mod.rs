@@ -20,8 +20,6 @@ mod schedule;
 #[cfg(test)]
 mod sim;
 mod target;
-#[cfg(test)]
-mod tests;
 mod thread;
 
 pub use fault::Fault;

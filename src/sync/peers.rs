@@ -23,7 +23,7 @@ pub(super) enum What {
     /// An announced block's body.
     FetchBody { header: Arc<SealedHeader> },
     /// Whether there is anything new.
-    Poll { number: u64 },
+    Poll { number: u64, count: u64 },
     /// Headers falling by number, to find where a peer's chain leaves ours.
     Ancestor { top: u64, count: u64 },
     /// Headers falling from a hash that is known to be right.

@@ -83,12 +83,35 @@ impl Machine {
         if !enough && !(dry && !self.is_coming()) {
             return false;
         }
-        let blocks = self.main.bodies.pop(count.min(limits.commit_blocks.max(1)));
+        let mut blocks = self.main.bodies.pop(count.min(limits.commit_blocks.max(1)));
+        self.check_ommers(&mut blocks);
+        if blocks.is_empty() {
+            return false;
+        }
         self.store(now, self.main.base.header.header.number, blocks);
         self.main.base = self.tip.clone();
         self.main.ready_since_ms = None;
         self.untold = true;
         true
+    }
+
+    /// Judges ommers by the blocks before them, where there may be any; lets go what follows a bad one.
+    fn check_ommers(&mut self, blocks: &mut Vec<(Tip, Bytes, PeerId)>) {
+        if self.rules.seal_is_checked() {
+            return;
+        }
+        for (index, (tip, body, _)) in blocks.iter().enumerate() {
+            if let Err(error) = self.ommers.check(&self.rules, &tip.header, body) {
+                log::error!("The sync target's chain breaks a rule, following nothing: {error}");
+                if let Some(target) = &mut self.target {
+                    target.give_up();
+                }
+                blocks.truncate(index);
+                self.restart_main();
+                return;
+            }
+            self.ommers.push(&tip.header, body);
+        }
     }
 
     /// Whether headers or bodies of the main line are in flight.

@@ -1,0 +1,168 @@
+//! Small chains for the simulation: three signers, small bodies, branches at will.
+
+use std::sync::{Arc, LazyLock};
+
+use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header};
+use alloy_primitives::{B64, Bytes as Extra, U256};
+use bytes::Bytes;
+use secp256k1::SecretKey;
+
+use super::Dice;
+use crate::chain::{CliqueConfig, Forks, Genesis, Rules, SealedHeader, Spec, body, clique};
+
+pub(super) const PERIOD_S: u64 = 2;
+pub(super) const GENESIS_S: u64 = 1_600_000_000;
+
+/// A valid block.
+#[derive(Debug)]
+pub(super) struct SimBlock {
+    pub(super) header: Arc<SealedHeader>,
+    pub(super) body: Bytes,
+    pub(super) td: U256,
+}
+
+impl SimBlock {
+    pub(super) fn number(&self) -> u64 {
+        self.header.header.number
+    }
+}
+
+/// A whole chain from its genesis on; branches share what they have in common.
+pub(super) type Chain = Vec<Arc<SimBlock>>;
+
+fn keys() -> Vec<SecretKey> {
+    let mut keys: Vec<SecretKey> = (1..=3u8)
+        .map(|n| SecretKey::from_slice(&[n; 32]).unwrap())
+        .collect();
+    keys.sort_by_key(clique::address_of);
+    keys
+}
+
+pub(super) fn genesis() -> Genesis {
+    let mut spec = Spec::new(U256::from(4242), Forks::default());
+    spec.clique = Some(CliqueConfig {
+        period_s: PERIOD_S,
+        epoch: 30_000,
+    });
+    let mut extra = vec![0; 32];
+    for key in keys() {
+        extra.extend_from_slice(clique::address_of(&key).as_slice());
+    }
+    extra.extend_from_slice(&[0; 65]);
+    let header = Header {
+        extra_data: Extra::from(extra),
+        difficulty: U256::from(1),
+        gas_limit: 30_000_000,
+        timestamp: GENESIS_S,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        ..Header::default()
+    };
+    Genesis {
+        spec,
+        header: SealedHeader::from_header(header),
+        body: Bytes::from_static(&[0xc2, 0xc0, 0xc0]),
+        warnings: Vec::new(),
+    }
+}
+
+/// A body of legacy transactions with random data; one in three is empty.
+fn random_body(dice: &mut Dice, empty: bool) -> Bytes {
+    let mut transactions = Vec::new();
+    if !empty {
+        for _ in 0..=dice.below(3) {
+            let data: Vec<u8> = (0..dice.below(400)).map(|_| dice.next() as u8).collect();
+            let mut fields = Vec::new();
+            for number in [dice.below(1000), 1, 21_000] {
+                alloy_rlp::Encodable::encode(&number, &mut fields);
+            }
+            alloy_rlp::Encodable::encode(&[7u8; 20], &mut fields);
+            alloy_rlp::Encodable::encode(&1u64, &mut fields);
+            alloy_rlp::Encodable::encode(&data[..], &mut fields);
+            for number in [27u64, 1 + dice.below(1 << 40), 1 + dice.below(1 << 40)] {
+                alloy_rlp::Encodable::encode(&number, &mut fields);
+            }
+            list(&fields, &mut transactions);
+        }
+    }
+    let mut inner = Vec::new();
+    list(&transactions, &mut inner);
+    inner.push(0xc0);
+    let mut body = Vec::new();
+    list(&inner, &mut body);
+    Bytes::from(body)
+}
+
+fn list(payload: &[u8], out: &mut Vec<u8>) {
+    alloy_rlp::Header {
+        list: true,
+        payload_length: payload.len(),
+    }
+    .encode(out);
+    out.extend_from_slice(payload);
+}
+
+/// Seals one block over `parent`: in turn, or out of turn and so lighter. `time_s` is when.
+pub(super) fn seal(
+    parent: &SimBlock,
+    time_s: u64,
+    in_turn: bool,
+    dice: &mut Dice,
+) -> Arc<SimBlock> {
+    let number = parent.number() + 1;
+    let body = random_body(dice, dice.clone().once_in(3));
+    let roots = body::roots(&body).unwrap();
+    let mut extra = vec![0; 32 + 65];
+    extra[..8].copy_from_slice(&dice.next().to_be_bytes());
+    let place = if in_turn { number } else { number + 1 } % 3;
+    let mut header = Header {
+        parent_hash: parent.header.hash,
+        number,
+        timestamp: time_s,
+        gas_limit: parent.header.header.gas_limit,
+        difficulty: U256::from(if in_turn { 2 } else { 1 }),
+        transactions_root: roots.transactions,
+        ommers_hash: roots.ommers,
+        extra_data: Extra::from(extra),
+        nonce: B64::ZERO,
+        gas_used: if body.len() > 3 { 21_000 } else { 0 },
+        ..Header::default()
+    };
+    clique::seal(&mut header, &keys()[usize::try_from(place).unwrap()]);
+    let td = parent.td + header.difficulty;
+    Arc::new(SimBlock {
+        header: Arc::new(SealedHeader::from_header(header)),
+        body,
+        td,
+    })
+}
+
+/// `base` cut after block `at` and gone on with to block `to`, sealed in turn, one block each period.
+pub(super) fn grow(base: &[Arc<SimBlock>], at: u64, to: u64, seed: u64) -> Chain {
+    let mut dice = Dice::new(seed);
+    let mut chain = base[..=usize::try_from(at).unwrap()].to_vec();
+    for number in at + 1..=to {
+        let block = seal(
+            chain.last().unwrap(),
+            GENESIS_S + number * PERIOD_S,
+            true,
+            &mut dice,
+        );
+        chain.push(block);
+    }
+    chain
+}
+
+pub(super) fn genesis_block() -> Arc<SimBlock> {
+    let genesis = genesis();
+    Arc::new(SimBlock {
+        td: genesis.header.header.difficulty,
+        header: Arc::new(genesis.header),
+        body: genesis.body,
+    })
+}
+
+/// The rules, and 300 blocks that all runs share: sealing is what takes long.
+pub(super) static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| Arc::new(Rules::new(&genesis())));
+pub(super) static CHAIN: LazyLock<Chain> = LazyLock::new(|| grow(&[genesis_block()], 0, 300, 1));
+/// The same up to block 280, then lighter.
+pub(super) static FORK: LazyLock<Chain> = LazyLock::new(|| grow(&CHAIN, 280, 296, 2));

@@ -1,0 +1,151 @@
+//! A simulated peer: what it has, how fast it is, and how it answers.
+
+use std::sync::Arc;
+
+use alloy_eip2124::{ForkHash, ForkId};
+use alloy_primitives::{B256, U256};
+use bytes::Bytes;
+use cairn_net::enode::NodeId;
+use cairn_net::eth::message::{Message, Request, Start};
+use cairn_net::eth::status::Status;
+use cairn_net::reactor::PeerId;
+use cairn_net::session::PeerInfo;
+
+use super::chain::{Chain, SimBlock};
+use super::liars::Lie;
+
+/// How a peer behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nature {
+    /// As it should.
+    Honest,
+    /// As it should, within its means: an old chain, few items an answer, a slow line, bodies it has not got.
+    Poor,
+    /// Comes and goes.
+    Flighty,
+    /// Not as it should.
+    Liar(Lie),
+}
+
+/// One connection's other end.
+#[derive(Clone, Debug)]
+pub(super) struct SimPeer {
+    pub(super) id: PeerId,
+    pub(super) nature: Nature,
+    pub(super) chain: Chain,
+    pub(super) eth: u8,
+    pub(super) client: &'static str,
+    pub(super) latency_ms: u64,
+    pub(super) bytes_per_ms: u64,
+    /// Items in one answer at the most.
+    pub(super) most: usize,
+    /// The first body it has.
+    pub(super) earliest: u64,
+    /// When it is done with what it was asked so far: it answers one after the other.
+    pub(super) busy_until_ms: u64,
+    pub(super) answered: u64,
+    pub(super) connected: bool,
+}
+
+impl SimPeer {
+    pub(super) fn head(&self) -> &Arc<SimBlock> {
+        self.chain.last().unwrap()
+    }
+
+    /// What its Status says.
+    pub(super) fn info(&self) -> Arc<PeerInfo> {
+        let head = self.head();
+        let inflated = matches!(self.nature, Nature::Liar(lie) if lie.boasts());
+        let hash = if inflated {
+            B256::repeat_byte(0xbb)
+        } else {
+            head.header.hash
+        };
+        let boast = if inflated { 1_000_000 } else { 0 };
+        let mut id = [0; 64];
+        id[..8].copy_from_slice(&self.id.0.to_be_bytes());
+        Arc::new(PeerInfo {
+            id: NodeId(id),
+            client: self.client.into(),
+            eth: self.eth,
+            status: Status {
+                version: self.eth,
+                network_id: 4242,
+                genesis: self.chain[0].header.hash,
+                fork_id: ForkId {
+                    hash: ForkHash([0; 4]),
+                    next: 0,
+                },
+                td: (self.eth == 68).then(|| head.td + U256::from(boast)),
+                head: hash,
+                earliest: (self.eth > 68).then_some(self.earliest),
+                latest: (self.eth > 68).then(|| head.number() + boast),
+            },
+            inbound: false,
+        })
+    }
+
+    fn at(&self, number: u64) -> Option<&Arc<SimBlock>> {
+        self.chain.get(usize::try_from(number).ok()?)
+    }
+
+    fn find(&self, hash: &B256) -> Option<&Arc<SimBlock>> {
+        self.chain.iter().find(|block| block.header.hash == *hash)
+    }
+
+    /// The honest answer to a request.
+    pub(super) fn answer(&self, id: u64, request: &Request) -> Message {
+        match request {
+            Request::Headers {
+                start,
+                amount,
+                skip,
+                reverse,
+            } => {
+                assert_eq!(*skip, 0);
+                let first = match start {
+                    Start::Number(number) => self.at(*number),
+                    Start::Hash(hash) => self.find(hash),
+                };
+                let mut headers = Vec::new();
+                let mut next = first.map(|block| block.number());
+                while let Some(block) = next.and_then(|number| self.at(number)) {
+                    if headers.len() as u64 == *amount || headers.len() == self.most {
+                        break;
+                    }
+                    headers.push(block.header.raw.clone());
+                    let number = block.number();
+                    next = if *reverse {
+                        number.checked_sub(1)
+                    } else {
+                        Some(number + 1)
+                    };
+                }
+                Message::Headers { id, headers }
+            }
+            Request::Bodies { hashes } => {
+                let bodies = hashes
+                    .iter()
+                    .filter_map(|hash| self.find(hash))
+                    .filter(|block| block.number() >= self.earliest)
+                    .take(self.most)
+                    .map(|block| block.body.clone())
+                    .collect();
+                Message::Bodies { id, bodies }
+            }
+            Request::Receipts { .. } => panic!("receipts are never asked for"),
+        }
+    }
+
+    /// When the answer arrives, if the peer is asked now.
+    pub(super) fn arrival_ms(&mut self, now_ms: u64, message: &Message) -> u64 {
+        let bytes: usize = match message {
+            Message::Headers { headers, .. } => headers.iter().map(Bytes::len).sum(),
+            Message::Bodies { bodies, .. } => bodies.iter().map(Bytes::len).sum(),
+            _ => 0,
+        };
+        let begin = self.busy_until_ms.max(now_ms + self.latency_ms);
+        self.busy_until_ms = begin + bytes as u64 / self.bytes_per_ms.max(1);
+        self.busy_until_ms + self.latency_ms
+    }
+}
