@@ -1,1 +1,3 @@
 //! The library `cairn`: the rules of a chain, the generator of test chains, the node.
+
+pub mod chain;

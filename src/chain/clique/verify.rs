@@ -1,0 +1,93 @@
+//! The rules of a clique header, apart from those that every header obeys.
+
+use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
+use alloy_primitives::{Address, U256, hex};
+
+use super::{
+    DIFFICULTY_IN_TURN, DIFFICULTY_OUT_OF_TURN, NONCE_AUTHORISE, NONCE_DROP, Snapshot, extra, seal,
+};
+use crate::chain::{error::Fault, header::SealedHeader, spec::CliqueConfig};
+
+/// Judges `header` after a parent of that time and snapshot, and gives the snapshot after it.
+pub(crate) fn verify(
+    config: CliqueConfig,
+    parent_time_s: u64,
+    snapshot: &Snapshot,
+    sealed: &SealedHeader,
+) -> Result<Snapshot, Fault> {
+    let header = &sealed.header;
+    let checkpoint = header.number.is_multiple_of(config.epoch.max(1));
+    let earliest_s = parent_time_s.saturating_add(config.period_s);
+    if header.timestamp < earliest_s {
+        return Err(Fault::mismatch(
+            "timestamp",
+            format_args!("at least {earliest_s}, the parent's plus the period"),
+            header.timestamp,
+        ));
+    }
+    if header.nonce != NONCE_DROP && header.nonce != NONCE_AUTHORISE {
+        return Err(Fault::mismatch(
+            "nonce",
+            "all zeros or all ones",
+            header.nonce,
+        ));
+    }
+    if checkpoint && header.nonce != NONCE_DROP {
+        return Err(Fault::mismatch(
+            "nonce",
+            format_args!("{NONCE_DROP} at a checkpoint"),
+            header.nonce,
+        ));
+    }
+    if checkpoint && header.beneficiary != Address::ZERO {
+        return Err(Fault::mismatch(
+            "miner",
+            format_args!("{} at a checkpoint", Address::ZERO),
+            header.beneficiary,
+        ));
+    }
+    if !header.mix_hash.is_zero() {
+        return Err(Fault::mismatch("mixHash", "zero", header.mix_hash));
+    }
+    if header.ommers_hash != EMPTY_OMMER_ROOT_HASH {
+        return Err(Fault::mismatch(
+            "sha3Uncles",
+            EMPTY_OMMER_ROOT_HASH,
+            header.ommers_hash,
+        ));
+    }
+    let middle = extra::middle(header)?;
+    let listed: &[u8] = &match checkpoint {
+        true => snapshot.signers().concat(),
+        false => Vec::new(),
+    };
+    if middle != listed {
+        return Err(Fault::mismatch(
+            "extraData",
+            match checkpoint {
+                true => format!("the signers {} at a checkpoint", hex::encode(listed)),
+                false => "no signers outside a checkpoint".to_owned(),
+            },
+            hex::encode(middle),
+        ));
+    }
+    if header.difficulty != U256::from(DIFFICULTY_IN_TURN)
+        && header.difficulty != U256::from(DIFFICULTY_OUT_OF_TURN)
+    {
+        return Err(Fault::mismatch("difficulty", "1 or 2", header.difficulty));
+    }
+    let signer = seal::signer(header)?;
+    let next = snapshot.apply_signed(sealed, config.epoch, signer)?;
+    let (expected, turn) = match snapshot.in_turn(header.number, &signer) {
+        true => (DIFFICULTY_IN_TURN, "in turn"),
+        false => (DIFFICULTY_OUT_OF_TURN, "out of turn"),
+    };
+    if header.difficulty != U256::from(expected) {
+        return Err(Fault::mismatch(
+            "difficulty",
+            format_args!("{expected}, for {signer} is {turn}"),
+            header.difficulty,
+        ));
+    }
+    Ok(next)
+}
