@@ -202,3 +202,53 @@ fn receipts_root(transactions: &[Transaction]) -> B256 {
         out.extend_from_slice(&list(&[&payload]));
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_consensus::{Eip658Value, Receipt, ReceiptEnvelope, proofs::calculate_receipt_root};
+
+    use super::*;
+
+    #[test]
+    fn the_receipts_root_is_alloys_of_receipts_that_log_nothing() {
+        let gas: Vec<u64> = (0..200).map(|at| 21_000 + 1_000 * at).collect();
+        let transactions: Vec<Transaction> = gas
+            .iter()
+            .zip([0, 1, 2, 3, 4].into_iter().cycle())
+            .map(|(&gas_used, kind)| Transaction {
+                raw: Vec::new(),
+                kind,
+                gas_used,
+                blobs: 0,
+            })
+            .collect();
+        let mut cumulative_gas_used = 0;
+        let receipts: Vec<ReceiptEnvelope> = transactions
+            .iter()
+            .map(|transaction| {
+                cumulative_gas_used += transaction.gas_used;
+                let receipt = Receipt {
+                    status: Eip658Value::success(),
+                    cumulative_gas_used,
+                    logs: Vec::new(),
+                }
+                .with_bloom();
+                match transaction.kind {
+                    0 => ReceiptEnvelope::Legacy(receipt),
+                    1 => ReceiptEnvelope::Eip2930(receipt),
+                    2 => ReceiptEnvelope::Eip1559(receipt),
+                    3 => ReceiptEnvelope::Eip4844(receipt),
+                    _ => ReceiptEnvelope::Eip7702(receipt),
+                }
+            })
+            .collect();
+        assert_eq!(
+            receipts_root(&transactions),
+            calculate_receipt_root(&receipts)
+        );
+        assert_eq!(
+            receipts_root(&[]),
+            calculate_receipt_root::<ReceiptEnvelope>(&[])
+        );
+    }
+}

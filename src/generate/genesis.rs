@@ -4,7 +4,7 @@ use alloy_primitives::{Address, U256, hex};
 use serde_json::{Map, Value, json};
 
 use super::{Fork, Params, ParamsError, transactions::Maker};
-use crate::chain::Genesis;
+use crate::chain::{BlobParams, Fork as Rule, Genesis};
 
 /// Chain id of the generated proof-of-stake chains.
 const PRAGUE_CHAIN_ID: u64 = 1338;
@@ -44,23 +44,34 @@ pub(super) fn default_for(params: &Params) -> Generated {
     }
 }
 
-/// Says why `genesis` cannot carry a chain of `fork` that is sealed by `signer`.
-pub(super) fn check(genesis: &Genesis, fork: Fork, signer: Address) -> Result<(), ParamsError> {
+/// Says why `genesis` cannot carry `blocks` blocks of `fork`, the last at `end_s`, that are sealed by `signer`.
+pub(super) fn check(
+    genesis: &Genesis,
+    fork: Fork,
+    signer: Address,
+    blocks: u64,
+    end_s: u64,
+) -> Result<(), ParamsError> {
     let refuse = |what| Err(ParamsError::Genesis { what });
-    let header = &genesis.header.header;
-    if u64::try_from(genesis.spec.chain_id).is_err() {
+    let Genesis { spec, header, .. } = genesis;
+    let header = &header.header;
+    if u64::try_from(spec.chain_id).is_err() {
         return refuse("its chain id is above 64 bits, more than transactions can carry");
     }
-    if header.base_fee_per_gas.is_none() {
-        return refuse("London is not active from genesis on");
-    }
+    let (first, last) = (
+        spec.fork(0, header.timestamp),
+        spec.fork(blocks.max(1), end_s),
+    );
     match fork {
         Fork::London => {
-            if genesis.spec.clique.is_none() {
+            if spec.clique.is_none() {
                 return refuse("config.clique is missing");
             }
-            if header.withdrawals_root.is_some() {
-                return refuse("Shanghai is active, which ends clique");
+            if (first, last) != (Rule::London, Rule::London) {
+                return refuse("London must be its latest fork from genesis to the last block");
+            }
+            if spec.terminal_total_difficulty.is_some() {
+                return refuse("config.terminalTotalDifficulty ends clique");
             }
             let extra = &header.extra_data;
             let signers = extra
@@ -72,11 +83,17 @@ pub(super) fn check(genesis: &Genesis, fork: Fork, signer: Address) -> Result<()
             }
         }
         Fork::Prague => {
-            if genesis.spec.clique.is_some() {
-                return refuse("config.clique is there, but Prague chains are proof of stake");
+            if spec.clique.is_some() || spec.terminal_total_difficulty != Some(U256::ZERO) {
+                return refuse(
+                    "it must be proof of stake from genesis on: no config.clique, and a terminalTotalDifficulty of 0",
+                );
             }
-            if header.requests_hash.is_none() {
-                return refuse("Prague is not active from genesis on");
+            if (first, last) != (Rule::Prague, Rule::Prague) {
+                return refuse("Prague must be its latest fork from genesis to the last block");
+            }
+            let usual = |time_s| spec.blob_params(time_s) == Some(BlobParams::PRAGUE);
+            if !usual(header.timestamp) || !usual(end_s) {
+                return refuse("its blobSchedule is not Prague's");
             }
         }
     }

@@ -66,7 +66,9 @@ impl Headers {
         let key = SecretKey::from_slice(&params.signer_key).expect("the key was checked");
         let parent = genesis.header.header.clone();
         let period_s = params.period_s(genesis);
-        let unshifted_end = parent.timestamp + period_s * params.blocks;
+        let unshifted_end = parent
+            .timestamp
+            .saturating_add(period_s.saturating_mul(params.blocks));
         let mut dice = Dice::new(params.seed, b"headers.");
         Self {
             fork: params.fork,

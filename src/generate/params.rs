@@ -147,19 +147,23 @@ impl Params {
     /// The first thing found that has to be asked for otherwise.
     pub fn check(&self) -> Result<(), ParamsError> {
         let address = self.signer_address()?;
-        let generated = self.genesis();
-        genesis::check(&generated.genesis, self.fork, address)?;
+        let genesis = self.genesis().genesis;
+        let header = &genesis.header.header;
+        let period_s = self.period_s(&genesis);
+        let earliest_s = header
+            .timestamp
+            .saturating_add(self.blocks.saturating_mul(period_s));
+        let end_s = self.end_time_s.unwrap_or(earliest_s);
+        genesis::check(&genesis, self.fork, address, self.blocks, end_s)?;
+        if end_s < earliest_s {
+            return Err(ParamsError::EndTime { earliest_s });
+        }
         if let Some(found) = self.body_bytes.filter(|bytes| *bytes > BODY_BYTES_LIMIT) {
             return Err(ParamsError::BodyBytes { found });
         }
-        let header = &generated.genesis.header.header;
         let (needed, target) = (self.gas(), header.gas_limit / 2);
         if needed > target {
             return Err(ParamsError::Gas { needed, target });
-        }
-        let earliest_s = header.timestamp + self.blocks * self.period_s(&generated.genesis);
-        if self.end_time_s.is_some_and(|end| end < earliest_s) {
-            return Err(ParamsError::EndTime { earliest_s });
         }
         Ok(())
     }

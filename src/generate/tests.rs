@@ -1,13 +1,16 @@
 //! What the generator promises of its chains.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use alloy_consensus::{
     Block, Transaction as _, TxEnvelope, Typed2718,
     proofs::{calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root},
 };
-use alloy_primitives::{Address, B256, Signature, keccak256};
+use alloy_primitives::{Address, B256, Signature, b256, keccak256};
 use alloy_rlp::Decodable;
 use secp256k1::{
     Message, Secp256k1,
@@ -15,7 +18,7 @@ use secp256k1::{
 };
 
 use super::*;
-use crate::chain::Genesis;
+use crate::chain::{Genesis, Rules, clique};
 
 fn london(blocks: u64, txs_per_block: u32) -> Params {
     Params {
@@ -68,6 +71,60 @@ fn digest(params: &Params) -> B256 {
 fn sizes(params: &Params) -> Sizes {
     let (_, blocks) = blocks(params);
     write_blocks(&mut std::io::sink(), blocks, &mut |_| ()).unwrap()
+}
+
+fn accepted(params: &Params) {
+    let (generated, blocks) = blocks(params);
+    let rules = Rules::new(&generated.genesis);
+    let mut tip = rules.genesis_tip();
+    let mut count = 0;
+    for block in blocks {
+        rules.check_body(&block.header, &block.body).unwrap();
+        tip = rules.extend(&tip, Arc::new(block.header), None).unwrap();
+        assert_eq!(tip.td, block.td);
+        count += 1;
+    }
+    assert_eq!(count, params.blocks);
+    assert_eq!(rules.seal_is_checked(), params.fork == Fork::London);
+}
+
+#[test]
+fn the_rules_accept_every_block() {
+    for params in [london(40, 12), london(3, 0), prague(80, 20), prague(3, 0)] {
+        accepted(&params);
+        accepted(&Params {
+            end_time_s: Some(2_000_000_000),
+            ..params
+        });
+    }
+    accepted(&Params {
+        signer_key: [0x11; 32],
+        ..london(3, 1)
+    });
+}
+
+#[test]
+fn checkpoints_name_the_signer() {
+    let mut json: serde_json::Value = serde_json::from_str(Genesis::dev_json()).unwrap();
+    json["config"]["clique"]["epoch"] = 4.into();
+    json["config"]["clique"]["period"] = 3.into();
+    let genesis_json = json.to_string();
+    let params = Params {
+        genesis: Some(Generated {
+            genesis: Genesis::from_json(genesis_json.as_bytes()).unwrap(),
+            genesis_json,
+        }),
+        ..london(9, 1)
+    };
+    accepted(&params);
+    let signer = params.signer_address().unwrap();
+    let (_, blocks) = blocks(&params);
+    for block in blocks {
+        let header = &block.header.header;
+        let checkpoint = header.number.is_multiple_of(4);
+        assert_eq!(header.extra_data.len(), if checkpoint { 117 } else { 97 });
+        assert_eq!(clique::signer(header).unwrap(), signer);
+    }
 }
 
 #[test]
@@ -214,6 +271,19 @@ fn the_same_seed_gives_the_same_bytes_and_another_one_others() {
     );
 }
 
+/// If this fails, the generator has changed, and every figure and file that was made from a seed is another now.
+#[test]
+fn the_bytes_of_a_seed_are_for_ever() {
+    assert_eq!(
+        digest(&london(5, 12)),
+        b256!("6e10bd63d9e958b5663cb6207cdea8a7f646ee566f2ed1c86111fdd899afe6b0")
+    );
+    assert_eq!(
+        digest(&prague(5, 12)),
+        b256!("45d293e380ed537f4103261eab81a06d478b8d4ec9453129e495d9211625353c")
+    );
+}
+
 #[test]
 fn a_shorter_chain_is_the_beginning_of_a_longer_one() {
     for (short, long) in [(london(4, 6), london(9, 6)), (prague(4, 6), prague(9, 6))] {
@@ -248,16 +318,6 @@ fn bodies_compress_as_real_ones_do() {
     }
 }
 
-#[test]
-fn timing() {
-    let p = Params {
-        body_bytes: Some(60_000),
-        ..london(500, 100)
-    };
-    let t = std::time::Instant::now();
-    let s = sizes(&p);
-    println!("TIME {:?} {:?}", t.elapsed(), s);
-}
 #[test]
 fn bodies_are_as_long_as_was_asked_for() {
     for params in [london(10, 100), prague(10, 100)] {
@@ -354,10 +414,19 @@ fn what_cannot_be_is_refused_and_says_why() {
     let (prague_genesis, _) = blocks(&prague(1, 1));
     refused(
         Params {
-            genesis: Some(prague_genesis),
+            genesis: Some(prague_genesis.clone()),
             ..london(1, 1)
         },
         "config.clique",
+    );
+    let mut later = prague_genesis.clone();
+    later.genesis.spec.forks.osaka_time = Some(later.genesis.header.header.timestamp + 100);
+    refused(
+        Params {
+            genesis: Some(later),
+            ..prague(20, 1)
+        },
+        "latest fork",
     );
     let (london_genesis, _) = blocks(&london(1, 1));
     refused(
