@@ -184,22 +184,48 @@ impl Importer {
         self.waiting.push((header, body, tip.td));
         self.tip = tip;
         if self.waiting_bytes >= BATCH_LIMIT_BYTES || self.waiting.len() >= BATCH_LIMIT_BLOCKS {
-            self.store()?;
+            self.store_waiting()?;
         }
         Ok(())
     }
 
-    /// Stores what waits. Blocks added before an error are good, and stay.
+    /// Stores all that waits: the end of a sound file.
     ///
     /// # Errors
     /// `Store`.
     pub fn store(&mut self) -> Result<Head, ImportError> {
-        let Some((head, _, _)) = self.waiting.last() else {
+        self.store_first(self.waiting.len())
+    }
+
+    /// Stores what waits, though not a last block that only the next one will vouch for: where no seal is checked, most
+    /// fields of a header are vouched for by the hash in its child alone.
+    fn store_waiting(&mut self) -> Result<Head, ImportError> {
+        let unconfirmed = usize::from(!self.rules.seal_is_checked());
+        self.store_first(self.waiting.len().saturating_sub(unconfirmed))
+    }
+
+    /// Stores what is good when the next block was refused with `error`: if it does not link, and no seal is checked, the
+    /// one before it is as likely the bad one.
+    fn store_before(&mut self, error: &ImportError) -> Result<Head, ImportError> {
+        let is_link = matches!(error, ImportError::Header { error, .. }
+            if error.fault().is_some_and(|fault| fault.field == "parentHash"));
+        match is_link {
+            true => self.store_waiting(),
+            false => self.store(),
+        }
+    }
+
+    fn store_first(&mut self, count: usize) -> Result<Head, ImportError> {
+        let Some((head, _, _)) = count.checked_sub(1).and_then(|last| self.waiting.get(last))
+        else {
             return Ok(self.writer.head());
         };
         let start = Instant::now();
-        let blocks: Vec<NewBlock<'_>> = self
-            .waiting
+        let bytes: usize = self.waiting[..count]
+            .iter()
+            .map(|(header, body, _)| header.raw.len() + body.len())
+            .sum();
+        let blocks: Vec<NewBlock<'_>> = self.waiting[..count]
             .iter()
             .map(|(header, body, td)| NewBlock {
                 number: header.header.number,
@@ -219,12 +245,12 @@ impl Importer {
             stored.number,
             short(&stored.hash),
             blocks.len(),
-            self.waiting_bytes,
+            bytes,
             elapsed(start.elapsed())
         );
-        self.stored += blocks.len() as u64;
-        self.waiting.clear();
-        self.waiting_bytes = 0;
+        self.stored += count as u64;
+        self.waiting.drain(..count);
+        self.waiting_bytes -= bytes;
         Ok(stored)
     }
 }
@@ -256,9 +282,12 @@ pub fn import(
     let mut blocks = BlockFile::new(input);
     let mut known = 0;
     let read = read_all(&mut blocks, &mut importer, &mut known, &mut progress, stop);
-    let head = importer.store()?;
     drop(progress);
-    read?;
+    if let Err(error) = read {
+        importer.store_before(&error)?;
+        return Err(error);
+    }
+    let head = importer.store()?;
     Ok(Imported {
         blocks: importer.stored,
         known,

@@ -154,7 +154,6 @@ fn wrong_usage_exits_with_two_and_says_what_was_expected() {
         &["--validator"],
     );
     fails(&["init", "--datadir", data], 2, &["which genesis"]);
-    assert!(!std::path::Path::new(data).exists(), "nothing was made");
     let wrong = "0x0000000000000000000000000000000000000001";
     fails(
         &[
@@ -167,6 +166,7 @@ fn wrong_usage_exits_with_two_and_says_what_was_expected() {
         2,
         &[wrong, DEV_SIGNER],
     );
+    assert!(!std::path::Path::new(data).exists(), "nothing was made");
 }
 
 #[test]

@@ -188,3 +188,57 @@ fn one_bad_byte_in_a_real_file_is_an_error_with_block_and_field() {
         );
     }
 }
+
+/// Most fields of a header are vouched for by nothing but the hash in its child, where no seal is checked.
+#[test]
+fn a_bad_byte_in_a_field_that_no_rule_knows_is_found_by_the_next_block_and_not_stored() {
+    let Some(data) = data() else { return };
+    let real = &CHAINS[4];
+    let mut bytes = std::fs::read(data.join(real.blocks)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let first = imported(&data, dir.path(), real);
+    let state_root = {
+        let raw =
+            bytes::Bytes::copy_from_slice(&reader(&first).snapshot().header(500).unwrap().unwrap());
+        cairn::chain::SealedHeader::decode(raw)
+            .unwrap()
+            .header
+            .state_root
+    };
+    let at = bytes
+        .windows(32)
+        .position(|window| window == state_root.as_slice())
+        .unwrap();
+    bytes[at + 7] ^= 0x10;
+    let bad = dir.path().join("bad.rlp");
+    std::fs::write(&bad, &bytes).unwrap();
+    let folder = dir.path().join("d");
+    run_ok(&[
+        "init",
+        "--datadir",
+        text(&folder),
+        text(&data.join(real.genesis)),
+    ]);
+    let output = run(&[
+        "import",
+        "--verbosity",
+        "0",
+        "--datadir",
+        text(&folder),
+        text(&bad),
+    ]);
+    let said = stderr(&output);
+    assert_eq!(status(&output), 1, "{said}");
+    assert!(
+        said.contains("block 501") && said.contains("parentHash"),
+        "{said}"
+    );
+    assert_eq!(head(&folder), 499, "block 500 is the bad one");
+    run_ok(&[
+        "import",
+        "--datadir",
+        text(&folder),
+        text(&data.join(real.blocks)),
+    ]);
+    assert_same_chain(&first, &folder, real.head);
+}
