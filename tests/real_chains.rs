@@ -182,8 +182,10 @@ fn one_bad_byte_in_a_real_file_is_an_error_with_block_and_field() {
         println!("{}", said.trim());
         let stored = head(&folder);
         assert!(stored < real.head, "{stored}");
+        // Where a block does not link, the one before it may be the bad one: it is left out too.
+        let named = stored + if said.contains("parentHash") { 2 } else { 1 };
         assert!(
-            said.contains(&format!("block {}", stored + 1)),
+            said.contains(&format!("block {named} ")),
             "{stored}: {said}"
         );
     }
