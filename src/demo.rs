@@ -95,7 +95,11 @@ pub fn run(options: &DemoOptions) -> Result<Outcome, DemoError> {
         .tempdir()
         .map_err(step("make a folder"))?;
     let root = folder.path().to_path_buf();
-    let kept = options.keep.then(|| folder.keep());
+    // Dropped at the end of this function, the folder goes; kept, it stays.
+    let (_folder, kept) = match options.keep {
+        true => (None, Some(folder.keep())),
+        false => (Some(folder), None),
+    };
     if let Some(folder) = &kept {
         log::info!("Demo folder={}", folder.display());
     }
