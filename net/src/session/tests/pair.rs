@@ -343,6 +343,20 @@ fn a_message_that_no_peer_would_take_is_not_sent() {
 }
 
 #[test]
+fn a_message_that_the_peers_version_has_not_is_not_sent() {
+    let mut pair = Pair::new(1, &[68], &[68]);
+    pair.run();
+    let latest_hash = B256::repeat_byte(1);
+    let range = Outgoing::BlockRange {
+        earliest: 0,
+        latest: 1,
+        latest_hash,
+    };
+    assert_eq!(pair.a.send(NOW_MS, range), Err(NotReady::NotOfVersion));
+    assert!(pair.a.output().is_empty());
+}
+
+#[test]
 fn nothing_is_sent_before_the_session_is_ready_or_after_it_ended() {
     let message = Outgoing::EmptyAnswer { code: 4, id: 1 };
     let mut session = recipient();
@@ -585,6 +599,13 @@ fn an_idle_session_keeps_no_buffers() {
         assert_eq!(session.input.capacity(), 0);
         assert!(session.output.end_capacity() <= 1024 && session.events.capacity() <= 16);
     }
+}
+
+/// What a session holds on to while nothing happens, buffers and its owner's [`PeerInfo`] aside.
+#[test]
+fn a_session_at_rest_is_small() {
+    let bytes = size_of::<Session>() + size_of::<Linked>();
+    assert!(bytes < 8 * 1024, "{bytes}");
 }
 
 #[test]
