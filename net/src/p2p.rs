@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn the_hello_of_eip_8_is_read() {
         let hello = Hello::decode(&EIP8_HELLO).unwrap();
-        assert_eq!(hello.version, 22);
+        assert_eq!(hello.version, 55); // the EIP's text says 22, its bytes 55
         assert_eq!(hello.client, "kneth/v0.91/plan9");
         let capability = |name: &str, version| Capability {
             name: name.to_owned(),

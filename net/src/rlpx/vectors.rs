@@ -132,7 +132,7 @@ pub(super) const GETH_FAKE_MAC_FRAME: [u8; 64] = hex!(
     "ba628a4ba590cb43f7848f41c438288501010101010101010101010101010101"
 );
 
-/// The Hello of EIP-8: version 22, three more elements.
+/// The Hello of EIP-8, with more elements than a Hello has.
 pub(crate) const EIP8_HELLO: [u8; 115] = hex!(
     "f87137916b6e6574682f76302e39312f706c616e39cdc5836574683dc6846d6f726b1682270fb840"
     "fda1cff674c90c9a197539fe3dfb53086ace64f83ed7c6eabec741f7f381cc803e52ab2cd55d5569"
