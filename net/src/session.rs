@@ -1,4 +1,13 @@
 //! One connection with a peer, without its socket: bytes and `now` in; bytes, events and the next deadline out.
+//!
+//! ```text
+//! handshake -- auth, ack --> Hello -- Hello both ways --> Status -- Status both ways --> ready: messages both ways
+//!    5 s                      5 s                          5 s                            Ping after 15 s of silence, the end after 30
+//! ```
+//!
+//! Any step may end in [`Close`] instead. What a peer does wrong is told to it as go-ethereum does: `ProtocolBreach` for RLPx, p2p and
+//! message ids, `Subprotocol` for everything of eth (malformed messages, another chain), `UselessPeer` for no version in common,
+//! `Timeout` for silence. A failed handshake ends without a word, since there is nobody to say it to.
 
 mod codec;
 mod linked;
@@ -106,6 +115,8 @@ pub enum NotReady {
     Closed,
     /// The message is greater than a peer would take.
     TooLarge,
+    /// The version of eth that the peer speaks has no such message: who sends looks at [`PeerInfo::eth`].
+    NotOfVersion,
 }
 
 /// One connection with a peer.
@@ -234,10 +245,6 @@ impl Session {
     }
 
     /// Encodes, compresses, frames and encrypts a message into the output.
-    ///
-    /// # Panics
-    ///
-    /// If the peer's version of eth has no such message (BlockRangeUpdate to eth/68): who sends knows [`PeerInfo::eth`].
     pub fn send(&mut self, _now_ms: u64, message: Outgoing<'_>) -> Result<(), NotReady> {
         match &mut self.state {
             State::Handshaking(_) => Err(NotReady::Handshaking),

@@ -20,7 +20,7 @@ use common::*;
 fn a_peer_that_does_not_read_costs_only_itself_and_gets_everything_when_it_does() {
     let a = Node::start(reactor_config(1));
     let mut stalled = Bare::dial(3, &a).unwrap();
-    for id in 0..200 {
+    for id in 0..60 {
         stalled
             .send(Outgoing::Request {
                 id,
@@ -53,7 +53,7 @@ fn a_peer_that_does_not_read_costs_only_itself_and_gets_everything_when_it_does(
         start.elapsed()
     );
 
-    for expected in 0..200 {
+    for expected in 0..60 {
         let Message::Bodies { id, bodies } = stalled.message() else {
             panic!()
         };
@@ -225,7 +225,7 @@ fn a_reset_in_the_middle_of_an_answer_ends_only_that_peer() {
     let a = Node::start(reactor_config(1));
     let mut healthy = Bare::dial(3, &a).unwrap();
     a.connected();
-    for n in 10..20 {
+    for n in 10..14 {
         let mut bare = Bare::dial(n, &a).unwrap();
         for id in 0..20 {
             bare.request(id, &bodies_request());
@@ -271,10 +271,10 @@ fn a_stop_does_not_wait_for_a_peer_that_does_not_read() {
 }
 
 #[test]
-fn ten_thousand_connects_leave_the_node_as_it_was() {
+fn two_thousand_connects_leave_the_node_as_it_was() {
     let a = Node::start(reactor_config(1));
     let mut healthy = Bare::dial(3, &a).unwrap();
-    for _ in 0..10_000 {
+    for _ in 0..2_000 {
         drop(TcpStream::connect(a.addr).unwrap());
     }
     healthy.assert_served();

@@ -6,7 +6,10 @@ use super::{NetEvent, PeerId, Reactor, Reply, Service};
 use crate::eth::message::{Message, Outgoing};
 use crate::limits::{LINGER_MS, MAX_LINGERING, PAUSE_RETRY_MS, TURN_BYTES, TURN_MESSAGES};
 use crate::p2p::DisconnectReason;
-use crate::session::{Close, SessionEvent};
+use crate::session::{Close, NotReady, SessionEvent};
+
+/// No longer than the rest of the shortest frame after its header: body and MAC, 16 bytes each (RLPx).
+const PIECE_BYTES: usize = 32;
 
 /// What a turn has left.
 enum Next {
@@ -83,8 +86,11 @@ impl Reactor {
                     return Next::Again;
                 }
                 // What was written may have made the session ready for nothing: only reading gives it more to do.
-                let len = connection.read(now_ms, &mut self.buffer, &self.chain);
+                let len = connection.read(&mut self.buffer);
                 bytes += len;
+                if let Some(close) = self.feed(peer, connection, len, service) {
+                    return Next::End(close);
+                }
                 if len == 0 && connection.ended.is_none() {
                     connection.flush(now_ms);
                     return Next::Wait;
@@ -96,6 +102,41 @@ impl Reactor {
                 return Next::Again;
             }
         }
+    }
+
+    /// Hands the first `len` bytes of the buffer to the session.
+    ///
+    /// Until the peer has proven its id they go in small pieces: so the verdict about it falls before its Hello, which
+    /// comes after the header of the frame that proves it, has been acted on. A peer that is refused never gets our
+    /// Status, and so never takes itself for connected.
+    fn feed(
+        &mut self,
+        peer: PeerId,
+        connection: &mut Connection,
+        len: usize,
+        service: &mut dyn Service,
+    ) -> Option<Close> {
+        let now_ms = self.now_ms();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut bytes = &mut buffer[..len];
+        let mut close = None;
+        while !bytes.is_empty() && close.is_none() {
+            let piece_len = if connection.is_authenticated {
+                bytes.len()
+            } else {
+                bytes.len().min(PIECE_BYTES)
+            };
+            let (piece, rest) = bytes.split_at_mut(piece_len);
+            connection.session.handle_input(now_ms, piece, &self.chain);
+            bytes = rest;
+            if !connection.is_authenticated
+                && let Some(event) = connection.session.poll_event()
+            {
+                close = self.event(peer, connection, event, service);
+            }
+        }
+        self.buffer = buffer;
+        close
     }
 
     /// Deals with one event; the last one gives how the session closed.
@@ -158,9 +199,18 @@ impl Reactor {
                     .expect("a session is ready before it gives messages");
                 let now_ms = self.now_ms();
                 let session = &mut connection.session;
+                let kind = request.answer_kind();
                 let mut send = |message: Outgoing<'_>| {
                     if let Err(error) = session.send(now_ms, message) {
                         log::debug!("Answer not sent id={}: {error:?}", info.id.short());
+                        // A request must not go without an answer; a session that has closed needs none.
+                        if error == NotReady::TooLarge {
+                            let empty = Outgoing::EmptyAnswer {
+                                code: kind.code(),
+                                id,
+                            };
+                            let _ = session.send(now_ms, empty);
+                        }
                     }
                 };
                 let mut reply = Reply::new(id, &request, &mut send);
@@ -231,6 +281,9 @@ impl Reactor {
             );
         } else {
             self.stranger_line(format_args!("Handshake failed {name} inbound=true {what}"));
+        }
+        if connection.held.is_some() {
+            self.paused.retain(|paused| *paused != peer);
         }
         if connection.is_announced {
             let event = NetEvent::Gone {
@@ -310,7 +363,9 @@ impl Reactor {
     /// Everything that is due.
     pub(super) fn fire_timers(&mut self, service: &mut dyn Service) {
         let now_ms = self.now_ms();
-        while let Some(peer) = self.slots.fired(now_ms) {
+        // All that are due first: one that is due again at once waits for the next round.
+        let due: Vec<PeerId> = std::iter::from_fn(|| self.slots.fired(now_ms)).collect();
+        for peer in due {
             let Some(entry) = self.slots.get_mut(peer) else {
                 continue;
             };

@@ -7,9 +7,9 @@ use super::codec::{self, SnappyError};
 use super::timers::Timers;
 use super::{Close, Config, NotReady, PeerInfo, SessionEvent};
 use crate::enode::NodeId;
+use crate::eth;
 use crate::eth::message::{self, Message, Outgoing, code};
 use crate::eth::status::{LocalChain, Status};
-use crate::eth::{self};
 use crate::limits::{
     HELLO_TIMEOUT_MS, MAX_FRAME_BYTES, MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, STATUS_TIMEOUT_MS,
 };
@@ -301,10 +301,9 @@ impl Linked {
     ) -> Result<(), NotReady> {
         let mut text = Vec::new();
         let code = message.encode(eth, &mut text);
-        assert!(
-            eth::message_count(eth).is_some_and(|count| code < count),
-            "message 0x{code:02x} is not of eth/{eth}: who sends checks the version"
-        );
+        if eth::message_count(eth).is_none_or(|count| code >= count) {
+            return Err(NotReady::NotOfVersion);
+        }
         if let Outgoing::ReadyAnswer {
             raw_len, streams, ..
         } = message
@@ -404,11 +403,12 @@ struct Listed<'a>(&'a Hello);
 impl std::fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const SHOWN: usize = 8;
+        const NAME_CHARS: usize = 16; // the specification allows eight
         let capabilities = &self.0.capabilities;
         let shown: Vec<String> = capabilities
             .iter()
             .take(SHOWN)
-            .map(|capability| format!("{}/{}", capability.name, capability.version))
+            .map(|Capability { name, version }| format!("{name:.NAME_CHARS$}/{version}"))
             .collect();
         f.write_str(&shown.join(" "))?;
         if capabilities.len() > SHOWN {
