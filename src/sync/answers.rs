@@ -367,14 +367,12 @@ fn judge_headers(what: &What, raw: Vec<Bytes>) -> Result<Vec<Arc<SealedHeader>>,
                     ),
                 });
             }
-        } else if let What::Head { hash }
-        | What::FetchHeader { hash }
-        | What::Falling { hash, .. } = what
+        } else if let What::Head { hash } | What::FetchHeader { hash } | What::Falling { hash, .. } =
+            what
+            && header.hash != *hash
         {
-            if header.hash != *hash {
-                let why = format!("expected the header of hash {hash}, found {}", header.hash);
-                return Err(Fault::WrongOrder { why });
-            }
+            let why = format!("expected the header of hash {hash}, found {}", header.hash);
+            return Err(Fault::WrongOrder { why });
         }
         headers.push(Arc::new(header));
     }

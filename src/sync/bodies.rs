@@ -195,10 +195,10 @@ impl BodyQueue {
 
     /// `peer` does not have this body and is not asked for it again.
     pub(super) fn refuse(&mut self, header: &SealedHeader, peer: PeerId) {
-        if let Some(slot) = self.slot(header) {
-            if !slot.refused.contains(&peer) {
-                slot.refused.push(peer);
-            }
+        if let Some(slot) = self.slot(header)
+            && !slot.refused.contains(&peer)
+        {
+            slot.refused.push(peer);
         }
     }
 

@@ -210,10 +210,10 @@ impl Machine {
             NetEvent::Connected { peer, info, .. } => self.connected(now, peer, info),
             NetEvent::Gone { peer, close } => self.gone(now, peer, &close),
             NetEvent::Message { peer, message } => {
-                if self.peers.contains_key(&peer) {
-                    if let Err(fault) = self.message(now, peer, message, chain) {
-                        self.punish(peer, fault);
-                    }
+                if self.peers.contains_key(&peer)
+                    && let Err(fault) = self.message(now, peer, message, chain)
+                {
+                    self.punish(peer, fault);
                 }
             }
         }

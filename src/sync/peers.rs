@@ -196,10 +196,10 @@ impl Known {
             return false;
         }
         self.order.push_back(hash);
-        if self.order.len() > KNOWN_PER_PEER {
-            if let Some(oldest) = self.order.pop_front() {
-                self.set.remove(&oldest);
-            }
+        if self.order.len() > KNOWN_PER_PEER
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
         }
         true
     }

@@ -80,7 +80,7 @@ impl Machine {
         let enough = count >= limits.commit_blocks
             || bytes >= limits.commit_bytes.min(self.config.memory_limit_bytes / 2)
             || now.ms.saturating_sub(since) >= limits.flush_ms;
-        if !enough && !(dry && !self.is_coming()) {
+        if !enough && (!dry || self.is_coming()) {
             return false;
         }
         let mut blocks = self.main.bodies.pop(count.min(limits.commit_blocks.max(1)));

@@ -166,3 +166,40 @@ pub(super) static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| Arc::new(Rules:
 pub(super) static CHAIN: LazyLock<Chain> = LazyLock::new(|| grow(&[genesis_block()], 0, 300, 1));
 /// The same up to block 280, then lighter.
 pub(super) static FORK: LazyLock<Chain> = LazyLock::new(|| grow(&CHAIN, 280, 296, 2));
+
+/// A chain of proof of stake from its first block on: nothing in it can be checked but its hashes and its rules.
+pub(super) fn stake_genesis() -> Genesis {
+    let mut genesis = genesis();
+    genesis.spec.clique = None;
+    genesis.spec.terminal_total_difficulty = Some(U256::ZERO);
+    genesis
+}
+
+/// Such a chain up to block `to`, going on from block `at` of `base`.
+pub(super) fn stake(base: &[Arc<SimBlock>], at: u64, to: u64, seed: u64) -> Chain {
+    let mut dice = Dice::new(seed);
+    let mut chain = base[..=usize::try_from(at).unwrap()].to_vec();
+    for number in at + 1..=to {
+        let parent = chain.last().unwrap();
+        let body = random_body(&mut dice, number % 3 == 0);
+        let roots = body::roots(&body).unwrap();
+        let header = Header {
+            parent_hash: parent.header.hash,
+            number,
+            timestamp: GENESIS_S + number * PERIOD_S,
+            gas_limit: parent.header.header.gas_limit,
+            transactions_root: roots.transactions,
+            ommers_hash: roots.ommers,
+            gas_used: 21_000,
+            ..Header::default()
+        };
+        let header = Arc::new(SealedHeader::from_header(header));
+        let td = parent.td;
+        chain.push(Arc::new(SimBlock { header, body, td }));
+    }
+    chain
+}
+
+pub(super) static STAKE_RULES: LazyLock<Arc<Rules>> =
+    LazyLock::new(|| Arc::new(Rules::new(&stake_genesis())));
+pub(super) static STAKE: LazyLock<Chain> = LazyLock::new(|| stake(&[genesis_block()], 0, 300, 1));
