@@ -1,1 +1,76 @@
-//! cairn-store.
+//! The append-only, memory-mapped block store of cairn.
+#![deny(unsafe_code)]
+
+mod append;
+mod change;
+mod error;
+mod file;
+mod format;
+mod frame;
+mod manifest;
+mod mapped;
+mod plan;
+mod reader;
+mod record;
+mod rlp;
+mod runs;
+mod segment;
+pub mod snappy;
+mod snapshot;
+mod tip;
+mod tiplog;
+mod writer;
+
+use alloy_primitives::{B256, U256};
+
+pub use error::Error;
+pub use reader::Reader;
+pub use record::{BodyStream, Record};
+pub use snapshot::Snapshot;
+pub use writer::Writer;
+
+/// The seam under the writer, where tests record, refuse or tear its changes to the disk.
+pub mod faults {
+    pub use crate::file::{Change, Hook, Verdict};
+}
+
+/// The block a store is made with.
+pub struct Genesis<'a> {
+    /// The chain id's low 64 bits.
+    pub chain_id: u64,
+    /// Hash of block 0: what identifies the chain.
+    pub hash: B256,
+    /// Difficulty of block 0, so its total difficulty.
+    pub difficulty: U256,
+    /// RLP of its header.
+    pub header: &'a [u8],
+    /// RLP of its body.
+    pub body: &'a [u8],
+}
+
+/// A block to be stored.
+pub struct NewBlock<'a> {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: B256,
+    /// Total difficulty up to and with this block.
+    pub td: U256,
+    /// RLP of its header.
+    pub header: &'a [u8],
+    /// RLP of its body: `[transactions, ommers]` or `[transactions, ommers, withdrawals]`.
+    pub body: &'a [u8],
+    /// RLP of its receipts in eth/69's form (no bloom), if they are known.
+    pub receipts: Option<&'a [u8]>,
+}
+
+/// The head of the canonical chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: B256,
+    /// Total difficulty up to and with it.
+    pub td: U256,
+}

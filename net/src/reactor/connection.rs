@@ -8,7 +8,6 @@ use mio::net::TcpStream;
 
 use super::{NetEvent, PeerId};
 use crate::enode::NodeId;
-use crate::eth::status::LocalChain;
 use crate::limits::{LINGER_BYTES, WRITE_STALL_MS};
 use crate::session::{PeerInfo, Session};
 
@@ -150,24 +149,18 @@ impl Connection {
         }
     }
 
-    /// Reads once and hands it to the session: the number of bytes, 0 if there is nothing to read.
-    pub(super) fn read(&mut self, now_ms: u64, buffer: &mut [u8], chain: &LocalChain) -> usize {
+    /// Reads once: the number of bytes, 0 if there is nothing to read or never will be.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
         match self.socket.read(buffer) {
-            Ok(None) => 0,
-            Ok(Some(0)) => {
-                self.ended = Some("the peer closed the connection".into());
-                0
-            }
+            Ok(None) => return 0,
+            Ok(Some(0)) => self.ended = Some("the peer closed the connection".into()),
             Ok(Some(len)) => {
                 self.has_spoken = true;
-                self.session.handle_input(now_ms, &mut buffer[..len], chain);
-                len
+                return len;
             }
-            Err(error) => {
-                self.ended = Some(error.to_string());
-                0
-            }
+            Err(error) => self.ended = Some(error.to_string()),
         }
+        0
     }
 
     /// Writes what there is to write.

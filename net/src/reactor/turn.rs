@@ -8,6 +8,9 @@ use crate::limits::{LINGER_MS, MAX_LINGERING, PAUSE_RETRY_MS, TURN_BYTES, TURN_M
 use crate::p2p::DisconnectReason;
 use crate::session::{Close, SessionEvent};
 
+/// No longer than the rest of the shortest frame after its header: body and MAC, 16 bytes each (RLPx).
+const PIECE_BYTES: usize = 32;
+
 /// What a turn has left.
 enum Next {
     /// Nothing to do until the poll or a timer says so.
@@ -83,8 +86,11 @@ impl Reactor {
                     return Next::Again;
                 }
                 // What was written may have made the session ready for nothing: only reading gives it more to do.
-                let len = connection.read(now_ms, &mut self.buffer, &self.chain);
+                let len = connection.read(&mut self.buffer);
                 bytes += len;
+                if let Some(close) = self.feed(peer, connection, len, service) {
+                    return Next::End(close);
+                }
                 if len == 0 && connection.ended.is_none() {
                     connection.flush(now_ms);
                     return Next::Wait;
@@ -96,6 +102,41 @@ impl Reactor {
                 return Next::Again;
             }
         }
+    }
+
+    /// Hands the first `len` bytes of the buffer to the session.
+    ///
+    /// Until the peer has proven its id they go in small pieces: so the verdict about it falls before its Hello, which
+    /// comes after the header of the frame that proves it, has been acted on. A peer that is refused never gets our
+    /// Status, and so never takes itself for connected.
+    fn feed(
+        &mut self,
+        peer: PeerId,
+        connection: &mut Connection,
+        len: usize,
+        service: &mut dyn Service,
+    ) -> Option<Close> {
+        let now_ms = self.now_ms();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut bytes = &mut buffer[..len];
+        let mut close = None;
+        while !bytes.is_empty() && close.is_none() {
+            let piece_len = if connection.is_authenticated {
+                bytes.len()
+            } else {
+                bytes.len().min(PIECE_BYTES)
+            };
+            let (piece, rest) = bytes.split_at_mut(piece_len);
+            connection.session.handle_input(now_ms, piece, &self.chain);
+            bytes = rest;
+            if !connection.is_authenticated
+                && let Some(event) = connection.session.poll_event()
+            {
+                close = self.event(peer, connection, event, service);
+            }
+        }
+        self.buffer = buffer;
+        close
     }
 
     /// Deals with one event; the last one gives how the session closed.

@@ -1,0 +1,178 @@
+//! Appending to an era's segment: data behind the committed end, then the table entries, then one sync.
+
+use std::path::Path;
+
+use alloy_primitives::U256;
+
+use crate::error::Error;
+use crate::file::{Disk, OutFile};
+use crate::format::{
+    DATA_START, ENTRY_BYTES, ERA_BLOCKS, Entry, Kind, PAGE_BYTES, Page, is_constant, record_crc,
+    slot_of,
+};
+use crate::manifest::{Manifest, era_path};
+use crate::segment;
+use crate::snappy::{Buffer, Compressor};
+use crate::snapshot::Snapshot;
+
+/// How much is gathered before it is written, in bytes: large enough that the call costs nothing beside the copy.
+const WRITE_BYTES: usize = 2 << 20;
+/// Memory of the buffer that is kept between commits, in bytes: a full write and one large body.
+const KEEP_BYTES: usize = 4 << 20;
+
+/// One segment being appended to. Dropped without [`Appender::finish`], what it wrote lies past the committed end.
+pub(crate) struct Appender<'a> {
+    file: OutFile,
+    kind: Kind,
+    buffer: &'a mut Buffer,
+    /// Where the data ends, with what is buffered, from the start of the data.
+    end: u64,
+    first: u64,
+    entries: Vec<u8>,
+    /// True if the file was made, so that its folder must be synced.
+    pub(crate) made: bool,
+}
+
+impl<'a> Appender<'a> {
+    /// Opens the segment that block `first` goes to, or makes it and names it in `next`. `td` is the total difficulty
+    /// before the block.
+    pub(crate) fn open(
+        disk: &Disk,
+        old: &Snapshot,
+        next: &mut Manifest,
+        kind: Kind,
+        first: u64,
+        td: U256,
+        buffer: &'a mut Buffer,
+    ) -> Result<Appender<'a>, Error> {
+        let dir: &Path = old.dir();
+        let era = first / ERA_BLOCKS;
+        buffer.clear(KEEP_BYTES);
+        if let Some(sequence) = old.manifest.segment(kind, era) {
+            // The place behind the last record is taken from a record whose checksum was checked: a damaged entry must
+            // not send new bytes over committed ones.
+            let end = match slot_of(first) {
+                0 => 0,
+                slot => {
+                    let mapped = old.segment(kind, era, slot)?;
+                    segment::record(&mapped, first - 1)?.end as u64 - DATA_START
+                }
+            };
+            let file = disk.open(&era_path(dir, kind, era, sequence))?;
+            return Ok(Appender {
+                file,
+                kind,
+                buffer,
+                end,
+                first,
+                entries: Vec::new(),
+                made: false,
+            });
+        }
+        let sequence = next.tip; // a change's files all carry its sequence
+        next.set_segment(kind, era, sequence);
+        let file = disk.create(&era_path(dir, kind, era, sequence))?;
+        let page = Page {
+            kind,
+            store_id: next.store_id,
+            sequence,
+            era: u32::try_from(era).expect("2^32 eras are more blocks than fit a disk"),
+            salt: 0,
+            entries: ERA_BLOCKS,
+            level: 0,
+            rest_crc: 0,
+            td: Some(if kind == Kind::Headers {
+                td
+            } else {
+                U256::ZERO
+            }),
+        };
+        let mut start = page.encode();
+        start.resize(DATA_START as usize, 0);
+        file.write_at(0, &start)?;
+        Ok(Appender {
+            file,
+            kind,
+            buffer,
+            end: 0,
+            first,
+            entries: Vec::new(),
+            made: true,
+        })
+    }
+
+    /// The number of the block that is appended next.
+    pub(crate) fn next(&self) -> u64 {
+        self.first + self.entries.len() as u64 / ENTRY_BYTES
+    }
+
+    /// Appends a record as it is kept elsewhere.
+    pub(crate) fn stored(&mut self, raw: u32, crc: u32, stored: &[u8]) -> Result<(), Error> {
+        self.buffer.push(stored);
+        self.entry(raw, crc, stored.len())
+    }
+
+    /// Appends a record whose kept bytes are its raw bytes.
+    pub(crate) fn raw(&mut self, raw: &[u8]) -> Result<(), Error> {
+        let crc = record_crc(self.next(), self.kind, raw.len() as u32, raw);
+        self.stored(raw.len() as u32, crc, raw)
+    }
+
+    /// Appends a body or receipts, compressed here.
+    pub(crate) fn compress(
+        &mut self,
+        raw: &[u8],
+        compressor: &mut Compressor,
+    ) -> Result<(), Error> {
+        let start = self.buffer.len();
+        if !is_constant(raw) {
+            compressor.append(raw, self.buffer);
+        }
+        let stored = &self.buffer.as_slice()[start..];
+        let crc = record_crc(self.next(), self.kind, raw.len() as u32, stored);
+        let length = stored.len();
+        self.entry(raw.len() as u32, crc, length)
+    }
+
+    /// Says that the next block has no record of this kind.
+    pub(crate) fn absent(&mut self) -> Result<(), Error> {
+        let crc = record_crc(self.next(), self.kind, 0, &[]);
+        self.entry(0, crc, 0)
+    }
+
+    fn entry(&mut self, raw: u32, crc: u32, length: usize) -> Result<(), Error> {
+        self.end += length as u64;
+        self.entries.extend_from_slice(
+            &Entry {
+                end: self.end,
+                raw,
+                crc,
+            }
+            .encode(),
+        );
+        if self.buffer.len() >= WRITE_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        let at = DATA_START + self.end - self.buffer.len() as u64;
+        self.file.write_at(at, self.buffer.as_slice())?;
+        self.buffer.clear(KEEP_BYTES);
+        Ok(())
+    }
+
+    /// Writes what is left and makes all of it durable.
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        if self.buffer.len() > 0 {
+            self.flush()?;
+        }
+        self.file.write_at(
+            PAGE_BYTES + slot_of(self.first) * ENTRY_BYTES,
+            &self.entries,
+        )?;
+        self.file.sync()
+    }
+}

@@ -1,0 +1,318 @@
+//! The only system calls, maps and `unsafe` of the store, and the seam where tests inject faults.
+#![allow(unsafe_code)] // a file map is unsafe by its nature: see `Map::new`
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::ops::Deref;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::Error;
+
+/// One change the store is about to make to the disk, as a [`Hook`] sees it.
+#[derive(Debug)]
+pub enum Change<'a> {
+    /// A folder is made.
+    MakeDir(&'a Path),
+    /// A file is made; it must not be there.
+    Create(&'a Path),
+    /// Bytes are written.
+    Write {
+        /// The file.
+        path: &'a Path,
+        /// Where, in bytes from the file's start.
+        offset_bytes: u64,
+        /// What.
+        bytes: &'a [u8],
+    },
+    /// A file's bytes and length are made durable.
+    Sync(&'a Path),
+    /// The names in a folder are made durable.
+    SyncDir(&'a Path),
+    /// A file is unlinked.
+    Remove(&'a Path),
+}
+
+/// What a [`Hook`] says to a change.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Make it.
+    Go,
+    /// Do not make it: this is the error.
+    Fail(io::Error),
+    /// Write only so many of the bytes, then this is the error. For [`Change::Write`].
+    Short(usize, io::Error),
+}
+
+/// Asked before each change to the disk: the seam for tests that record, refuse or tear what a writer does.
+pub trait Hook: Send + Sync {
+    /// Called in the order of the changes, from the thread that makes them.
+    fn before(&self, change: &Change<'_>) -> Verdict;
+}
+
+/// The disk as a writer sees it. Everything that changes a file or a folder goes through here.
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    hook: Option<Arc<dyn Hook>>,
+}
+
+impl Disk {
+    pub(crate) fn with_hook(hook: Arc<dyn Hook>) -> Disk {
+        Disk { hook: Some(hook) }
+    }
+
+    fn ask(&self, change: &Change<'_>) -> Result<(), (usize, io::Error)> {
+        match self
+            .hook
+            .as_ref()
+            .map_or(Verdict::Go, |hook| hook.before(change))
+        {
+            Verdict::Go => Ok(()),
+            Verdict::Fail(error) => Err((0, error)),
+            Verdict::Short(bytes, error) => Err((bytes, error)),
+        }
+    }
+
+    fn run<T>(
+        &self,
+        change: &Change<'_>,
+        path: &Path,
+        op: &'static str,
+        call: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T, Error> {
+        self.ask(change)
+            .map_err(|(_, error)| error)
+            .and_then(|()| call())
+            .map_err(|e| Error::io(path, op, e))
+    }
+
+    /// Makes a folder and those above it; it may be there already.
+    pub(crate) fn make_dir(&self, path: &Path) -> Result<(), Error> {
+        self.run(&Change::MakeDir(path), path, "make folder", || {
+            fs::create_dir_all(path)
+        })
+    }
+
+    /// Makes a file that must not be there.
+    pub(crate) fn create(&self, path: &Path) -> Result<OutFile, Error> {
+        let file = self.run(&Change::Create(path), path, "create", || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(path)
+        })?;
+        Ok(OutFile {
+            file,
+            path: path.to_path_buf(),
+            disk: self.clone(),
+        })
+    }
+
+    /// Opens a file to be written to. Changes nothing.
+    pub(crate) fn open(&self, path: &Path) -> Result<OutFile, Error> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|e| Error::io(path, "open", e))?;
+        Ok(OutFile {
+            file,
+            path: path.to_path_buf(),
+            disk: self.clone(),
+        })
+    }
+
+    pub(crate) fn remove(&self, path: &Path) -> Result<(), Error> {
+        self.run(&Change::Remove(path), path, "remove", || {
+            fs::remove_file(path)
+        })
+    }
+
+    /// Makes the names in a folder durable.
+    pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), Error> {
+        self.run(&Change::SyncDir(path), path, "sync folder", || {
+            File::open(path)?.sync_all()
+        })
+    }
+}
+
+/// A file that is written at given places, never shortened.
+pub(crate) struct OutFile {
+    file: File,
+    path: PathBuf,
+    disk: Disk,
+}
+
+impl OutFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn write_at(&self, offset_bytes: u64, bytes: &[u8]) -> Result<(), Error> {
+        let change = Change::Write {
+            path: &self.path,
+            offset_bytes,
+            bytes,
+        };
+        let result = match self.disk.ask(&change) {
+            Ok(()) => self.file.write_all_at(bytes, offset_bytes),
+            Err((short, error)) => {
+                let part = &bytes[..short.min(bytes.len())];
+                self.file.write_all_at(part, offset_bytes).and(Err(error))
+            }
+        };
+        result.map_err(|e| Error::io(&self.path, "write", e))
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        self.disk
+            .run(&Change::Sync(&self.path), &self.path, "sync", || {
+                self.file.sync_data()
+            })
+    }
+}
+
+/// A file that is only read, at given places.
+pub(crate) struct InFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl InFile {
+    pub(crate) fn open(path: &Path) -> Result<InFile, Error> {
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        Ok(InFile {
+            file,
+            path: path.to_path_buf(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn len(&self) -> Result<u64, Error> {
+        Ok(self
+            .file
+            .metadata()
+            .map_err(|e| Error::io(&self.path, "stat", e))?
+            .len())
+    }
+
+    /// Reads up to `out.len()` bytes; fewer only at the file's end.
+    pub(crate) fn read_at(&self, offset_bytes: u64, out: &mut [u8]) -> Result<usize, Error> {
+        let mut done = 0;
+        while done < out.len() {
+            match self
+                .file
+                .read_at(&mut out[done..], offset_bytes + done as u64)
+            {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io(&self.path, "read", e)),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Maps the file as long as it is now.
+    pub(crate) fn map(&self) -> Result<Map, Error> {
+        Map::new(&self.file, &self.path)
+    }
+}
+
+/// A read-only map of a whole file.
+pub(crate) struct Map {
+    map: Option<memmap2::Mmap>,
+    path: PathBuf,
+}
+
+impl Map {
+    fn new(file: &File, path: &Path) -> Result<Map, Error> {
+        let length = file
+            .metadata()
+            .map_err(|e| Error::io(path, "stat", e))?
+            .len();
+        if length == 0 {
+            return Ok(Map {
+                map: None,
+                path: path.to_path_buf(),
+            }); // the kernel refuses an empty map
+        }
+        // SAFETY: A map is sound while the bytes under it do not change and the file does not shrink. The store's laws
+        // say so of its files: only bytes that were committed before the map was made are looked at, a committed byte
+        // never changes, and no file is ever shortened; what is replaced is a new file. Somebody else who writes into
+        // the folder breaks that for any map, as for every other store of this kind; the checksums find what he did.
+        let map = unsafe { memmap2::MmapOptions::new().map(file) }
+            .map_err(|e| Error::io(path, "map", e))?;
+        Ok(Map {
+            map: Some(map),
+            path: path.to_path_buf(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Tells the kernel that reads will jump about: for runs only, never for data.
+    pub(crate) fn advise_random(&self) {
+        if let Some(map) = &self.map {
+            // A hint: where it is not taken nothing is lost.
+            let _ = map.advise(memmap2::Advice::Random);
+        }
+    }
+}
+
+impl Deref for Map {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or_default()
+    }
+}
+
+/// The writer's lock, held until it is dropped.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock at `path` without waiting. Writes nothing if the file is there.
+    pub(crate) fn take(dir: &Path, path: &Path) -> Result<Lock, Error> {
+        let file = match File::open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path),
+            other => other,
+        }
+        .map_err(|e| Error::io(path, "open", e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked {
+                dir: dir.to_path_buf(),
+            }),
+            Err(TryLockError::Error(e)) => Err(Error::io(path, "lock", e)),
+        }
+    }
+}
+
+/// The names in a folder; none if the folder is not there.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|e| Error::io(dir, "list", e))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io(dir, "list", e))?;
+        // Names of ours are ASCII; others are none of our business.
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}
