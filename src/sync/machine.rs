@@ -206,6 +206,7 @@ impl Machine {
         chain: &dyn ChainView,
     ) {
         let now = self.clock(now_ms, now_s);
+        self.forgive_pause(now);
         match event {
             NetEvent::Connected { peer, info, .. } => self.connected(now, peer, info),
             NetEvent::Gone { peer, close } => self.gone(now, peer, &close),
@@ -216,6 +217,10 @@ impl Machine {
                     self.punish(peer, fault);
                 }
             }
+        }
+        if self.deadline.is_some_and(|due| due <= now.ms) {
+            self.find_stalled(now);
+            self.take_due_blocks(now, chain);
         }
         self.pump(now, chain);
     }
@@ -241,6 +246,7 @@ impl Machine {
     /// Lets time act. To be called at [`Machine::deadline_ms`]; any other time does no harm.
     pub fn handle_timeout(&mut self, now_ms: u64, now_s: u64, chain: &dyn ChainView) {
         let now = self.clock(now_ms, now_s);
+        self.forgive_pause(now);
         self.find_stalled(now);
         self.take_due_blocks(now, chain);
         self.pump(now, chain);

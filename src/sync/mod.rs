@@ -7,6 +7,7 @@
 
 mod announce;
 mod answers;
+mod asking;
 mod bodies;
 mod branch;
 mod fault;
@@ -20,6 +21,7 @@ mod schedule;
 #[cfg(test)]
 mod sim;
 mod target;
+mod timing;
 
 pub use fault::Fault;
 pub use limits::Limits;

@@ -53,6 +53,7 @@ pub(super) struct Claim {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) info: Arc<PeerInfo>,
+    pub(super) connected_ms: u64,
     pub(super) head: Claim,
     /// The first block whose body it has (eth/69).
     pub(super) earliest: u64,
@@ -94,6 +95,7 @@ impl Peer {
         known.insert(head.hash);
         Peer {
             info,
+            connected_ms: now_ms,
             head,
             earliest,
             lacks_from: None,

@@ -11,11 +11,11 @@ use alloy_primitives::B256;
 use cairn_net::eth::message::Start;
 use cairn_net::reactor::PeerId;
 
+use super::asking::headers_of;
 use super::fault::Fault;
 use super::limits::{FUTURE_S, HEADER_BYTES};
 use super::machine::{ChainView, Machine, MachineConfig, Now, due_s};
 use super::peers::What;
-use super::schedule::headers_of;
 use crate::chain::{Rules, SealedHeader};
 
 /// Headers that are wanted falling from a hash.

@@ -13,6 +13,9 @@ use crate::chain::{CliqueConfig, Forks, Genesis, Rules, SealedHeader, Spec, body
 pub(super) const PERIOD_S: u64 = 2;
 pub(super) const GENESIS_S: u64 = 1_600_000_000;
 
+/// Gas of each transaction: enough for its data.
+const GAS: u64 = 100_000;
+
 /// A valid block.
 #[derive(Debug)]
 pub(super) struct SimBlock {
@@ -72,7 +75,7 @@ fn random_body(dice: &mut Dice, empty: bool) -> Bytes {
         for _ in 0..=dice.below(3) {
             let data: Vec<u8> = (0..dice.below(400)).map(|_| dice.next() as u8).collect();
             let mut fields = Vec::new();
-            for number in [dice.below(1000), 1, 21_000] {
+            for number in [dice.below(1000), 1, GAS] {
                 alloy_rlp::Encodable::encode(&number, &mut fields);
             }
             alloy_rlp::Encodable::encode(&[7u8; 20], &mut fields);
@@ -124,7 +127,7 @@ pub(super) fn seal(
         ommers_hash: roots.ommers,
         extra_data: Extra::from(extra),
         nonce: B64::ZERO,
-        gas_used: if body.len() > 3 { 21_000 } else { 0 },
+        gas_used: GAS * body::transactions(&body).count() as u64,
         ..Header::default()
     };
     clique::seal(&mut header, &keys()[usize::try_from(place).unwrap()]);
@@ -190,7 +193,7 @@ pub(super) fn stake(base: &[Arc<SimBlock>], at: u64, to: u64, seed: u64) -> Chai
             gas_limit: parent.header.header.gas_limit,
             transactions_root: roots.transactions,
             ommers_hash: roots.ommers,
-            gas_used: 21_000,
+            gas_used: GAS * body::transactions(&body).count() as u64,
             ..Header::default()
         };
         let header = Arc::new(SealedHeader::from_header(header));
