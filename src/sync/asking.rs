@@ -66,7 +66,6 @@ impl Machine {
     /// Whether there is nothing to be caught up with along our own line.
     pub(super) fn main_is_idle(&self) -> bool {
         self.main.bodies.len() == 0
-            && !self.main.headers.is_waiting()
             && !self.is_coming()
             && !self
                 .peers

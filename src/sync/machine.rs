@@ -152,7 +152,8 @@ pub struct Machine {
     pub(super) last_polled: Option<PeerId>,
     /// The peer that may have more than it was asked for.
     pub(super) poll_more: Option<PeerId>,
-    /// Since when there is work that nobody can be asked for.
+    /// How far everything was when it was last looked at, and since when that has not changed though there is work.
+    pub(super) progress: (u64, u64, usize, usize),
     pub(super) stuck_since_ms: Option<u64>,
     /// Blocks were stored in catch-up that no peer has been told of.
     pub(super) untold: bool,
@@ -189,6 +190,7 @@ impl Machine {
             last_polled: None,
             poll_more: None,
             ommers: OmmerWindow::new(),
+            progress: (0, 0, 0, 0),
             stuck_since_ms: None,
             untold: false,
             shy: BTreeSet::new(),

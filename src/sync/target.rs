@@ -163,6 +163,12 @@ impl Target {
             .find(|fall| fall.next == *hash)
     }
 
+    /// Headers and anchors that are here: changes as long as anything comes.
+    pub(super) fn fetched(&self) -> usize {
+        let headers: usize = self.windows.values().map(|w| w.falling.len()).sum();
+        headers + self.anchors.len()
+    }
+
     fn kept_bytes(&self) -> usize {
         self.windows
             .values()

@@ -6,6 +6,7 @@ use super::fault::Fault;
 use super::limits::{PAUSE_MS, SLOW_BYTES_PER_S, STALLS_ALLOWED};
 use super::machine::{Machine, Now};
 use super::peers::{Asked, Peer, What};
+use super::target::Target;
 
 impl Machine {
     /// Finds peers that owe an answer for too long: their work goes to the others, and the second time they are dropped.
@@ -55,16 +56,29 @@ impl Machine {
         }
     }
 
-    /// When work has waited for long that nobody could be asked for, what the peers lacked is asked for again.
+    /// When nothing has come for long, though there is work, what the peers lacked is asked for again.
     pub(super) fn unstick(&mut self, now: Now) {
+        let limits = &self.config.limits;
         let waiting =
             self.main.bodies.len() > 0 || self.main.headers.is_waiting() || self.target_waits();
-        if !waiting || self.is_coming() {
-            self.stuck_since_ms = None;
+        let progress = (
+            self.tip.header.header.number,
+            self.main.top_number(),
+            self.main.bodies.held_bytes(),
+            self.target.as_ref().map_or(0, Target::fetched),
+        );
+        if !waiting || self.progress != progress {
+            self.progress = progress;
+            self.stuck_since_ms = waiting.then_some(now.ms);
             return;
         }
         let since = *self.stuck_since_ms.get_or_insert(now.ms);
-        if now.ms.saturating_sub(since) < self.config.limits.stuck_ms {
+        let patience_ms = if self.is_coming() {
+            limits.request_timeout_ms.saturating_mul(3)
+        } else {
+            limits.stuck_ms
+        };
+        if now.ms.saturating_sub(since) < patience_ms {
             return;
         }
         self.stuck_since_ms = Some(now.ms);
@@ -108,7 +122,8 @@ impl Machine {
             .main
             .ready_since_ms
             .map(|since| since + limits.flush_ms);
-        let stuck = self.stuck_since_ms.map(|since| since + limits.stuck_ms);
+        // Looked at now and then: `unstick` knows how long is too long.
+        let stuck = self.stuck_since_ms.map(|_| now.ms + limits.stuck_ms);
         let pause = self
             .main
             .pause_until_s

@@ -94,10 +94,9 @@ pub(super) fn check_punished(world: &World, seed: u64) {
 #[test]
 fn one_honest_peer_among_liars_gets_us_to_the_head() {
     let head = CHAIN.last().unwrap().header.hash;
-    let mut slowest = 0;
     for seed in 0..200 {
         let mut world = among_liars(seed);
-        let done = world.run(180_000, |world| world.head() == head);
+        let done = world.run(60_000, |world| world.head() == head);
         assert!(
             done,
             "seed {seed}: at block {} after {} ms, status {:?}, punished {:?}",
@@ -113,9 +112,7 @@ fn one_honest_peer_among_liars_gets_us_to_the_head() {
             "seed {seed}: {}",
             world.most_memory
         );
-        slowest = slowest.max(world.now_ms);
     }
-    println!("slowest: {slowest} ms");
 }
 
 #[test]
