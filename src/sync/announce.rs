@@ -4,12 +4,13 @@ use cairn_net::eth::message::Start;
 use cairn_net::reactor::{OwnedOutgoing, PeerId};
 use cairn_net::session::PeerInfo;
 
+use super::asking::headers_of;
 use super::limits::{
-    RANGE_EVERY_BLOCKS, RANGE_EVERY_MS, RANGE_MIN_MS, SHY_MS, SHY_PEERS, WHOLE_BLOCK_TO_ALL,
+    POLL_AFTER_MS, RANGE_EVERY_BLOCKS, RANGE_EVERY_MS, RANGE_MIN_MS, SHY_MS, SHY_PEERS,
+    WHOLE_BLOCK_TO_ALL,
 };
 use super::machine::{Action, Block, Machine, Now};
 use super::peers::{Peer, What};
-use super::schedule::headers_of;
 
 /// Whether a peer takes NewBlock and NewBlockHashes on a clique chain: eth/68 does, and our own kind at any version. Others
 /// disconnect for them since proof of stake (geth 1.16, reth).
@@ -89,7 +90,11 @@ impl Machine {
             self.untold = false;
             let takers: Vec<PeerId> = self
                 .takers()
-                .filter(|(_, peer)| !peer.known.contains(&hash))
+                .filter(|(_, peer)| {
+                    // Whoever claims as much has no use for it.
+                    let behind = peer.head.number.is_none_or(|theirs| theirs < number);
+                    (behind || peer.off_chain) && !peer.known.contains(&hash)
+                })
                 .map(|(id, _)| id)
                 .collect();
             for id in takers {
@@ -129,7 +134,12 @@ impl Machine {
             return;
         }
         self.news_ms = now.ms;
-        let usable = |id: &&PeerId| self.peers.get(id).is_some_and(Peer::is_usable);
+        let usable = |id: &&PeerId| {
+            let settled = |peer: &Peer| now.ms >= peer.connected_ms.saturating_add(POLL_AFTER_MS);
+            self.peers
+                .get(id)
+                .is_some_and(|peer| peer.is_usable() && settled(peer))
+        };
         // One that had more than was asked for is asked again, then the others in turn.
         let after = |id: &&PeerId| self.last_polled.is_none_or(|last| **id > last);
         let more = self.poll_more.take();

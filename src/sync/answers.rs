@@ -64,9 +64,7 @@ impl Machine {
                 first,
                 count,
             } => {
-                if !asked.given_up {
-                    self.rising_answer(id, epoch, (first, count), headers);
-                }
+                self.rising_answer(id, epoch, (first, count), headers, asked.given_up);
                 Ok(())
             }
             What::Head { hash } => {
@@ -116,6 +114,7 @@ impl Machine {
         epoch: u64,
         (first, count): (u64, u64),
         headers: Vec<Arc<SealedHeader>>,
+        given_up: bool,
     ) {
         let found = headers.len() as u64;
         let Some(peer) = self.peers.get_mut(&id) else {
@@ -126,9 +125,13 @@ impl Machine {
             peer.lacks_from = Some(peer.lacks_from.map_or(first, |lacks| lacks.min(first)));
         } else if found < count {
             peer.header_cap = found.max(16);
+        } else {
+            peer.header_cap = peer.header_cap.max(count.saturating_mul(2));
         }
         let Some(pipe) = self.pipe(epoch) else { return };
-        pipe.headers.give_back(first + found, count - found);
+        if !given_up {
+            pipe.headers.give_back(first + found, count - found);
+        }
         if found > 0 {
             pipe.headers.put(first, Got { peer: id, headers });
         }
@@ -192,7 +195,9 @@ impl Machine {
                     if found > 0 {
                         peer.learn_rate(bytes, now.ms.saturating_sub(sent_ms.max(heard_ms)));
                     }
-                    if found > 0 && found < wanted.len() && bytes < answer_bytes / 2 {
+                    if found == wanted.len() {
+                        peer.body_cap = peer.body_cap.max(found.saturating_mul(2));
+                    } else if found > 0 && bytes < answer_bytes / 2 {
                         peer.body_cap = found.max(least);
                     }
                 }
@@ -367,14 +372,12 @@ fn judge_headers(what: &What, raw: Vec<Bytes>) -> Result<Vec<Arc<SealedHeader>>,
                     ),
                 });
             }
-        } else if let What::Head { hash }
-        | What::FetchHeader { hash }
-        | What::Falling { hash, .. } = what
+        } else if let What::Head { hash } | What::FetchHeader { hash } | What::Falling { hash, .. } =
+            what
+            && header.hash != *hash
         {
-            if header.hash != *hash {
-                let why = format!("expected the header of hash {hash}, found {}", header.hash);
-                return Err(Fault::WrongOrder { why });
-            }
+            let why = format!("expected the header of hash {hash}, found {}", header.hash);
+            return Err(Fault::WrongOrder { why });
         }
         headers.push(Arc::new(header));
     }

@@ -45,6 +45,8 @@ struct Slot {
 pub(super) struct BodyQueue {
     slots: VecDeque<Slot>,
     ready: usize,
+    /// No block before this one is to be asked for: a hint, so that a long queue is not searched each time.
+    unasked: usize,
     ready_bytes: usize,
     held_bytes: usize,
 }
@@ -117,16 +119,16 @@ impl BodyQueue {
         max: usize,
     ) -> Vec<Arc<SealedHeader>> {
         let mut taken = Vec::new();
-        for slot in self.slots.iter_mut().skip(self.ready) {
+        let is_asked = |slot: &Slot| slot.body.is_some() || slot.asked > 0;
+        while self.slots.get(self.unasked).is_some_and(is_asked) {
+            self.unasked += 1;
+        }
+        for slot in self.slots.iter_mut().skip(self.unasked) {
             let number = slot.tip.header.header.number;
             if taken.len() == max || number > top {
                 break;
             }
-            if slot.body.is_none()
-                && slot.asked == 0
-                && number >= earliest
-                && !slot.refused.contains(&peer)
-            {
+            if !is_asked(slot) && number >= earliest && !slot.refused.contains(&peer) {
                 slot.asked = 1;
                 taken.push(slot.tip.header.clone());
             }
@@ -157,12 +159,16 @@ impl BodyQueue {
         taken
     }
 
-    fn slot(&mut self, header: &SealedHeader) -> Option<&mut Slot> {
+    fn index(&self, header: &SealedHeader) -> Option<usize> {
         let first = self.slots.front()?.tip.header.header.number;
         let index = usize::try_from(header.header.number.checked_sub(first)?).ok()?;
-        self.slots
-            .get_mut(index)
-            .filter(|slot| slot.tip.header.hash == header.hash)
+        let slot = self.slots.get(index)?;
+        (slot.tip.header.hash == header.hash).then_some(index)
+    }
+
+    fn slot(&mut self, header: &SealedHeader) -> Option<&mut Slot> {
+        let index = self.index(header)?;
+        self.slots.get_mut(index)
     }
 
     /// Whether the block waits here for its body.
@@ -188,17 +194,19 @@ impl BodyQueue {
 
     /// A request for this body is over.
     pub(super) fn release(&mut self, header: &SealedHeader) {
-        if let Some(slot) = self.slot(header) {
-            slot.asked = slot.asked.saturating_sub(1);
-        }
+        let Some(index) = self.index(header) else {
+            return;
+        };
+        self.slots[index].asked = self.slots[index].asked.saturating_sub(1);
+        self.unasked = self.unasked.min(index);
     }
 
     /// `peer` does not have this body and is not asked for it again.
     pub(super) fn refuse(&mut self, header: &SealedHeader, peer: PeerId) {
-        if let Some(slot) = self.slot(header) {
-            if !slot.refused.contains(&peer) {
-                slot.refused.push(peer);
-            }
+        if let Some(slot) = self.slot(header)
+            && !slot.refused.contains(&peer)
+        {
+            slot.refused.push(peer);
         }
     }
 
@@ -222,6 +230,7 @@ impl BodyQueue {
             }) = self.slots.pop_front()
             {
                 self.ready -= 1;
+                self.unasked = self.unasked.saturating_sub(1);
                 self.ready_bytes -= body.len();
                 self.held_bytes -= body.len();
                 popped.push((tip, body, source));
@@ -244,6 +253,7 @@ impl BodyQueue {
             self.ready -= 1;
             self.ready_bytes -= body.len();
         }
+        self.unasked = self.unasked.saturating_sub(1);
         self.count_ready();
         true
     }

@@ -7,12 +7,13 @@ use alloy_primitives::B256;
 use cairn_net::eth::message::Start;
 use cairn_net::reactor::PeerId;
 
+use super::asking::headers_of;
 use super::fault::Fault;
 use super::limits::ANCESTOR_FIRST;
 use super::machine::{ChainView, Machine, Now, is_better};
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
-use super::schedule::{Verified, headers_of, verify_next};
+use super::schedule::{Verified, verify_next};
 use crate::chain::{SealedHeader, Tip};
 
 /// The one branch that is looked into.
@@ -337,7 +338,7 @@ impl Machine {
         let batch = limits.header_batch.min(peer.header_cap);
         match pipe
             .headers
-            .take(0, peer.top().unwrap_or(0), window_end, batch)
+            .take(peer.top().unwrap_or(0), window_end, batch)
         {
             Some((first, count)) => {
                 let request = headers_of(Start::Number(first), count, false);

@@ -16,7 +16,8 @@ pub(super) struct Got {
     pub(super) headers: Vec<Arc<SealedHeader>>,
 }
 
-/// Every number from the first on is in exactly one of: a gap, a request in flight, an answer, or past the frontier.
+/// The ranges above what is verified. Every number of them is in at least one of: a gap, a request in flight, an answer, or
+/// past the frontier. It may be in two, when a slow peer's range was given to another as well.
 #[derive(Debug)]
 pub(super) struct HeaderQueue {
     frontier: u64,
@@ -34,30 +35,22 @@ impl HeaderQueue {
         }
     }
 
-    /// Gives out the lowest range that a peer holding `earliest..=top` can answer: its first number and its length.
-    pub(super) fn take(
-        &mut self,
-        earliest: u64,
-        top: u64,
-        window_end: u64,
-        batch: u64,
-    ) -> Option<(u64, u64)> {
+    /// Gives out the lowest range that a peer holding headers up to `top` can answer: its first number and its length.
+    pub(super) fn take(&mut self, top: u64, window_end: u64, batch: u64) -> Option<(u64, u64)> {
         let batch = batch.max(1);
-        let gap = self
-            .gaps
-            .iter()
-            .find(|&(&first, _)| earliest <= first && first <= top);
-        if let Some((&first, &last)) = gap {
+        if let Some(gap) = self.gaps.first_entry()
+            && *gap.key() <= top
+        {
+            let (first, last) = gap.remove_entry();
             let end = last.min(top).min(first + (batch - 1));
-            self.gaps.remove(&first);
             if end < last {
-                self.gaps.insert(end + 1, last);
+                self.give_back(end + 1, last - end);
             }
             return Some((first, end - first + 1));
         }
         let first = self.frontier;
         let end = top.min(window_end).min(first.saturating_add(batch - 1));
-        if first < earliest || end < first {
+        if end < first {
             return None;
         }
         self.frontier = end + 1;
@@ -67,19 +60,42 @@ impl HeaderQueue {
     /// Takes a range back that was not answered, or not rightly.
     pub(super) fn give_back(&mut self, first: u64, count: u64) {
         if count > 0 {
-            self.gaps.insert(first, first + (count - 1));
+            let last = self.gaps.entry(first).or_insert(first);
+            *last = (*last).max(first + (count - 1));
         }
     }
 
     /// Keeps an answer until the ones before it are there.
     pub(super) fn put(&mut self, first: u64, got: Got) {
         debug_assert!(!got.headers.is_empty(), "an empty answer is a gap");
-        self.got.insert(first, got);
+        match self.got.get(&first) {
+            Some(other) if other.headers.len() >= got.headers.len() => {}
+            _ => drop(self.got.insert(first, got)),
+        }
     }
 
-    /// The answer that begins at `first`, if it is there.
+    /// The answer that begins at `first`, if it is there. What lies below is let go: it is verified.
     pub(super) fn pop(&mut self, first: u64) -> Option<Got> {
+        self.forget_below(first);
         self.got.remove(&first)
+    }
+
+    fn forget_below(&mut self, first: u64) {
+        self.frontier = self.frontier.max(first);
+        while let Some(gap) = self.gaps.first_entry().filter(|gap| *gap.key() < first) {
+            let last = gap.remove();
+            if last >= first {
+                self.give_back(first, last - first + 1);
+            }
+        }
+        while let Some(got) = self.got.first_entry().filter(|got| *got.key() < first) {
+            let (start, mut got) = got.remove_entry();
+            let below = usize::try_from(first - start).unwrap_or(usize::MAX);
+            if below < got.headers.len() {
+                got.headers.drain(..below);
+                self.put(first, got);
+            }
+        }
     }
 
     /// Whether any answer waits.
@@ -90,32 +106,67 @@ impl HeaderQueue {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
     fn every_number_is_given_out_once_and_lost_ranges_come_first_again() {
         let mut queue = HeaderQueue::new(1);
-        assert_eq!(queue.take(0, 100, 1000, 10), Some((1, 10)));
+        assert_eq!(queue.take(100, 1000, 10), Some((1, 10)));
         assert_eq!(
-            queue.take(0, 15, 1000, 10),
+            queue.take(15, 1000, 10),
             Some((11, 5)),
             "not more than the peer has"
         );
-        assert_eq!(queue.take(0, 15, 1000, 10), None);
-        assert_eq!(queue.take(0, 100, 1000, 10), Some((16, 10)));
+        assert_eq!(queue.take(15, 1000, 10), None);
+        assert_eq!(queue.take(100, 1000, 10), Some((16, 10)));
         queue.give_back(1, 10);
+        assert_eq!(queue.take(4, 1000, 10), Some((1, 4)));
+        assert_eq!(queue.take(100, 1000, 10), Some((5, 6)));
         assert_eq!(
-            queue.take(5, 25, 1000, 10),
-            None,
-            "it does not hold what is missing"
-        );
-        assert_eq!(queue.take(0, 4, 1000, 10), Some((1, 4)));
-        assert_eq!(queue.take(0, 100, 1000, 10), Some((5, 6)));
-        assert_eq!(
-            queue.take(0, 100, 30, 10),
+            queue.take(100, 30, 10),
             Some((26, 5)),
             "not past the window"
         );
-        assert_eq!(queue.take(0, u64::MAX, 30, 10), None);
+        assert_eq!(queue.take(u64::MAX, 30, 10), None);
+    }
+
+    #[test]
+    fn ranges_that_were_asked_for_twice_do_no_harm() {
+        let headers = |from: u64, to: u64| Got {
+            peer: PeerId(1),
+            headers: (from..=to)
+                .map(|number| {
+                    let header = alloy_consensus::Header {
+                        number,
+                        ..Default::default()
+                    };
+                    Arc::new(SealedHeader::from_header(header))
+                })
+                .collect(),
+        };
+        let mut queue = HeaderQueue::new(1);
+        assert_eq!(queue.take(100, 100, 10), Some((1, 10)));
+        queue.put(1, headers(1, 6));
+        queue.give_back(7, 4);
+        queue.put(1, headers(1, 3));
+        assert_eq!(
+            queue.pop(1).unwrap().headers.len(),
+            6,
+            "the longer one stays"
+        );
+        queue.put(1, headers(1, 10));
+        let rest = queue.pop(7).unwrap();
+        assert_eq!((rest.headers.len(), rest.headers[0].header.number), (4, 7));
+        assert!(queue.pop(11).is_none() && !queue.is_waiting());
+        assert_eq!(
+            queue.take(100, 100, 10),
+            Some((11, 10)),
+            "what is verified is not asked for again"
+        );
+        queue.give_back(5, 10);
+        queue.forget_below(9);
+        assert_eq!(queue.take(100, 100, 10), Some((9, 6)));
     }
 }

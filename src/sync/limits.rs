@@ -73,6 +73,12 @@ impl Default for Limits {
 
 /// Timeouts in a row (that is, without eight good answers between) before a peer is dropped: one may be the line's fault.
 pub(super) const STALLS_ALLOWED: u32 = 2;
+/// What a peer that stalled is taken to bring, until it shows otherwise.
+pub(super) const SLOW_BYTES_PER_S: u64 = 8 << 10;
+/// When the machine is called so much later than it asked for, the time in between is not counted against the peers.
+pub(super) const PAUSE_MS: u64 = 1_000;
+/// A peer that has just connected is not polled: test suites read the very next message.
+pub(super) const POLL_AFTER_MS: u64 = 5_000;
 /// Good answers that make up for a stall.
 pub(super) const STALL_FORGIVEN_AFTER: u32 = 8;
 /// Claims of a better chain that came to nothing before a peer is dropped as useless.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use cairn_net::eth::message::Start;
 use cairn_net::reactor::PeerId;
 
+use super::asking::{body_of, headers_of};
 use super::bodies::made_body;
 use super::fault::Fault;
 use super::limits::{
@@ -17,7 +18,6 @@ use super::limits::{
 };
 use super::machine::{Action, Block, ChainView, Machine, Now, due_s, is_better};
 use super::peers::What;
-use super::schedule::{body_of, headers_of};
 use crate::chain::{SealedHeader, Tip};
 
 /// A block of the near future.

@@ -152,7 +152,8 @@ pub struct Machine {
     pub(super) last_polled: Option<PeerId>,
     /// The peer that may have more than it was asked for.
     pub(super) poll_more: Option<PeerId>,
-    /// Since when there is work that nobody can be asked for.
+    /// How far everything was when it was last looked at, and since when that has not changed though there is work.
+    pub(super) progress: (u64, u64, usize, usize),
     pub(super) stuck_since_ms: Option<u64>,
     /// Blocks were stored in catch-up that no peer has been told of.
     pub(super) untold: bool,
@@ -189,6 +190,7 @@ impl Machine {
             last_polled: None,
             poll_more: None,
             ommers: OmmerWindow::new(),
+            progress: (0, 0, 0, 0),
             stuck_since_ms: None,
             untold: false,
             shy: BTreeSet::new(),
@@ -206,16 +208,21 @@ impl Machine {
         chain: &dyn ChainView,
     ) {
         let now = self.clock(now_ms, now_s);
+        self.forgive_pause(now);
         match event {
             NetEvent::Connected { peer, info, .. } => self.connected(now, peer, info),
             NetEvent::Gone { peer, close } => self.gone(now, peer, &close),
             NetEvent::Message { peer, message } => {
-                if self.peers.contains_key(&peer) {
-                    if let Err(fault) = self.message(now, peer, message, chain) {
-                        self.punish(peer, fault);
-                    }
+                if self.peers.contains_key(&peer)
+                    && let Err(fault) = self.message(now, peer, message, chain)
+                {
+                    self.punish(peer, fault);
                 }
             }
+        }
+        if self.deadline.is_some_and(|due| due <= now.ms) {
+            self.find_stalled(now);
+            self.take_due_blocks(now, chain);
         }
         self.pump(now, chain);
     }
@@ -241,6 +248,7 @@ impl Machine {
     /// Lets time act. To be called at [`Machine::deadline_ms`]; any other time does no harm.
     pub fn handle_timeout(&mut self, now_ms: u64, now_s: u64, chain: &dyn ChainView) {
         let now = self.clock(now_ms, now_s);
+        self.forgive_pause(now);
         self.find_stalled(now);
         self.take_due_blocks(now, chain);
         self.pump(now, chain);

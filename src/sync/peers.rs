@@ -53,6 +53,7 @@ pub(super) struct Claim {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) info: Arc<PeerInfo>,
+    pub(super) connected_ms: u64,
     pub(super) head: Claim,
     /// The first block whose body it has (eth/69).
     pub(super) earliest: u64,
@@ -94,6 +95,7 @@ impl Peer {
         known.insert(head.hash);
         Peer {
             info,
+            connected_ms: now_ms,
             head,
             earliest,
             lacks_from: None,
@@ -196,10 +198,10 @@ impl Known {
             return false;
         }
         self.order.push_back(hash);
-        if self.order.len() > KNOWN_PER_PEER {
-            if let Some(oldest) = self.order.pop_front() {
-                self.set.remove(&oldest);
-            }
+        if self.order.len() > KNOWN_PER_PEER
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
         }
         true
     }

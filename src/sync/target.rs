@@ -11,11 +11,11 @@ use alloy_primitives::B256;
 use cairn_net::eth::message::Start;
 use cairn_net::reactor::PeerId;
 
+use super::asking::headers_of;
 use super::fault::Fault;
 use super::limits::{FUTURE_S, HEADER_BYTES};
 use super::machine::{ChainView, Machine, MachineConfig, Now, due_s};
 use super::peers::What;
-use super::schedule::headers_of;
 use crate::chain::{Rules, SealedHeader};
 
 /// Headers that are wanted falling from a hash.
@@ -161,6 +161,12 @@ impl Target {
             .into_iter()
             .chain(refetched)
             .find(|fall| fall.next == *hash)
+    }
+
+    /// Headers and anchors that are here: changes as long as anything comes.
+    pub(super) fn fetched(&self) -> usize {
+        let headers: usize = self.windows.values().map(|w| w.falling.len()).sum();
+        headers + self.anchors.len()
     }
 
     fn kept_bytes(&self) -> usize {

@@ -13,6 +13,9 @@ use crate::chain::{CliqueConfig, Forks, Genesis, Rules, SealedHeader, Spec, body
 pub(super) const PERIOD_S: u64 = 2;
 pub(super) const GENESIS_S: u64 = 1_600_000_000;
 
+/// Gas of each transaction: enough for its data.
+const GAS: u64 = 100_000;
+
 /// A valid block.
 #[derive(Debug)]
 pub(super) struct SimBlock {
@@ -72,7 +75,7 @@ fn random_body(dice: &mut Dice, empty: bool) -> Bytes {
         for _ in 0..=dice.below(3) {
             let data: Vec<u8> = (0..dice.below(400)).map(|_| dice.next() as u8).collect();
             let mut fields = Vec::new();
-            for number in [dice.below(1000), 1, 21_000] {
+            for number in [dice.below(1000), 1, GAS] {
                 alloy_rlp::Encodable::encode(&number, &mut fields);
             }
             alloy_rlp::Encodable::encode(&[7u8; 20], &mut fields);
@@ -124,7 +127,7 @@ pub(super) fn seal(
         ommers_hash: roots.ommers,
         extra_data: Extra::from(extra),
         nonce: B64::ZERO,
-        gas_used: if body.len() > 3 { 21_000 } else { 0 },
+        gas_used: GAS * body::transactions(&body).count() as u64,
         ..Header::default()
     };
     clique::seal(&mut header, &keys()[usize::try_from(place).unwrap()]);
@@ -166,3 +169,40 @@ pub(super) static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| Arc::new(Rules:
 pub(super) static CHAIN: LazyLock<Chain> = LazyLock::new(|| grow(&[genesis_block()], 0, 300, 1));
 /// The same up to block 280, then lighter.
 pub(super) static FORK: LazyLock<Chain> = LazyLock::new(|| grow(&CHAIN, 280, 296, 2));
+
+/// A chain of proof of stake from its first block on: nothing in it can be checked but its hashes and its rules.
+pub(super) fn stake_genesis() -> Genesis {
+    let mut genesis = genesis();
+    genesis.spec.clique = None;
+    genesis.spec.terminal_total_difficulty = Some(U256::ZERO);
+    genesis
+}
+
+/// Such a chain up to block `to`, going on from block `at` of `base`.
+pub(super) fn stake(base: &[Arc<SimBlock>], at: u64, to: u64, seed: u64) -> Chain {
+    let mut dice = Dice::new(seed);
+    let mut chain = base[..=usize::try_from(at).unwrap()].to_vec();
+    for number in at + 1..=to {
+        let parent = chain.last().unwrap();
+        let body = random_body(&mut dice, number % 3 == 0);
+        let roots = body::roots(&body).unwrap();
+        let header = Header {
+            parent_hash: parent.header.hash,
+            number,
+            timestamp: GENESIS_S + number * PERIOD_S,
+            gas_limit: parent.header.header.gas_limit,
+            transactions_root: roots.transactions,
+            ommers_hash: roots.ommers,
+            gas_used: GAS * body::transactions(&body).count() as u64,
+            ..Header::default()
+        };
+        let header = Arc::new(SealedHeader::from_header(header));
+        let td = parent.td;
+        chain.push(Arc::new(SimBlock { header, body, td }));
+    }
+    chain
+}
+
+pub(super) static STAKE_RULES: LazyLock<Arc<Rules>> =
+    LazyLock::new(|| Arc::new(Rules::new(&stake_genesis())));
+pub(super) static STAKE: LazyLock<Chain> = LazyLock::new(|| stake(&[genesis_block()], 0, 300, 1));

@@ -100,8 +100,10 @@ impl Lie {
                 let at = pick(dice, headers.len());
                 change(&mut headers, at, |header| {
                     let mut extra = header.extra_data.to_vec();
-                    let len = extra.len();
-                    extra[len - 30] ^= 1;
+                    match extra.len() {
+                        0 => header.state_root.0[0] ^= 1, // no seal to spoil
+                        len => extra[len - 30] ^= 1,
+                    }
                     header.extra_data = extra.into();
                 });
                 Message::Headers { id, headers }

@@ -5,6 +5,7 @@ mod chain;
 mod liars;
 mod peer;
 mod runs;
+mod targets;
 mod world;
 
 /// A small generator of numbers: the whole run follows from its seed.

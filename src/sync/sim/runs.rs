@@ -10,9 +10,9 @@ use super::peer::{Nature, SimPeer};
 use super::world::{Event, World};
 use crate::sync::{Limits, MachineConfig};
 
-const MEMORY: usize = 48 << 10;
+pub(super) const MEMORY: usize = 48 << 10;
 
-fn config() -> MachineConfig {
+pub(super) fn config() -> MachineConfig {
     MachineConfig {
         sync_target: None,
         memory_limit_bytes: MEMORY,
@@ -32,7 +32,7 @@ fn config() -> MachineConfig {
     }
 }
 
-fn peer(id: u64, nature: Nature, chain: &Chain, eth: u8, dice: &mut Dice) -> SimPeer {
+pub(super) fn peer(id: u64, nature: Nature, chain: &Chain, eth: u8, dice: &mut Dice) -> SimPeer {
     SimPeer {
         id: PeerId(id),
         nature,
@@ -80,7 +80,7 @@ fn among_liars(seed: u64) -> World {
     world
 }
 
-fn check_punished(world: &World, seed: u64) {
+pub(super) fn check_punished(world: &World, seed: u64) {
     for (id, fault) in &world.punished {
         let nature = world.peers[id].nature;
         assert!(
@@ -94,10 +94,9 @@ fn check_punished(world: &World, seed: u64) {
 #[test]
 fn one_honest_peer_among_liars_gets_us_to_the_head() {
     let head = CHAIN.last().unwrap().header.hash;
-    let mut slowest = 0;
     for seed in 0..200 {
         let mut world = among_liars(seed);
-        let done = world.run(180_000, |world| world.head() == head);
+        let done = world.run(60_000, |world| world.head() == head);
         assert!(
             done,
             "seed {seed}: at block {} after {} ms, status {:?}, punished {:?}",
@@ -113,9 +112,7 @@ fn one_honest_peer_among_liars_gets_us_to_the_head() {
             "seed {seed}: {}",
             world.most_memory
         );
-        slowest = slowest.max(world.now_ms);
     }
-    println!("slowest: {slowest} ms");
 }
 
 #[test]

@@ -1,0 +1,252 @@
+//! Decides who is asked for what: the quickest and least busy first, nobody for what it lacks, within the memory limit.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use alloy_primitives::B256;
+use cairn_net::eth::message::{Request, Start};
+use cairn_net::reactor::{OwnedOutgoing, PeerId};
+
+use super::machine::{Action, Machine, Now};
+use super::peers::{Asked, Peer, What};
+use crate::chain::SealedHeader;
+
+impl Machine {
+    /// Asks the peers for everything that is wanted, the quickest and least busy first.
+    pub(super) fn ask_all(&mut self, now: Now) {
+        let mut order: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_usable())
+            .map(|(&id, _)| id)
+            .collect();
+        order.sort_by_key(|id| {
+            let peer = &self.peers[id];
+            (peer.asked.len(), Reverse(peer.rate), *id)
+        });
+        self.ask_fetches(now);
+        if self.target.is_some() {
+            self.ask_target(now, &order);
+        } else {
+            for &id in &order {
+                self.ask_head(now, id);
+            }
+            self.ask_headers(now, &order);
+        }
+        // One request to each in turn, so that the memory limit does not starve the last of them.
+        while order.iter().filter(|&&id| self.ask_bodies(now, id)).count() > 0 {}
+    }
+
+    /// An eth/68 peer names its head by hash only: its number is asked for when the head is better than ours.
+    fn ask_head(&mut self, now: Now, id: PeerId) {
+        let peer = &self.peers[&id];
+        if peer.head.number.is_none()
+            && peer.claims_better(&self.tip)
+            && peer.count(|what| matches!(what, What::Head { .. })) == 0
+        {
+            let hash = peer.head.hash;
+            self.ask(
+                now,
+                id,
+                What::Head { hash },
+                headers_of(Start::Hash(hash), 1, false),
+                0,
+            );
+        }
+    }
+
+    /// Whether a peer may be asked for headers that hang on our head.
+    fn leads(&self, peer: &Peer) -> bool {
+        !peer.off_chain
+            && peer.top().is_some_and(|top| top > self.main.top_number())
+            && peer.claims_better(&self.tip)
+            && !self.live.is_pending(&peer.head.hash)
+    }
+
+    /// Whether there is nothing to be caught up with along our own line.
+    pub(super) fn main_is_idle(&self) -> bool {
+        self.main.bodies.len() == 0
+            && !self.is_coming()
+            && !self
+                .peers
+                .values()
+                .any(|peer| peer.is_usable() && self.leads(peer))
+    }
+
+    fn ask_headers(&mut self, now: Now, order: &[PeerId]) {
+        if now.s < self.main.pause_until_s || !self.peers.values().any(|peer| self.leads(peer)) {
+            return;
+        }
+        let ours = self.tip.header.header.number;
+        let window_end = ours.saturating_add(self.config.limits.header_window);
+        for &id in order {
+            let peer = &self.peers[&id];
+            // Headers are served below `earliest` too: it bounds bodies.
+            let Some(top) = peer.top().filter(|_| !peer.off_chain) else {
+                continue;
+            };
+            let batch = self.config.limits.header_batch.min(peer.header_cap);
+            let open = peer.count(|what| matches!(what, What::Rising { .. }));
+            for _ in open..self.config.limits.headers_per_peer {
+                let Some((first, count)) = self.main.headers.take(top, window_end, batch) else {
+                    break;
+                };
+                self.ask_rising(now, id, first, count);
+            }
+            if open == 0 && self.peers[&id].asked.is_empty() {
+                self.ask_overdue_headers(now, id, top);
+            }
+        }
+    }
+
+    fn ask_rising(&mut self, now: Now, id: PeerId, first: u64, count: u64) {
+        let epoch = self.main.epoch;
+        let what = What::Rising {
+            epoch,
+            first,
+            count,
+        };
+        let request = headers_of(Start::Number(first), count, false);
+        self.ask(now, id, what, request, 0);
+    }
+
+    /// The headers that come next are owed by a slow peer: an idle one is asked for them as well, once.
+    fn ask_overdue_headers(&mut self, now: Now, id: PeerId, top: u64) {
+        let (epoch, next) = (self.main.epoch, self.main.top_number() + 1);
+        let mut owed = None;
+        for asked in self.peers.values().flat_map(|peer| peer.asked.values()) {
+            let What::Rising {
+                epoch: of,
+                first,
+                count,
+            } = asked.what
+            else {
+                continue;
+            };
+            if of == epoch && !asked.given_up && first <= next && next < first + count {
+                if owed.is_some() {
+                    return; // by two already
+                }
+                owed = Some((first + count - next, asked.sent_ms));
+            }
+        }
+        let Some((count, sent_ms)) = owed else { return };
+        if top >= next && now.ms.saturating_sub(sent_ms) >= self.config.limits.urgent_ms {
+            self.ask_rising(now, id, next, count.min(top - next + 1));
+        }
+    }
+
+    /// Asks `id` for one batch of bodies, if it has any that are wanted and the memory limit allows it.
+    fn ask_bodies(&mut self, now: Now, id: PeerId) -> bool {
+        let limits = self.config.limits.clone();
+        let used = self.memory_bytes();
+        let average = self.body_size.average();
+        let peer = &self.peers[&id];
+        let open = peer.count(|what| matches!(what, What::Bodies { .. }));
+        if open >= limits.bodies_per_peer {
+            return false;
+        }
+        let unknown_top = if self.target.is_some() { u64::MAX } else { 0 };
+        let (earliest, top) = (peer.earliest, peer.top().unwrap_or(unknown_top));
+        let fitting = limits.answer_bytes.min(peer.bytes_in_time()) / average;
+        let batch = match peer.rate {
+            0 => fitting.clamp(limits.body_batch_min, limits.body_batch_start),
+            _ => fitting.clamp(1, limits.body_batch_max),
+        };
+        let batch = batch.min(peer.body_cap);
+        let on_main = !peer.off_chain;
+
+        let mut wanted = Vec::new();
+        // A branch is held whole until it is better: it has a limit of its own.
+        let branch = self
+            .branch
+            .as_mut()
+            .and_then(|branch| branch.wanting(id, &self.tip));
+        if let Some((pipe, enough)) = branch {
+            wanted = pipe.bodies.take(id, earliest, top.min(enough), batch);
+        }
+        if wanted.is_empty() && on_main {
+            let room = self.config.memory_limit_bytes.saturating_sub(used) / average;
+            let most = if room == 0 && self.main.bodies.front_is_unasked() {
+                1
+            } else {
+                room
+            };
+            wanted = self.main.bodies.take(id, earliest, top, batch.min(most));
+            if wanted.is_empty() && open == 0 && self.is_overdue(now) {
+                wanted = self
+                    .main
+                    .bodies
+                    .take_urgent(id, earliest, top, limits.body_batch_min);
+            }
+        }
+        if wanted.is_empty() {
+            return false;
+        }
+        let request = Request::Bodies {
+            hashes: wanted.iter().map(|header| header.hash).collect(),
+        };
+        let expected = wanted.len() * average;
+        self.ask(now, id, What::Bodies { wanted }, request, expected);
+        true
+    }
+
+    /// Whether the oldest body request holds everything else up.
+    fn is_overdue(&self, now: Now) -> bool {
+        let Some(front) = self.main.bodies.front_missing() else {
+            return false;
+        };
+        self.peers.values().flat_map(|peer| peer.asked.values()).any(|asked| {
+            now.ms.saturating_sub(asked.sent_ms) >= self.config.limits.urgent_ms
+                && matches!(&asked.what, What::Bodies { wanted } if wanted.iter().any(|h| h.hash == front))
+        })
+    }
+
+    /// Sends a request and remembers what it was for.
+    pub(super) fn ask(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        what: What,
+        request: Request,
+        expected_bytes: usize,
+    ) {
+        let request_id = self.new_id();
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        if peer.asked.is_empty() {
+            peer.heard_ms = now.ms;
+        }
+        let asked = Asked {
+            what,
+            sent_ms: now.ms,
+            expected_bytes,
+            given_up: false,
+        };
+        peer.asked.insert(request_id, asked);
+        self.actions.push_back(Action::Send {
+            peer: id,
+            message: OwnedOutgoing::Request {
+                id: request_id,
+                request,
+            },
+        });
+    }
+}
+
+/// A request for `amount` headers in a row.
+pub(super) fn headers_of(start: Start, amount: u64, reverse: bool) -> Request {
+    Request::Headers {
+        start,
+        amount,
+        skip: 0,
+        reverse,
+    }
+}
+
+/// A request for one body.
+pub(super) fn body_of(header: &Arc<SealedHeader>) -> Request {
+    let hashes: Vec<B256> = vec![header.hash];
+    Request::Bodies { hashes }
+}

@@ -1,0 +1,169 @@
+//! What time alone does: peers that stall, work that nobody can be asked for, and when to be called next.
+
+use cairn_net::reactor::PeerId;
+
+use super::fault::Fault;
+use super::limits::{PAUSE_MS, SLOW_BYTES_PER_S, STALLS_ALLOWED};
+use super::machine::{Machine, Now};
+use super::peers::{Asked, Peer, What};
+use super::target::Target;
+
+impl Machine {
+    /// Finds peers that owe an answer for too long: their work goes to the others, and the second time they are dropped.
+    pub(super) fn find_stalled(&mut self, now: Now) {
+        let timeout = self.config.limits.request_timeout_ms;
+        let stalled: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| stall_deadline(peer, timeout).is_some_and(|due| due <= now.ms))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in stalled {
+            let Some(peer) = self.peers.get_mut(&id) else {
+                continue;
+            };
+            let oldest_ms = peer
+                .asked
+                .values()
+                .map(|a| a.sent_ms)
+                .min()
+                .unwrap_or(now.ms);
+            let waited_ms = now.ms.saturating_sub(oldest_ms);
+            peer.stalls += 1;
+            // Perhaps it is only slow: it is asked for little until it shows its rate.
+            peer.rate = SLOW_BYTES_PER_S;
+            peer.header_cap = 16;
+            peer.good_answers = 0;
+            peer.heard_ms = now.ms;
+            if peer.stalls >= STALLS_ALLOWED {
+                self.punish(id, Fault::Stalled { waited_ms });
+                continue;
+            }
+            let open: Vec<Asked> = peer
+                .asked
+                .values()
+                .filter(|a| !a.given_up)
+                .cloned()
+                .collect();
+            for asked in peer.asked.values_mut() {
+                asked.given_up = true;
+                asked.sent_ms = now.ms;
+                asked.expected_bytes = 0;
+            }
+            for asked in open {
+                self.release(asked);
+            }
+        }
+    }
+
+    /// When nothing has come for long, though there is work, what the peers lacked is asked for again.
+    pub(super) fn unstick(&mut self, now: Now) {
+        let limits = &self.config.limits;
+        let waiting =
+            self.main.bodies.len() > 0 || self.main.headers.is_waiting() || self.target_waits();
+        let progress = (
+            self.tip.header.header.number,
+            self.main.top_number(),
+            self.main.bodies.held_bytes(),
+            self.target.as_ref().map_or(0, Target::fetched),
+        );
+        if !waiting || self.progress != progress {
+            self.progress = progress;
+            self.stuck_since_ms = waiting.then_some(now.ms);
+            return;
+        }
+        let since = *self.stuck_since_ms.get_or_insert(now.ms);
+        let patience_ms = if self.is_coming() {
+            limits.request_timeout_ms.saturating_mul(3)
+        } else {
+            limits.stuck_ms
+        };
+        if now.ms.saturating_sub(since) < patience_ms {
+            return;
+        }
+        self.stuck_since_ms = Some(now.ms);
+        match &mut self.target {
+            Some(target) => {
+                target.forget_refusals();
+                self.main.bodies.forget_refusals();
+            }
+            // Headers without bodies may be a branch that nobody has whole: begin again from the head.
+            None => self.restart_main(),
+        }
+    }
+
+    /// Lets everything go that hangs on the head, and begins a new line there.
+    pub(super) fn restart_main(&mut self) {
+        self.main = self.new_pipe(self.tip.clone());
+    }
+
+    /// If we were not called when we asked to be (a slow disk, a machine that slept), the peers had no less time than we.
+    pub(super) fn forgive_pause(&mut self, now: Now) {
+        let late_ms = self.deadline.map_or(0, |due| now.ms.saturating_sub(due));
+        if late_ms < PAUSE_MS {
+            return;
+        }
+        for peer in self.peers.values_mut() {
+            peer.heard_ms = peer.heard_ms.saturating_add(late_ms).min(now.ms);
+            for asked in peer.asked.values_mut() {
+                asked.sent_ms = asked.sent_ms.saturating_add(late_ms).min(now.ms);
+            }
+        }
+    }
+
+    pub(super) fn next_deadline(&self, now: Now) -> Option<u64> {
+        let limits = &self.config.limits;
+        let stalls = self
+            .peers
+            .values()
+            .filter_map(|peer| stall_deadline(peer, limits.request_timeout_ms))
+            .min();
+        let flush = self
+            .main
+            .ready_since_ms
+            .map(|since| since + limits.flush_ms);
+        // Looked at now and then: `unstick` knows how long is too long.
+        let stuck = self.stuck_since_ms.map(|_| now.ms + limits.stuck_ms);
+        let pause = self
+            .main
+            .pause_until_s
+            .saturating_sub(now.s)
+            .saturating_mul(1000);
+        let pause = (pause > 0).then(|| now.ms.saturating_add(pause));
+        let urgent = self
+            .peers
+            .values()
+            .flat_map(|peer| peer.asked.values())
+            .filter(|asked| {
+                matches!(
+                    asked.what,
+                    What::Bodies { .. } | What::Rising { .. } | What::Falling { .. }
+                )
+            })
+            .map(|asked| asked.sent_ms + limits.urgent_ms)
+            .filter(|&due| due > now.ms)
+            .min();
+        [
+            stalls,
+            flush,
+            stuck,
+            pause,
+            urgent,
+            self.live.deadline(),
+            self.tell_deadline(),
+            self.poll_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|due| due.max(now.ms))
+    }
+}
+
+/// When a peer has stalled: it has given no answer at all for the timeout, or not this one for three times as long (a slow
+/// line brings one answer after the other).
+fn stall_deadline(peer: &Peer, timeout_ms: u64) -> Option<u64> {
+    let oldest_ms = peer.asked.values().map(|asked| asked.sent_ms).min()?;
+    let silent = peer.heard_ms.saturating_add(timeout_ms);
+    Some(silent.min(oldest_ms.saturating_add(timeout_ms.saturating_mul(3))))
+}
