@@ -214,6 +214,16 @@ pub fn body_of_block(block: &[u8]) -> Result<Vec<u8>, BodyError> {
     Ok(body)
 }
 
+/// Bytes of the block that [`join_block`] would make of a body and a header of that length.
+pub(crate) fn block_length(header_bytes: usize, body: &[u8]) -> usize {
+    let payload_length = header_bytes + payload_of(body).len();
+    alloy_rlp::Header {
+        list: true,
+        payload_length,
+    }
+    .length_with_payload()
+}
+
 /// The block of a header and a body, as `geth export` writes it: the inverse of [`split_block`].
 ///
 /// # Errors

@@ -14,6 +14,7 @@ mod pow;
 mod rlp;
 mod rules;
 mod spec;
+mod tx;
 
 pub use error::{BodyError, Fault, HeaderError, Problem};
 pub use genesis::{DEV_KEYS, DEV_SIGNER_KEY, Genesis, GenesisError};

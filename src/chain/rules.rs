@@ -15,6 +15,7 @@ use super::{
     ommers::MOST_OMMERS,
     pow,
     spec::{Fork, Spec},
+    tx,
 };
 
 /// Longest `extraData` where no signers stand in it, in bytes (yellow paper, section 4.3.4).
@@ -31,6 +32,9 @@ const AHEAD_S: u64 = 15;
 const DAO_EXTRA: &[u8] = b"dao-hard-fork";
 /// EIP-779: how many blocks from the fork on.
 const DAO_EXTRA_BLOCKS: u64 = 10;
+
+/// EIP-7934: longest block from Osaka on, in bytes of its RLP: 10 MiB less a margin of 2.
+const BLOCK_LIMIT_BYTES: usize = 8_388_608;
 
 /// Everything known at one block that is needed to judge its children. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -60,6 +64,7 @@ pub struct Rules {
     /// What the rules depend on.
     pub spec: Spec,
     genesis: Arc<SealedHeader>,
+    chain_id_v: tx::ChainIdV,
 }
 
 impl Rules {
@@ -68,6 +73,7 @@ impl Rules {
         Self {
             spec: genesis.spec.clone(),
             genesis: Arc::new(genesis.header.clone()),
+            chain_id_v: tx::ChainIdV::new(genesis.spec.chain_id),
         }
     }
 
@@ -224,7 +230,7 @@ impl Rules {
         Ok(())
     }
 
-    /// The fields that Shanghai, Cancun and Prague added: there from their fork on and not before, with the right blob gas.
+    /// The fields that Shanghai and later forks added: there from their fork on and not before, with the right blob gas.
     fn check_later_fields(
         &self,
         parent: &Header,
@@ -235,37 +241,29 @@ impl Rules {
             (
                 "withdrawalsRoot",
                 header.withdrawals_root.is_some(),
-                Some(Fork::Shanghai),
+                Fork::Shanghai,
             ),
-            (
-                "blobGasUsed",
-                header.blob_gas_used.is_some(),
-                Some(Fork::Cancun),
-            ),
+            ("blobGasUsed", header.blob_gas_used.is_some(), Fork::Cancun),
             (
                 "excessBlobGas",
                 header.excess_blob_gas.is_some(),
-                Some(Fork::Cancun),
+                Fork::Cancun,
             ),
             (
                 "parentBeaconBlockRoot",
                 header.parent_beacon_block_root.is_some(),
-                Some(Fork::Cancun),
+                Fork::Cancun,
             ),
-            (
-                "requestsHash",
-                header.requests_hash.is_some(),
-                Some(Fork::Prague),
-            ),
+            ("requestsHash", header.requests_hash.is_some(), Fork::Prague),
             (
                 "blockAccessListHash",
                 header.block_access_list_hash.is_some(),
-                None,
+                Fork::Amsterdam,
             ),
-            ("slotNumber", header.slot_number.is_some(), None),
+            ("slotNumber", header.slot_number.is_some(), Fork::Amsterdam),
         ];
         for (field, is_there, from) in has {
-            presence(field, is_there, from.is_some_and(|from| fork >= from), fork)?;
+            presence(field, is_there, fork >= from, fork)?;
         }
         let (Some(used), Some(excess)) = (header.blob_gas_used, header.excess_blob_gas) else {
             return Ok(());
@@ -285,7 +283,8 @@ impl Rules {
         same("excessBlobGas", expected, excess)
     }
 
-    /// Judges a body under its header: the roots that the header commits to and the structure of the lists.
+    /// Judges a body under its header: the roots that the header commits to, the structure of the lists, and of each transaction
+    /// what can be judged without executing it or recovering its sender. Ommers are judged by [`OmmerWindow`](super::OmmerWindow).
     ///
     /// # Errors
     /// [`BodyError`] says whose fault it is: the bytes', the sender's or the block's.
@@ -317,15 +316,30 @@ impl Rules {
             (None, None) => Ok(()),
         })
         .map_err(not_of_header)?;
-        let ommers = body::ommers(body).take(MOST_OMMERS + 1).count();
-        if ommers > MOST_OMMERS {
-            return Err(BodyError::Invalid(Box::new(Fault::mismatch(
-                "uncles",
-                format_args!("at most {MOST_OMMERS}"),
-                "more",
-            ))));
+        self.check_contents(sealed, body, &leaves)
+            .map_err(|fault| BodyError::Invalid(Box::new(fault)))
+    }
+
+    /// What is wrong here is wrong for ever: the header commits to it.
+    fn check_contents(
+        &self,
+        sealed: &SealedHeader,
+        body: &[u8],
+        transactions: &[&[u8]],
+    ) -> Result<(), Fault> {
+        let header = &sealed.header;
+        if body::ommers(body).nth(MOST_OMMERS).is_some() {
+            let most = format!("at most {MOST_OMMERS}");
+            return Err(Fault::mismatch("uncles", most, "more"));
         }
-        Ok(())
+        if self.spec.fork(header.number, header.timestamp) >= Fork::Osaka {
+            let bytes = body::block_length(sealed.raw.len(), body);
+            if bytes > BLOCK_LIMIT_BYTES {
+                let most = format!("at most {BLOCK_LIMIT_BYTES} bytes (EIP-7934)");
+                return Err(Fault::mismatch("size", most, bytes));
+            }
+        }
+        tx::Judge::new(&self.spec, &self.chain_id_v, header).all(transactions)
     }
 
     /// The tip at `head_number`, whose total difficulty is `td`, after a restart. `headers` gives the raw headers of the canonical chain, all of

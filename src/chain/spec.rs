@@ -44,6 +44,8 @@ pub enum Fork {
     Prague,
     /// EIPs 7825, 7918, 7934: caps of a transaction's gas and a block's bytes, a floor for the price of blobs.
     Osaka,
+    /// EIPs 7928 and 7843: hash of the block's access list and slot number in the header. How gas is counted there is not judged.
+    Amsterdam,
 }
 
 /// When each fork comes, as genesis.json's `config` says it: by block number up to the merge, by Unix time in seconds after it.
@@ -92,6 +94,8 @@ pub struct Forks {
     pub osaka_time: Option<u64>,
     /// `bpo1Time` to `bpo5Time` (EIP-7892): they change the blob schedule alone.
     pub bpo_times: [Option<u64>; 5],
+    /// `amsterdamTime`.
+    pub amsterdam_time: Option<u64>,
 }
 
 impl Forks {
@@ -117,7 +121,7 @@ impl Forks {
     }
 
     /// The forks by time with their names in genesis.json, in the order in which they must come.
-    pub(crate) fn by_time(&self) -> [(&'static str, Option<u64>); 9] {
+    pub(crate) fn by_time(&self) -> [(&'static str, Option<u64>); 10] {
         [
             ("shanghaiTime", self.shanghai_time),
             ("cancunTime", self.cancun_time),
@@ -128,6 +132,7 @@ impl Forks {
             ("bpo3Time", self.bpo_times[2]),
             ("bpo4Time", self.bpo_times[3]),
             ("bpo5Time", self.bpo_times[4]),
+            ("amsterdamTime", self.amsterdam_time),
         ]
     }
 }
@@ -210,7 +215,9 @@ impl Spec {
         let reached = |time: Option<u64>| time.is_some_and(|time| time <= time_s);
         let passed = |block: Option<u64>| block.is_some_and(|block| block <= number);
         // Latest first: chains live mostly at their end.
-        if reached(forks.osaka_time) {
+        if reached(forks.amsterdam_time) {
+            Fork::Amsterdam
+        } else if reached(forks.osaka_time) {
             Fork::Osaka
         } else if reached(forks.prague_time) {
             Fork::Prague

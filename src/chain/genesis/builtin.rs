@@ -54,6 +54,7 @@ impl Genesis {
             prague_time: Some(1_746_612_311),
             osaka_time: Some(1_764_798_551),
             bpo_times: [Some(1_765_290_071), Some(1_767_747_671), None, None, None],
+            amsterdam_time: None,
         };
         let mut spec = Spec::new(U256::ONE, forks);
         spec.terminal_total_difficulty = Some(U256::from(58_750_000_000_000_000_000_000_u128));
@@ -90,6 +91,7 @@ impl Genesis {
             prague_time: Some(1_741_159_776),
             osaka_time: Some(1_760_427_360),
             bpo_times: [Some(1_761_017_184), Some(1_761_607_008), None, None, None],
+            amsterdam_time: Some(1_791_294_816),
             ..Forks::default()
         };
         let mut spec = Spec::new(U256::from(11_155_111), forks);

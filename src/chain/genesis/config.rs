@@ -124,6 +124,7 @@ fn forks(object: &Object<'_>) -> Result<Forks, GenesisError> {
             at("bpo4Time")?,
             at("bpo5Time")?,
         ],
+        amsterdam_time: at("amsterdamTime")?,
     })
 }
 
@@ -159,6 +160,8 @@ fn blob_schedule(
         ("bpo3", bpo[2], None),
         ("bpo4", bpo[3], None),
         ("bpo5", bpo[4], None),
+        // As Osaka.
+        ("amsterdam", forks.amsterdam_time, None),
     ];
     let given = match object.get(&["blobSchedule"])? {
         Some(node) => Some(node.object()?),
