@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::Path};
 
+use cairn_store::Error;
+
 /// Why a command could not give the answer that was hoped for.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -9,8 +11,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// The answer is no: status 1.
     No(String),
-    /// What the store says: status 1, or 2 if there is none.
-    Store(cairn_store::Error),
+    /// What the store says: status 1, or 2 if there is none that we can read.
+    Store(Error),
     /// Whoever read our output went away, which is no fault: status 0, silently.
     ReaderGone,
 }
@@ -19,9 +21,14 @@ impl Failure {
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::ReaderGone => 0,
-            Self::No(_) => 1,
-            Self::Store(cairn_store::Error::NoStore { .. }) | Self::Usage(_) => 2,
-            Self::Store(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Store(Error::NoStore { .. } | Error::Newer { .. }) => 2,
+            Self::Store(Error::Io { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                2
+            }
+            Self::No(_) | Self::Store(_) => 1,
         }
     }
 
@@ -41,8 +48,8 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<cairn_store::Error> for Failure {
-    fn from(error: cairn_store::Error) -> Self {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
         Self::Store(error)
     }
 }

@@ -5,7 +5,8 @@ mod common;
 
 use std::process::{Command, Stdio};
 
-use cairn::generate::encode_block;
+use cairn::generate::{self, Params, encode_block};
+use cairn_store::Writer;
 use common::{Fixture, run, tree};
 use serde_json::Value;
 
@@ -189,6 +190,40 @@ fn get_decodes_every_type_of_transaction_and_withdrawals() {
         }
     }
     assert_eq!(kinds, [true; 5]);
+}
+
+#[test]
+fn what_cannot_be_decoded_is_shown_raw() {
+    let (generated, blocks) = generate::blocks(&Params {
+        blocks: 3,
+        ..Params::default()
+    });
+    let mut blocks: Vec<_> = blocks.collect();
+    // A type that only a rollup knows, then a transaction list that is a string.
+    blocks[0].body = vec![0xc6, 0xc4, 0x83, 0x7e, 0x01, 0x02, 0xc0];
+    blocks[1].body = vec![0xc3, 0x81, 0x80, 0xc0];
+    let store = Fixture::of(generated.genesis, blocks);
+    let value = store.run(&["get", "1", "--json"]).ok().json();
+    let transaction = &value["transactions"][0];
+    assert_eq!(transaction["type"], 0x7e);
+    assert_eq!(transaction["raw"], "0x7e0102");
+    assert!(transaction["undecoded"].is_string());
+    assert_eq!(value["header"]["number"], 1);
+    let value = store.run(&["get", "2", "body", "--json"]).ok().json();
+    assert_eq!(value["raw"], "0xc38180c0");
+    assert!(value["undecoded"].is_string());
+    assert!(store.run(&["get", "1"]).ok().text().contains("0x7e0102"));
+    let _ = store.run(&["list"]).ok();
+}
+
+#[test]
+fn a_store_can_be_inspected_while_a_node_writes_to_it() {
+    let store = Fixture::clique(20);
+    let _writer = Writer::open(&store.store()).unwrap();
+    for command in ["info", "list", "verify"] {
+        let _ = store.run(&[command]).ok();
+    }
+    let _ = store.run(&["get", "head"]).ok();
 }
 
 #[test]

@@ -90,10 +90,13 @@ impl Fixture {
     }
 
     pub fn new(params: &Params) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let (generated, blocks) = generate::blocks(params);
-        let blocks: Vec<GeneratedBlock> = blocks.collect();
-        let genesis = generated.genesis;
+        Self::of(generated.genesis, blocks.collect())
+    }
+
+    /// A store of any blocks, which may be what no chain would accept.
+    pub fn of(genesis: Genesis, blocks: Vec<GeneratedBlock>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let mut writer = Writer::create(
             &dir.path().join("blocks"),
             &cairn_store::Genesis {
