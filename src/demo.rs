@@ -130,7 +130,7 @@ pub fn run(options: &DemoOptions) -> Result<Outcome, DemoError> {
     fullnode.enode()?;
     let mut progress = Progress::new("Catching up", "blocks", options.blocks, options.quiet);
     fullnode.wait_for(&mut validator, options.blocks, &mut |number| {
-        progress.set(number.min(options.blocks))
+        progress.set(number.min(options.blocks));
     })?;
     let catch_up_seconds = started.elapsed().as_secs_f64();
     drop(progress);
@@ -147,7 +147,7 @@ pub fn run(options: &DemoOptions) -> Result<Outcome, DemoError> {
     );
     let mut progress = Progress::new("Following", "blocks", options.live, options.quiet);
     fullnode.wait_for(&mut validator, from + options.live, &mut |number| {
-        progress.set(number.saturating_sub(from))
+        progress.set(number.saturating_sub(from));
     })?;
     drop(progress);
 

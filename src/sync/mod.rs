@@ -7,6 +7,7 @@
 
 mod announce;
 mod answers;
+mod asking;
 mod bodies;
 mod branch;
 mod fault;
@@ -21,6 +22,7 @@ mod schedule;
 mod sim;
 mod target;
 mod thread;
+mod timing;
 
 pub use fault::Fault;
 pub use limits::Limits;
