@@ -6,7 +6,7 @@ use alloy_consensus::Header;
 use alloy_primitives::{Address, B64, B256, Bytes, U256, b256};
 use secp256k1::SecretKey;
 
-use super::{address, addresses, clique_child, clique_genesis, extra, key, sealed};
+use super::{Break, address, addresses, clique_child, clique_genesis, extra, key, sealed};
 use crate::chain::{
     CliqueConfig, DEV_SIGNER_KEY, HeaderError, Rules, SealedHeader, Tip,
     clique::{self, CliqueError, NONCE_AUTHORISE, NONCE_DROP, Snapshot},
@@ -45,8 +45,10 @@ fn who_seals_is_who_is_found() {
 
 #[test]
 fn what_is_no_seal_is_refused() {
-    let mut header = Header::default();
-    header.extra_data = Bytes::from_static(&[0; 96]);
+    let mut header = Header {
+        extra_data: Bytes::from_static(&[0; 96]),
+        ..Header::default()
+    };
     assert_eq!(
         clique::signer(&header),
         Err(CliqueError::ExtraTooShort { found: 96 })
@@ -432,7 +434,7 @@ fn each_broken_rule_of_a_header_is_named() {
     let (parent, signer, valid) = at(5);
     let judge = |header: Header| super::refused(rules.extend(parent, sealed(header, signer), None));
     assert_eq!(judge(valid.clone()), "nothing");
-    let cases: [(&str, fn(&mut Header)); 15] = [
+    let cases: [Break; 15] = [
         ("parentHash", |header| header.parent_hash = B256::ZERO),
         ("number", |header| header.number += 1),
         ("timestamp", |header| header.timestamp -= 1),
@@ -440,19 +442,19 @@ fn each_broken_rule_of_a_header_is_named() {
         ("mixHash", |header| header.mix_hash = B256::repeat_byte(1)),
         ("sha3Uncles", |header| header.ommers_hash = B256::ZERO),
         ("extraData", |header| {
-            header.extra_data = extra(&[Address::ZERO])
+            header.extra_data = extra(&[Address::ZERO]);
         }),
         ("difficulty", |header| header.difficulty = U256::ONE),
         ("difficulty", |header| header.difficulty = U256::ZERO),
         ("difficulty", |header| header.difficulty = U256::from(3)),
         ("gasLimit", |header| {
-            header.gas_limit += header.gas_limit / 1024
+            header.gas_limit += header.gas_limit / 1024;
         }),
         ("gasUsed", |header| header.gas_used = header.gas_limit + 1),
         ("baseFeePerGas", |header| header.base_fee_per_gas = Some(1)),
         ("baseFeePerGas", |header| header.base_fee_per_gas = None),
         ("withdrawalsRoot", |header| {
-            header.withdrawals_root = Some(B256::ZERO)
+            header.withdrawals_root = Some(B256::ZERO);
         }),
     ];
     for (field, break_it) in cases {
@@ -468,12 +470,12 @@ fn each_broken_rule_of_a_header_is_named() {
 
     let (parent, signer, valid) = at(10);
     let judge = |header: Header| super::refused(rules.extend(parent, sealed(header, signer), None));
-    let checkpoints: [(&str, fn(&mut Header)); 4] = [
+    let checkpoints: [Break; 4] = [
         ("nothing", |_| {}),
         ("nonce", |header| header.nonce = NONCE_AUTHORISE),
         ("miner", |header| header.beneficiary = address('D')),
         ("extraData", |header| {
-            header.extra_data = extra(&addresses("ABC"))
+            header.extra_data = extra(&addresses("ABC"));
         }),
     ];
     for (field, break_it) in checkpoints {

@@ -203,6 +203,9 @@ fn stake_child(rules: &Rules, parent: &Tip, seconds: u64) -> Header {
     }
 }
 
+/// A field, and what makes a valid header wrong in it.
+type Break = (&'static str, fn(&mut Header));
+
 /// The field that is refused.
 fn refused<T>(judged: Result<T, super::HeaderError>) -> String {
     match judged {

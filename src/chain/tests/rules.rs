@@ -5,10 +5,10 @@ use std::sync::Arc;
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B64, B256, U256, keccak256};
 
-use super::{london, of, stake_child, stake_genesis, work_child, work_genesis};
+use super::{Break, london, of, stake_child, stake_genesis, work_child, work_genesis};
 use crate::chain::{
-    BodyError, CliqueConfig, Forks, Genesis, HeaderError, Rules, SealedHeader, Tip,
-    fees::GAS_PER_BLOB,
+    BodyError, CliqueConfig, Forks, Genesis, HeaderError, Rules, SealedHeader, Tip, body,
+    fees::GAS_PER_BLOB, rlp,
 };
 
 fn extend(rules: &Rules, parent: &Tip, header: Header) -> Result<Tip, HeaderError> {
@@ -18,8 +18,6 @@ fn extend(rules: &Rules, parent: &Tip, header: Header) -> Result<Tip, HeaderErro
 fn refused(rules: &Rules, parent: &Tip, header: Header) -> String {
     super::refused(extend(rules, parent, header))
 }
-
-type Break = (&'static str, fn(&mut Header));
 
 fn each_is_named(rules: &Rules, parent: &Tip, valid: &Header, cases: &[Break]) {
     assert_eq!(refused(rules, parent, valid.clone()), "nothing");
@@ -49,16 +47,16 @@ fn each_broken_rule_of_work_is_named() {
             ("number", |header| header.number += 1),
             ("timestamp", |header| header.timestamp -= 13),
             ("gasLimit", |header| {
-                header.gas_limit += header.gas_limit / 1024
+                header.gas_limit += header.gas_limit / 1024;
             }),
             ("gasLimit", |header| {
-                header.gas_limit -= header.gas_limit / 1024
+                header.gas_limit -= header.gas_limit / 1024;
             }),
             ("nothing", |header| {
-                header.gas_limit += header.gas_limit / 1024 - 1
+                header.gas_limit += header.gas_limit / 1024 - 1;
             }),
             ("nothing", |header| {
-                header.gas_limit -= header.gas_limit / 1024 - 1
+                header.gas_limit -= header.gas_limit / 1024 - 1;
             }),
             ("gasUsed", |header| header.gas_used = header.gas_limit + 1),
             ("nothing", |header| header.gas_used = header.gas_limit),
@@ -69,7 +67,7 @@ fn each_broken_rule_of_work_is_named() {
             ("difficulty", |header| header.difficulty += U256::ONE),
             ("difficulty", |header| header.difficulty = U256::ZERO),
             ("withdrawalsRoot", |header| {
-                header.withdrawals_root = Some(B256::ZERO)
+                header.withdrawals_root = Some(B256::ZERO);
             }),
             ("nothing", |header| header.mix_hash = B256::repeat_byte(3)),
         ],
@@ -95,14 +93,14 @@ fn each_broken_rule_of_stake_is_named() {
             ("requestsHash", |header| header.requests_hash = None),
             ("blobGasUsed", |header| header.blob_gas_used = Some(1)),
             ("nothing", |header| {
-                header.blob_gas_used = Some(9 * GAS_PER_BLOB)
+                header.blob_gas_used = Some(9 * GAS_PER_BLOB);
             }),
             ("blobGasUsed", |header| {
-                header.blob_gas_used = Some(10 * GAS_PER_BLOB)
+                header.blob_gas_used = Some(10 * GAS_PER_BLOB);
             }),
             ("excessBlobGas", |header| header.excess_blob_gas = Some(1)),
             ("blockAccessListHash", |header| {
-                header.block_access_list_hash = Some(B256::ZERO)
+                header.block_access_list_hash = Some(B256::ZERO);
             }),
         ],
     );
@@ -337,10 +335,10 @@ fn an_empty_block_has_used_nothing_and_left_no_receipts() {
         ("gasUsed", |header| header.gas_used = 21_000),
         ("receiptsRoot", |header| header.receipts_root = B256::ZERO),
         ("logsBloom", |header| {
-            header.logs_bloom.accrue_raw_log(Address::ZERO, &[])
+            header.logs_bloom.accrue_raw_log(Address::ZERO, &[]);
         }),
         ("blobGasUsed", |header| {
-            header.blob_gas_used = Some(GAS_PER_BLOB)
+            header.blob_gas_used = Some(GAS_PER_BLOB);
         }),
     ];
     for (field, break_it) in cases {
@@ -371,4 +369,38 @@ fn only_clique_checks_who_may_make_a_block() {
     assert!(Rules::new(&super::clique_genesis("A", 10)).seal_is_checked());
     assert!(!Rules::new(&work_genesis(london())).seal_is_checked());
     assert!(!Rules::new(&stake_genesis()).seal_is_checked());
+}
+
+#[test]
+fn osaka_caps_the_bytes_of_a_block() {
+    let rules = Rules::new(&stake_genesis());
+    let judge = |seconds: u64, bytes: usize| {
+        let mut header = stake_child(&rules, &rules.genesis_tip(), seconds);
+        // One transaction, a string: what it says is judged after its length.
+        let mut transaction = Vec::new();
+        alloy_rlp::Encodable::encode(&vec![2; bytes][..], &mut transaction);
+        let mut bytes = Vec::new();
+        for length in [transaction.len() + 6, transaction.len()] {
+            rlp::list_prefix(&mut bytes, length);
+        }
+        bytes.extend_from_slice(&transaction);
+        bytes.extend_from_slice(&[0xc0, 0xc0]);
+        header.transactions_root = body::roots(&bytes).unwrap().transactions;
+        let header = SealedHeader::from_header(header);
+        let block = body::join_block(&header.raw, &bytes).unwrap();
+        let error = rules.check_body(&header, &bytes).unwrap_err();
+        (block.len(), error.fault().field.clone())
+    };
+    // The prefixes have the same length at both sizes.
+    let around = judge(2_000, 8_000_000).0 - 8_000_000;
+    let most = 8_388_608 - around;
+    assert_eq!(
+        judge(2_000, most),
+        (8_388_608, "transactions[0].list".to_owned())
+    );
+    assert_eq!(judge(2_000, most + 1), (8_388_609, "size".to_owned()));
+    assert_eq!(
+        judge(12, most + 1),
+        (8_388_609, "transactions[0].list".to_owned())
+    );
 }
