@@ -93,7 +93,7 @@ fn an_ommer_is_taken_once() {
         chain.grow(&[ommer.clone(), ommer.clone()]),
         Err("uncles[1]".to_owned())
     );
-    assert_eq!(chain.grow(&[ommer.clone()]), Ok(()));
+    assert_eq!(chain.grow(std::slice::from_ref(&ommer)), Ok(()));
     assert_eq!(chain.grow(&[ommer]), Err("uncles[0]".to_owned()));
 }
 
