@@ -20,6 +20,7 @@ pub mod snappy;
 mod snapshot;
 mod tip;
 mod tiplog;
+mod vectors;
 mod writer;
 
 use alloy_primitives::{B256, U256};
