@@ -22,7 +22,45 @@ fn cpu_s() -> f64 {
     ticks / 100.0
 }
 
+/// Opens the store in `dir`, asks once by number and once by hash, and says what that cost.
+fn open(dir: &std::path::Path) {
+    let start = Instant::now();
+    let reader = Reader::open(dir).unwrap();
+    let opened = start.elapsed();
+    let snapshot = reader.snapshot();
+    let head = snapshot.head();
+    let hash = snapshot.hash(head.number / 2).unwrap().unwrap();
+    assert_eq!(snapshot.number(&hash).unwrap(), Some(head.number / 2));
+    assert_eq!(snapshot.number(&head.hash).unwrap(), Some(head.number));
+    assert_eq!(snapshot.number(&Default::default()).unwrap(), None);
+    println!(
+        "{} blocks: open {opened:?}, with the first look-ups {:?}",
+        head.number,
+        start.elapsed()
+    );
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    status
+        .lines()
+        .filter(|line| line.contains("Rss"))
+        .for_each(|line| println!("{line}"));
+}
+
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some("open") {
+        return open(std::env::args().nth(2).unwrap().as_ref());
+    }
+    if std::env::args().nth(1).as_deref() == Some("make") {
+        // A store of many empty blocks, to be opened: made a part at a time.
+        let count: u64 = std::env::args().nth(3).unwrap().parse().unwrap();
+        let mut blocks = chain(0, 0);
+        let mut writer = common::create(std::env::args().nth(2).unwrap().as_ref(), &blocks);
+        while writer.head().number < count {
+            blocks.drain(..blocks.len() - 1);
+            extend(&mut blocks, 10_000.min(count - writer.head().number), 0, 0);
+            common::commit(&mut writer, &blocks[1..]).unwrap();
+        }
+        return;
+    }
     let base = std::env::args()
         .nth(1)
         .map_or_else(std::env::temp_dir, Into::into);
@@ -42,9 +80,9 @@ fn main() {
             first.to_vec()
         } else {
             let mut part = Vec::new();
-            for i in 0..500 {
+            for body in first.iter().map(|block| &block.body) {
                 let mut block = common::block(Some(&parent), round, 0);
-                block.body.clone_from(&first[i].body);
+                block.body.clone_from(body);
                 parent = block.clone();
                 part.push(block);
             }

@@ -117,6 +117,9 @@ impl Snapshot {
         let found = manifest::find(dir)?;
         if found.manifest.sequence != self.manifest.sequence {
             let (snapshot, _) = Snapshot::open(dir)?;
+            if snapshot.manifest.store_id != self.manifest.store_id {
+                return Ok(Some(snapshot)); // another store was put in the folder
+            }
             // The maps of before serve on.
             let snapshot = Snapshot {
                 shared: self.shared.clone(),

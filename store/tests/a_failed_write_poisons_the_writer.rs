@@ -35,11 +35,13 @@ struct Fault {
 
 impl Hook for Fault {
     fn before(&self, change: &Change<'_>) -> Verdict {
-        let applies = match (self.mode, change) {
-            (Mode::Full, Change::Create(_) | Change::MakeDir(_) | Change::Write { .. }) => true,
-            (Mode::Short, Change::Write { .. }) => true,
-            (Mode::Sync, Change::Sync(_) | Change::SyncDir(_)) => true,
-            _ => false,
+        let applies = match self.mode {
+            Mode::Full => matches!(
+                change,
+                Change::Create(_) | Change::MakeDir(_) | Change::Write { .. }
+            ),
+            Mode::Short => matches!(change, Change::Write { .. }),
+            Mode::Sync => matches!(change, Change::Sync(_) | Change::SyncDir(_)),
         };
         assert_eq!(
             self.hit.load(Ordering::Relaxed),
