@@ -152,7 +152,7 @@ fn main() {
     let start = Instant::now();
     for _ in 0..200 {
         let mut block = common::block(Some(&parent), 99, 0);
-        block.body.clone_from(&first[0].body);
+        block.body.clone_from(&first[1].body);
         writer.commit(&[block.new_block()], block.hash).unwrap();
         parent = block;
     }

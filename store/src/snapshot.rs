@@ -190,6 +190,8 @@ impl Snapshot {
     }
 
     /// The number of the canonical block with this hash.
+    ///
+    /// A snapshot that was kept while runs of the index were merged may answer [`Error::Superseded`]: a newer one knows.
     pub fn number(&self, hash: &B256) -> Result<Option<u64>, Error> {
         if let Some(at) = self.tip.find(hash) {
             let block = self.tip.block(at);
