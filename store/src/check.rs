@@ -203,15 +203,14 @@ impl Check<'_> {
         {
             for name in names(&self.dir.join(folder))? {
                 let path = self.dir.join(folder).join(&name);
-                let Some((_, sequence)) =
-                    manifest::parse_name(name.strip_suffix(".new").unwrap_or(&name))
-                else {
+                let stem = name.strip_suffix(".new");
+                let Some((_, sequence)) = manifest::parse_name(stem.unwrap_or(&name)) else {
                     continue;
                 };
                 if manifest::is_named(&manifest, folder, &name) {
                     continue;
                 }
-                if u64::from(sequence) > manifest.sequence + 1 {
+                if stem.is_none() && u64::from(sequence) > manifest.sequence + 1 {
                     let what = format!(
                         "the file is newer than the MANIFEST, whose sequence is {}",
                         manifest.sequence

@@ -171,7 +171,7 @@ impl Buffer {
     fn reserve(&mut self, room: usize) {
         let need = self.used + room;
         if self.bytes.len() < need {
-            let grown = need.max(self.bytes.len() * 2).max(4096);
+            let grown = need.max(self.bytes.len() + self.bytes.len() / 4).max(4096);
             self.bytes.resize(grown, 0);
         }
     }

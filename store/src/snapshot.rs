@@ -117,6 +117,9 @@ impl Snapshot {
         let found = manifest::find(dir)?;
         if found.manifest.sequence != self.manifest.sequence {
             let (snapshot, _) = Snapshot::open(dir)?;
+            if snapshot.manifest.store_id != self.manifest.store_id {
+                return Ok(Some(snapshot)); // another store was put in the folder
+            }
             // The maps of before serve on.
             let snapshot = Snapshot {
                 shared: self.shared.clone(),
@@ -187,6 +190,8 @@ impl Snapshot {
     }
 
     /// The number of the canonical block with this hash.
+    ///
+    /// A snapshot that was kept while runs of the index were merged may answer [`Error::Superseded`]: a newer one knows.
     pub fn number(&self, hash: &B256) -> Result<Option<u64>, Error> {
         if let Some(at) = self.tip.find(hash) {
             let block = self.tip.block(at);

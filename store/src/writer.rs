@@ -216,8 +216,13 @@ impl Writer {
         tip.took(0, hash, true);
         let (log, index) = tip.finish(0, hash)?;
         disk.sync_dir(dir)?;
-        if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
-            disk.sync_dir(above)?;
+        if let Some(above) = dir.parent() {
+            // The folder above a relative name of one part is the current one.
+            disk.sync_dir(if above.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                above
+            })?;
         }
         manifest::write(&disk, dir, &manifest.encode(), 0)?;
         let tip_file = TipFile::open(dir, &manifest)?;

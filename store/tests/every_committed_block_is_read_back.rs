@@ -234,3 +234,44 @@ fn what_does_not_fit_is_refused_and_nothing_is_lost() {
     assert_eq!(std::fs::read_dir(nothing.path()).unwrap().count(), 0);
     assert_stored(dir.path(), &blocks[..5]);
 }
+
+#[test]
+fn a_block_too_large_for_the_tip_goes_cold_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut blocks = chain(2, 100);
+    extend(&mut blocks, 1, 0, 20 << 20);
+    extend(&mut blocks, 3, 0, 100);
+    let mut writer = create(dir.path(), &blocks);
+    commit(&mut writer, &blocks[1..3]).unwrap();
+    commit(&mut writer, &blocks[3..4]).unwrap();
+    assert_eq!(writer.reader().snapshot().first_unsettled(), 4);
+    assert_stored(dir.path(), &blocks[..4]);
+    // On an empty tip: the next blocks, a rewind to the last cold one, and a new session.
+    commit(&mut writer, &blocks[4..6]).unwrap();
+    assert_eq!(
+        writer.commit(&[], blocks[3].hash).unwrap(),
+        blocks[3].head()
+    );
+    assert_stored(dir.path(), &blocks[..4]);
+    drop(writer);
+    let mut writer = Writer::open(dir.path()).unwrap();
+    commit(&mut writer, &blocks[4..]).unwrap();
+    assert_stored(dir.path(), &blocks);
+    assert!(matches!(
+        writer.commit(&[], blocks[2].hash).unwrap_err(),
+        Error::TooDeep {
+            number: 3,
+            first: 4
+        }
+    ));
+}
+
+#[test]
+fn readers_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Reader>();
+    shared::<cairn_store::Snapshot>();
+    shared::<cairn_store::Record<'static>>();
+    fn sent<T: Send>() {}
+    sent::<Writer>();
+}
