@@ -1,43 +1,13 @@
 //! The rules of a chain against chains that real clients made. Needs the data folder that CAIRN_DATA names.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
-use std::{fs, path::PathBuf, sync::Arc};
+mod chain_data;
+
+use std::{fs, sync::Arc};
 
 use alloy_primitives::U256;
-use bytes::Bytes;
-use cairn::chain::{Genesis, OmmerWindow, Rules, SealedHeader, Tip, body};
-
-/// The data folder, or `None` where the tests are to be skipped.
-fn data(path: &str) -> Option<PathBuf> {
-    match std::env::var_os("CAIRN_DATA") {
-        Some(folder) => Some(PathBuf::from(folder).join(path)),
-        None => {
-            eprintln!("skipped: CAIRN_DATA is not set");
-            None
-        }
-    }
-}
-
-struct Block {
-    header: Arc<SealedHeader>,
-    body: Vec<u8>,
-    raw: Vec<u8>,
-}
-
-fn blocks(path: &PathBuf) -> Vec<Block> {
-    let file = fs::read(path).unwrap();
-    let mut rest = &file[..];
-    let mut blocks = Vec::new();
-    while let Some(raw) = body::next_block(&mut rest).unwrap() {
-        let (header, _) = body::split_block(raw).unwrap();
-        blocks.push(Block {
-            header: Arc::new(SealedHeader::decode(Bytes::copy_from_slice(header)).unwrap()),
-            body: body::body_of_block(raw).unwrap(),
-            raw: raw.to_vec(),
-        });
-    }
-    blocks
-}
+use cairn::chain::{Forks, Genesis, OmmerWindow, Rules, Spec, Tip, body};
+use chain_data::{Block, blocks, data};
 
 /// Judges every block after the genesis block, and gives the last tip.
 fn judge(genesis: &Genesis, blocks: &[Block]) -> Tip {
@@ -137,4 +107,37 @@ fn besus_clique_chain_is_valid_and_restores() {
         })
         .unwrap();
     assert_eq!(restored.clique, tip.clique);
+}
+
+#[test]
+fn blocks_of_two_thousand_transactions_in_prague_are_valid() {
+    let Some(path) = data("chains/prague-loadtest/l2-loadtest.rlp") else {
+        return;
+    };
+    let forks = Forks {
+        london: Some(0),
+        prague_time: Some(0),
+        ..Forks::default()
+    };
+    let mut spec = Spec::new(U256::from(1729), forks);
+    spec.terminal_total_difficulty = Some(U256::ZERO);
+    let blocks = blocks(&path);
+    let rules = Rules::new(&Genesis {
+        spec,
+        ..Genesis::dev()
+    });
+    let mut tip = Tip {
+        header: Arc::clone(&blocks[0].header),
+        td: U256::ZERO,
+        clique: None,
+    };
+    let mut transactions = 0;
+    for block in &blocks {
+        if block.header.hash != tip.header.hash {
+            tip = rules.extend(&tip, Arc::clone(&block.header), None).unwrap();
+        }
+        rules.check_body(&block.header, &block.body).unwrap();
+        transactions += body::transactions(&block.body).count();
+    }
+    assert_eq!((blocks.len(), transactions), (9, 17_938));
 }

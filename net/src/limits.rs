@@ -86,6 +86,9 @@ pub const MAX_INBOUND_HANDSHAKES: usize = 128;
 /// and tests and demos run many nodes there.
 pub const MAX_INBOUND_PER_ADDRESS: usize = 8;
 
+/// Connections that the kernel keeps for us to accept: a burst of them while a turn runs.
+pub const LISTEN_BACKLOG: i32 = 1024;
+
 /// Connections accepted before sessions get their turn.
 pub const ACCEPTS_PER_TURN: usize = 32;
 

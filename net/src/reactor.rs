@@ -287,14 +287,6 @@ impl Reactor {
             );
             return;
         }
-        let eth = connection.info.as_ref().map_or(0, |info| info.eth);
-        if matches!(message, OwnedOutgoing::BlockRange { .. }) && eth < 69 {
-            log::debug!(
-                "Announcement left out, eth/{eth} has none such {}",
-                Name(connection.id, connection.addr)
-            );
-            return;
-        }
         if let Err(error) = connection.session.send(now_ms, message.as_outgoing()) {
             log::debug!(
                 "Message not sent {}: {error:?}",

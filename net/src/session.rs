@@ -1,4 +1,13 @@
 //! One connection with a peer, without its socket: bytes and `now` in; bytes, events and the next deadline out.
+//!
+//! ```text
+//! handshake -- auth, ack --> Hello -- Hello both ways --> Status -- Status both ways --> ready: messages both ways
+//!    5 s                      5 s                          5 s                            Ping after 15 s of silence, the end after 30
+//! ```
+//!
+//! Any step may end in [`Close`] instead. What a peer does wrong is told to it as go-ethereum does: `ProtocolBreach` for RLPx, p2p and
+//! message ids, `Subprotocol` for everything of eth (malformed messages, another chain), `UselessPeer` for no version in common,
+//! `Timeout` for silence. A failed handshake ends without a word, since there is nobody to say it to.
 
 mod codec;
 mod linked;
@@ -49,7 +58,8 @@ pub enum Role {
 /// What a session tells its owner.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionEvent {
-    /// The handshake is done: the peer has proven that it holds this id's key.
+    /// The first frame was authentic: the peer has proven that it holds this id's key. (The handshake alone proves nothing, since
+    /// an auth can be replayed.)
     Authenticated {
         /// The peer's id.
         id: NodeId,
@@ -105,6 +115,8 @@ pub enum NotReady {
     Closed,
     /// The message is greater than a peer would take.
     TooLarge,
+    /// The version of eth that the peer speaks has no such message: who sends looks at [`PeerInfo::eth`].
+    NotOfVersion,
 }
 
 /// One connection with a peer.
@@ -233,10 +245,6 @@ impl Session {
     }
 
     /// Encodes, compresses, frames and encrypts a message into the output.
-    ///
-    /// # Panics
-    ///
-    /// If the peer's version of eth has no such message (BlockRangeUpdate to eth/68): who sends knows [`PeerInfo::eth`].
     pub fn send(&mut self, _now_ms: u64, message: Outgoing<'_>) -> Result<(), NotReady> {
         match &mut self.state {
             State::Handshaking(_) => Err(NotReady::Handshaking),
@@ -283,7 +291,17 @@ impl Session {
     }
 
     /// The next event, in the order they happened. At most those of one input wait here.
+    ///
+    /// Our Status is said when the owner asks for what comes after [`SessionEvent::Authenticated`]: a peer that it refuses at
+    /// that event hears no more than Hello.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
+        let unseen = matches!(
+            self.events.front(),
+            Some(SessionEvent::Authenticated { .. })
+        );
+        if let (State::Linked(linked), false) = (&mut self.state, unseen) {
+            linked.say_status(self.output.end());
+        }
         let event = self.events.pop_front();
         if self.events.is_empty() && self.events.capacity() > KEPT_EVENTS {
             self.events = VecDeque::new();

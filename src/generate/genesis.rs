@@ -20,7 +20,7 @@ const VANITY_BYTES: usize = 32;
 const SEAL_BYTES: usize = 65;
 
 /// The genesis of a generated chain, and the genesis.json that gives it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Generated {
     /// The genesis block and the rules.
     pub genesis: Genesis,

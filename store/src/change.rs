@@ -181,7 +181,7 @@ impl Change<'_, '_> {
             let first = (era * ERA_BLOCKS).max(after.first);
             let mut blocks: Vec<(u64, B256)> = Vec::with_capacity(ERA_BLOCKS as usize);
             self.old.each_cold_hash(first, before.end, |number, hash| {
-                blocks.push((number, hash))
+                blocks.push((number, hash));
             })?;
             for number in first.max(before.end)..(era + 1) * ERA_BLOCKS {
                 let link = cold[(number - before.end) as usize];

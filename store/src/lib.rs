@@ -3,6 +3,7 @@
 
 mod append;
 mod change;
+pub mod check;
 mod error;
 mod file;
 mod format;

@@ -83,10 +83,6 @@ impl Maps {
         &self.dir
     }
 
-    pub(crate) fn store_id(&self) -> &[u8; 16] {
-        &self.store_id
-    }
-
     /// The map of a file of which `need` entries are looked at and `committed` may be.
     pub(crate) fn get(&self, id: FileId, need: u64, committed: u64) -> Result<Arc<Mapped>, Error> {
         let now = self.clock.fetch_add(1, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use crate::snapshot::Snapshot;
 /// Low bits of an entry of level 0 that hold the number.
 const ERA_BITS: u32 = 13;
 /// Runs of a level that are merged into one of the next.
-const FANOUT: usize = 4;
+const FANOUT: u32 = 4;
 /// Runs of this level are not merged: a merge is done in memory for now, and this one takes 4 MiB.
 const TOP_LEVEL: u32 = 3;
 
@@ -113,7 +113,7 @@ pub(crate) fn open(snapshot: &Snapshot, run: RunName) -> Result<Arc<Mapped>, Err
     };
     let mapped = snapshot.mapped(id, 0, 0)?;
     let path = mapped.map.path();
-    if mapped.page.level != run.level || run.level > TOP_LEVEL.max(16) {
+    if mapped.page.level != run.level || run.level > TOP_LEVEL {
         return Err(Error::damaged(
             path,
             56,
@@ -189,6 +189,11 @@ fn prefix(hash: &B256) -> u64 {
     u64::from_be_bytes(first)
 }
 
+/// Eras that a run of a level is of.
+pub(crate) fn eras(level: u32) -> u32 {
+    FANOUT.pow(level)
+}
+
 /// Bits of an entry that hold the number.
 fn shift(level: u32) -> u32 {
     ERA_BITS + 2 * level
@@ -215,7 +220,12 @@ pub(crate) struct Run {
 impl Run {
     /// The run of one era, from the numbers and hashes of its blocks.
     pub(crate) fn of_era(era: u32, blocks: &[(u64, B256)]) -> Run {
-        let mask = (1 << shift(0)) - 1;
+        Run::of_blocks(era, 0, blocks)
+    }
+
+    /// The run of a level, from the numbers and hashes of all its blocks.
+    pub(crate) fn of_blocks(era: u32, level: u32, blocks: &[(u64, B256)]) -> Run {
+        let mask = (1 << shift(level)) - 1;
         let first = u64::from(era) * ERA_BLOCKS;
         let mut entries: Vec<u64> = blocks
             .iter()
@@ -224,7 +234,7 @@ impl Run {
         entries.sort_unstable();
         Run {
             era,
-            level: 0,
+            level,
             entries,
         }
     }
@@ -264,7 +274,8 @@ impl Run {
         out
     }
 
-    fn read(mapped: &Mapped, name: RunName) -> Result<Run, Error> {
+    /// Reads a whole run and checks it.
+    pub(crate) fn read(mapped: &Mapped, name: RunName) -> Result<Run, Error> {
         let rest = &mapped.map[STARTS..];
         let (expected, found) = (mapped.page.rest_crc, crc32fast::hash(rest));
         if expected != found {
@@ -335,22 +346,26 @@ pub(crate) fn add(snapshot: &Snapshot, fresh: Vec<Run>) -> Result<Merged, Error>
     for run in fresh {
         all.push(Source::Fresh(run));
         for level in 0..TOP_LEVEL {
-            let span = 4_u32.pow(level);
-            let mut eras: Vec<u32> = all
+            let span = eras(level);
+            let mut found: Vec<u32> = all
                 .iter()
                 .map(key)
                 .filter(|key| key.0 == level)
                 .map(|key| key.1)
                 .collect();
-            eras.sort_unstable();
+            found.sort_unstable();
             let aligned = |four: &&[u32]| {
-                four[0].is_multiple_of(span * FANOUT as u32)
+                four[0].is_multiple_of(span * FANOUT)
                     && four
                         .iter()
                         .zip(0..)
                         .all(|(era, i)| *era == four[0] + i * span)
             };
-            let Some(first) = eras.windows(FANOUT).find(aligned).map(|four| four[0]) else {
+            let Some(first) = found
+                .windows(FANOUT as usize)
+                .find(aligned)
+                .map(|four| four[0])
+            else {
                 continue;
             };
             let inside = |source: &Source| {
@@ -359,7 +374,7 @@ pub(crate) fn add(snapshot: &Snapshot, fresh: Vec<Run>) -> Result<Merged, Error>
             let (mut four, rest): (Vec<Source>, Vec<Source>) = all.into_iter().partition(inside);
             all = rest;
             four.sort_by_key(key);
-            let mut runs = Vec::with_capacity(FANOUT);
+            let mut runs = Vec::with_capacity(FANOUT as usize);
             for source in four {
                 runs.push(match source {
                     Source::Fresh(run) => run,
@@ -380,18 +395,4 @@ pub(crate) fn add(snapshot: &Snapshot, fresh: Vec<Run>) -> Result<Merged, Error>
         })
         .collect();
     Ok(Merged { write, replaced })
-}
-
-/// Checks a run's own bytes: checksum, starts, order. Returns how many entries it has.
-pub(crate) fn check(mapped: &Mapped, name: RunName) -> Result<u64, Error> {
-    let run = Run::read(mapped, name)?;
-    if let Some(i) = run.entries.windows(2).position(|pair| pair[0] > pair[1]) {
-        let at = entries_at(mapped.page.entries) + 8 * (i + 1);
-        return Err(Error::damaged(
-            mapped.map.path(),
-            at as u64,
-            "entries are not in order",
-        ));
-    }
-    Ok(run.entries.len() as u64)
 }

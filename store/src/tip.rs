@@ -202,6 +202,15 @@ impl TipIndex {
         Ok(())
     }
 
+    /// Total difficulty up to and with a block's parent.
+    pub(crate) fn td_before(&self, block: &TipBlock) -> U256 {
+        if block.parent == ANCHOR {
+            self.anchor_td
+        } else {
+            self.block(block.parent).td
+        }
+    }
+
     /// Where block `number` with this parent hash hangs.
     pub(crate) fn parent(&self, number: u64, parent: &B256) -> Option<u32> {
         if number == self.base {

@@ -8,7 +8,7 @@ use mio::{Interest, Registry, Token};
 
 use super::connection::{Connection, Name, State};
 use super::{BindError, Reactor, entropy};
-use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN};
+use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN, LISTEN_BACKLOG};
 use crate::session::{Role, Session};
 
 /// The listening socket and what is known of it.
@@ -33,6 +33,8 @@ impl Listener {
             _ => BindError::Listen(addr, error),
         };
         let mut socket = TcpListener::bind(addr).map_err(name)?;
+        // mio asks for 128, and what does not fit is told nothing: it tries again a second later.
+        rustix::net::listen(&socket, LISTEN_BACKLOG).map_err(|error| name(error.into()))?;
         let local_addr = socket.local_addr().map_err(name)?;
         registry
             .register(&mut socket, token, Interest::READABLE)

@@ -6,7 +6,7 @@ use super::{NetEvent, PeerId, Reactor, Reply, Service};
 use crate::eth::message::{Message, Outgoing};
 use crate::limits::{LINGER_MS, MAX_LINGERING, PAUSE_RETRY_MS, TURN_BYTES, TURN_MESSAGES};
 use crate::p2p::DisconnectReason;
-use crate::session::{Close, SessionEvent};
+use crate::session::{Close, NotReady, SessionEvent};
 
 /// No longer than the rest of the shortest frame after its header: body and MAC, 16 bytes each (RLPx).
 const PIECE_BYTES: usize = 32;
@@ -199,9 +199,18 @@ impl Reactor {
                     .expect("a session is ready before it gives messages");
                 let now_ms = self.now_ms();
                 let session = &mut connection.session;
+                let kind = request.answer_kind();
                 let mut send = |message: Outgoing<'_>| {
                     if let Err(error) = session.send(now_ms, message) {
                         log::debug!("Answer not sent id={}: {error:?}", info.id.short());
+                        // A request must not go without an answer; a session that has closed needs none.
+                        if error == NotReady::TooLarge {
+                            let empty = Outgoing::EmptyAnswer {
+                                code: kind.code(),
+                                id,
+                            };
+                            let _ = session.send(now_ms, empty);
+                        }
                     }
                 };
                 let mut reply = Reply::new(id, &request, &mut send);
@@ -272,6 +281,9 @@ impl Reactor {
             );
         } else {
             self.stranger_line(format_args!("Handshake failed {name} inbound=true {what}"));
+        }
+        if connection.held.is_some() {
+            self.paused.retain(|paused| *paused != peer);
         }
         if connection.is_announced {
             let event = NetEvent::Gone {
@@ -351,7 +363,9 @@ impl Reactor {
     /// Everything that is due.
     pub(super) fn fire_timers(&mut self, service: &mut dyn Service) {
         let now_ms = self.now_ms();
-        while let Some(peer) = self.slots.fired(now_ms) {
+        // All that are due first: one that is due again at once waits for the next round.
+        let due: Vec<PeerId> = std::iter::from_fn(|| self.slots.fired(now_ms)).collect();
+        for peer in due {
             let Some(entry) = self.slots.get_mut(peer) else {
                 continue;
             };

@@ -7,9 +7,9 @@ use super::codec::{self, SnappyError};
 use super::timers::Timers;
 use super::{Close, Config, NotReady, PeerInfo, SessionEvent};
 use crate::enode::NodeId;
+use crate::eth;
 use crate::eth::message::{self, Message, Outgoing, code};
 use crate::eth::status::{LocalChain, Status};
-use crate::eth::{self};
 use crate::limits::{
     HELLO_TIMEOUT_MS, MAX_FRAME_BYTES, MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, STATUS_TIMEOUT_MS,
 };
@@ -48,6 +48,8 @@ pub(super) struct Linked {
     /// A frame of the peer was authentic, which shows that it holds its key.
     proven: bool,
     phase: Phase,
+    /// Our Status, held back until the owner has seen who the peer is.
+    unsaid_status: Option<Vec<u8>>,
 }
 
 /// What handling a frame needs beside the link.
@@ -91,6 +93,7 @@ impl Linked {
             body_bytes: None,
             proven: false,
             phase: Phase::Hello,
+            unsaid_status: None,
         }
     }
 
@@ -230,7 +233,7 @@ impl Linked {
         };
         let mut status = Vec::with_capacity(128);
         Status::of(cx.chain, eth).encode(&mut status);
-        codec::write(&mut self.writer, eth_id(code::STATUS), &status, cx.out);
+        self.unsaid_status = Some(status);
         self.phase = Phase::Status {
             client: hello.client,
             eth,
@@ -254,9 +257,10 @@ impl Linked {
         }
         let text = decompress(code, payload, MAX_HELLO_BYTES)?;
         let status = Status::decode(eth, &text).map_err(|error| subprotocol(error.to_string()))?;
-        status
-            .check(cx.chain)
-            .map_err(|error| subprotocol(format!("Status: {error}")))?;
+        if let Err(error) = status.check(cx.chain) {
+            self.say_status(cx.out); // so that the peer can see for itself what differs
+            return Err(subprotocol(format!("Status: {error}")));
+        }
         let info = PeerInfo {
             id: self.remote,
             client,
@@ -268,6 +272,13 @@ impl Linked {
         *cx.timers = Timers::ready(cx.now_ms);
         cx.events.push_back(SessionEvent::Ready(Arc::new(info)));
         Ok(())
+    }
+
+    /// Says our Status if it is due.
+    pub(super) fn say_status(&mut self, out: &mut Vec<u8>) {
+        if let Some(status) = self.unsaid_status.take() {
+            codec::write(&mut self.writer, eth_id(code::STATUS), &status, out);
+        }
     }
 
     /// Writes a message of eth.
@@ -290,10 +301,9 @@ impl Linked {
     ) -> Result<(), NotReady> {
         let mut text = Vec::new();
         let code = message.encode(eth, &mut text);
-        assert!(
-            eth::message_count(eth).is_some_and(|count| code < count),
-            "message 0x{code:02x} is not of eth/{eth}: who sends checks the version"
-        );
+        if eth::message_count(eth).is_none_or(|count| code >= count) {
+            return Err(NotReady::NotOfVersion);
+        }
         if let Outgoing::ReadyAnswer {
             raw_len, streams, ..
         } = message
@@ -393,11 +403,12 @@ struct Listed<'a>(&'a Hello);
 impl std::fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const SHOWN: usize = 8;
+        const NAME_CHARS: usize = 16; // the specification allows eight
         let capabilities = &self.0.capabilities;
         let shown: Vec<String> = capabilities
             .iter()
             .take(SHOWN)
-            .map(|capability| format!("{}/{}", capability.name, capability.version))
+            .map(|Capability { name, version }| format!("{name:.NAME_CHARS$}/{version}"))
             .collect();
         f.write_str(&shown.join(" "))?;
         if capabilities.len() > SHOWN {

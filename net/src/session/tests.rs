@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod hostile;
 mod pair;
 
@@ -94,7 +95,7 @@ impl Puppet {
         session.consume_output(size);
         let mut puppet = Puppet { key, link: *link };
         let hello = puppet.receive(session);
-        assert_eq!(hello.len(), 1, "one Hello, at once");
+        assert_eq!(hello.len(), 1, "Hello at once, and no more");
         assert_eq!(
             (hello[0].0, Hello::decode(&hello[0].1).unwrap().id),
             (p2p::HELLO, id(2))
@@ -107,12 +108,12 @@ impl Puppet {
         let mut puppet = Puppet::dial(session);
         puppet.say_hello(session, |_| {});
         puppet.say_status(session, |_| {});
-        puppet.receive(session);
         let events = events(session);
         assert!(
             matches!(events.last(), Some(SessionEvent::Ready(_))),
             "{events:?}"
         );
+        assert_eq!(puppet.receive(session)[0].0, 0x10, "our Status");
         puppet
     }
 

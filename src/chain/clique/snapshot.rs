@@ -202,11 +202,11 @@ impl Snapshot {
                 authorise,
             });
         }
-        let mut of_target = self.votes.iter().filter(|vote| vote.target == target);
-        let Some(kind) = of_target.next().map(|vote| vote.authorise) else {
+        let of_target = || self.votes.iter().filter(|vote| vote.target == target);
+        let Some(kind) = of_target().next().map(|vote| vote.authorise) else {
             return;
         };
-        if 1 + of_target.count() <= self.signers.len() / 2 {
+        if of_target().count() <= self.signers.len() / 2 {
             return;
         }
         let mut signers = self.signers.to_vec();

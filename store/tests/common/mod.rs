@@ -5,6 +5,7 @@ use std::path::Path;
 
 use alloy_primitives::{B256, U256, keccak256};
 use alloy_rlp::{Encodable, Header};
+use cairn_store::check::{self, Report};
 use cairn_store::{Error, Genesis, Head, NewBlock, Reader, Snapshot, Writer};
 
 #[derive(Clone)]
@@ -221,4 +222,18 @@ pub(crate) fn assert_chain(snapshot: &Snapshot, blocks: &[Block]) {
 /// Opens the store anew, for reading, and checks a whole chain.
 pub(crate) fn assert_stored(dir: &Path, blocks: &[Block]) {
     assert_chain(&Reader::open(dir).unwrap().snapshot(), blocks);
+    let report = verify(dir);
+    assert!(report.is_sound(), "{report:#?}");
+    assert_eq!(report.head, Some(blocks.last().unwrap().head()));
+}
+
+pub(crate) fn verify(dir: &Path) -> Report {
+    let (mut last, mut whole) = (0, 0);
+    let report = check::verify(dir, &mut |done, of| {
+        assert!(done >= last && done <= of, "{done} of {of}");
+        (last, whole) = (done, of);
+    });
+    let report = report.unwrap();
+    assert_eq!(last, whole);
+    report
 }

@@ -50,6 +50,19 @@ fn a_hello_is_held_to_its_rules() {
     }
 }
 
+#[test]
+fn a_peer_that_is_refused_by_its_identity_hears_no_status() {
+    let mut session = recipient();
+    let mut puppet = Puppet::dial(&mut session);
+    puppet.say_hello(&mut session, |_| {});
+    puppet.say_status(&mut session, |_| {});
+    let first = session.poll_event();
+    assert_eq!(first, Some(SessionEvent::Authenticated { id: id(3) }));
+    session.disconnect(DisconnectReason::TooManyPeers);
+    let said = puppet.receive(&mut session);
+    assert_eq!(said, [(p2p::DISCONNECT, vec![0xc1, 0x04])]);
+}
+
 /// Such a peer has no snappy: its Disconnect must be plain.
 #[test]
 fn a_peer_without_snappy_is_told_in_plain() {
@@ -434,6 +447,45 @@ fn the_peers_disconnect_is_understood_in_every_form_at_every_step() {
                     "{payload:x?} {step}"
                 );
                 assert!(session.output().is_empty() && session.is_closed());
+            }
+        }
+    }
+}
+
+/// Authentic frames of random content at every step: each ends in a Close or in nothing, never in a panic.
+#[test]
+fn random_messages_harm_nobody() {
+    for seed in 0..120u8 {
+        let mut dice = Entropy::new([seed; 32]);
+        let mut session = recipient();
+        let mut puppet = Puppet::dial(&mut session);
+        if seed % 3 > 0 {
+            puppet.say_hello(&mut session, |_| {});
+        }
+        if seed % 3 > 1 {
+            puppet.say_status(&mut session, |_| {});
+        }
+        for _ in 0..20 {
+            let id = dice.below(0x24) as u8;
+            let mut noise = dice.bytes::<48>();
+            let length = dice.below(48);
+            // often a list with the right length, so that the walk goes on inside
+            if dice.below(2) == 0 {
+                noise[0] = 0xc0 + length.saturating_sub(1) as u8;
+            }
+            let raw = dice.below(8) == 0;
+            if raw {
+                puppet.say_plain(&mut session, id, &noise[..length]);
+            } else {
+                puppet.say(&mut session, id, &noise[..length]);
+            }
+            let events = events(&mut session);
+            let closed = events
+                .iter()
+                .any(|event| matches!(event, SessionEvent::Closed(_)));
+            assert_eq!(closed, session.is_closed());
+            if closed {
+                break;
             }
         }
     }

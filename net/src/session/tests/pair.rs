@@ -4,23 +4,65 @@ use bytes::Bytes;
 
 use super::*;
 use crate::eth::message::Request;
-use crate::limits::{PING_INTERVAL_MS, STATUS_TIMEOUT_MS};
 
-struct Pair {
-    a: Session,
-    b: Session,
-    chain_a: LocalChain,
-    chain_b: LocalChain,
-    now_ms: u64,
+/// A session whose owner takes its events as they come.
+pub(super) struct Owned {
+    pub(super) session: Session,
+    pub(super) events: Vec<SessionEvent>,
+}
+
+impl std::ops::Deref for Owned {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl std::ops::DerefMut for Owned {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+}
+
+impl From<Session> for Owned {
+    fn from(session: Session) -> Owned {
+        Owned {
+            session,
+            events: Vec::new(),
+        }
+    }
+}
+
+/// What has happened since the last time.
+pub(super) fn events(owned: &mut Owned) -> Vec<SessionEvent> {
+    owned.events.extend(super::events(&mut owned.session));
+    std::mem::take(&mut owned.events)
+}
+
+#[track_caller]
+pub(super) fn closed(owned: &mut Owned) -> (DisconnectReason, String) {
+    let events = events(owned);
+    assert!(owned.session.events.is_empty());
+    owned.session.events.extend(events);
+    super::closed(&mut owned.session)
+}
+
+pub(super) struct Pair {
+    pub(super) a: Owned,
+    pub(super) b: Owned,
+    pub(super) chain_a: LocalChain,
+    pub(super) chain_b: LocalChain,
+    pub(super) now_ms: u64,
     dice: Entropy,
 }
 
 impl Pair {
-    fn new(seed: u8, versions_a: &[u8], versions_b: &[u8]) -> Pair {
+    pub(super) fn new(seed: u8, versions_a: &[u8], versions_b: &[u8]) -> Pair {
         let initiator = Role::Initiator(id(2));
         Pair {
-            a: Session::new(config(1, versions_a), initiator, [seed; 32], NOW_MS),
-            b: Session::new(config(2, versions_b), Role::Recipient, [!seed; 32], NOW_MS),
+            a: Session::new(config(1, versions_a), initiator, [seed; 32], NOW_MS).into(),
+            b: Session::new(config(2, versions_b), Role::Recipient, [!seed; 32], NOW_MS).into(),
             chain_a: chain(),
             chain_b: chain(),
             now_ms: NOW_MS,
@@ -29,7 +71,7 @@ impl Pair {
     }
 
     /// Ready, with the events of that taken.
-    fn ready(seed: u8) -> Pair {
+    pub(super) fn ready(seed: u8) -> Pair {
         let mut pair = Pair::new(seed, &[69, 68], &[69, 68]);
         pair.run();
         assert!(matches!(
@@ -44,7 +86,7 @@ impl Pair {
     }
 
     /// Carries bytes in pieces of random length until neither has any.
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         while !(self.a.output().is_empty() && self.b.output().is_empty()) {
             let length = match self.dice.below(4) {
                 0 => 1,
@@ -61,11 +103,18 @@ impl Pair {
     }
 }
 
-fn carry(from: &mut Session, to: &mut Session, length: usize, now_ms: u64, chain: &LocalChain) {
+pub(super) fn carry(
+    from: &mut Owned,
+    to: &mut Owned,
+    length: usize,
+    now_ms: u64,
+    chain: &LocalChain,
+) {
     let length = length.min(from.output().len());
     let mut bytes = from.output()[..length].to_vec();
     from.consume_output(length);
     to.handle_input(now_ms, &mut bytes, chain);
+    to.events.extend(super::events(&mut to.session));
 }
 
 #[test]
@@ -299,6 +348,20 @@ fn a_message_that_no_peer_would_take_is_not_sent() {
 }
 
 #[test]
+fn a_message_that_the_peers_version_has_not_is_not_sent() {
+    let mut pair = Pair::new(1, &[68], &[68]);
+    pair.run();
+    let latest_hash = B256::repeat_byte(1);
+    let range = Outgoing::BlockRange {
+        earliest: 0,
+        latest: 1,
+        latest_hash,
+    };
+    assert_eq!(pair.a.send(NOW_MS, range), Err(NotReady::NotOfVersion));
+    assert!(pair.a.output().is_empty());
+}
+
+#[test]
 fn nothing_is_sent_before_the_session_is_ready_or_after_it_ended() {
     let message = Outgoing::EmptyAnswer { code: 4, id: 1 };
     let mut session = recipient();
@@ -338,7 +401,7 @@ fn a_disconnect_reaches_the_peer_at_every_step_after_the_handshake() {
 #[test]
 fn a_node_that_reaches_itself_notices_in_both_roles() {
     let mut session = Session::new(config(2, &[69]), Role::Initiator(id(2)), [1; 32], NOW_MS);
-    assert_eq!(closed(&mut session).0, DisconnectReason::SelfConnect);
+    assert_eq!(super::closed(&mut session).0, DisconnectReason::SelfConnect);
     assert!(session.output().is_empty());
 
     // under another name for the same key, the recipient sees it
@@ -348,100 +411,26 @@ fn a_node_that_reaches_itself_notices_in_both_roles() {
     AwaitingAck::start(secret, id(2), &mut entropy, &mut auth).unwrap();
     let mut session = recipient();
     session.handle_input(NOW_MS, &mut auth, &chain());
-    assert_eq!(closed(&mut session).0, DisconnectReason::SelfConnect);
+    assert_eq!(super::closed(&mut session).0, DisconnectReason::SelfConnect);
 }
 
 #[test]
 fn dialling_another_node_than_the_one_meant_ends_on_both_sides() {
-    let mut a = Session::new(config(1, &[69]), Role::Initiator(id(3)), [1; 32], NOW_MS);
-    let mut b = recipient();
+    let mut a = Owned::from(Session::new(
+        config(1, &[69]),
+        Role::Initiator(id(3)),
+        [1; 32],
+        NOW_MS,
+    ));
+    let mut b = Owned::from(recipient());
     carry(&mut a, &mut b, usize::MAX, NOW_MS, &chain());
     let (reason, why) = closed(&mut b);
     assert_eq!(reason, DisconnectReason::ProtocolBreach);
     assert!(why.contains("another node"), "{why}");
     assert!(b.output().is_empty());
-    a.handle_timeout(a.deadline_ms().unwrap());
+    let deadline_ms = a.deadline_ms().unwrap();
+    a.handle_timeout(deadline_ms);
     assert_eq!(closed(&mut a).0, DisconnectReason::Timeout);
-}
-
-#[test]
-fn an_idle_peer_is_pinged_and_answers_and_stays() {
-    let mut pair = Pair::ready(7);
-    for _ in 0..10 {
-        let deadline_ms = pair.a.deadline_ms().unwrap();
-        assert_eq!(deadline_ms, pair.now_ms + PING_INTERVAL_MS);
-        pair.now_ms = deadline_ms;
-        pair.a.handle_timeout(deadline_ms - 1);
-        assert!(pair.a.output().is_empty());
-        pair.a.handle_timeout(deadline_ms);
-        assert!(!pair.a.output().is_empty());
-        pair.run();
-    }
-    assert_eq!((events(&mut pair.a), events(&mut pair.b)), (vec![], vec![]));
-}
-
-#[test]
-fn a_silent_peer_is_given_up_after_half_a_minute() {
-    let mut pair = Pair::ready(8);
-    let now_ms = pair.a.deadline_ms().unwrap();
-    pair.a.handle_timeout(now_ms);
-    assert_eq!(pair.a.deadline_ms(), Some(NOW_MS + SILENCE_TIMEOUT_MS));
-    pair.a.handle_timeout(NOW_MS + SILENCE_TIMEOUT_MS - 1);
-    assert!(!pair.a.is_closed());
-    pair.a.handle_timeout(NOW_MS + SILENCE_TIMEOUT_MS);
-    assert_eq!(closed(&mut pair.a).0, DisconnectReason::Timeout);
-}
-
-#[test]
-fn a_peer_that_we_do_not_read_is_not_given_up() {
-    let mut pair = Pair::ready(9);
-    pair.a.set_paused(true);
-    let mut now_ms = NOW_MS;
-    for _ in 0..20 {
-        now_ms = pair.a.deadline_ms().unwrap();
-        pair.a.handle_timeout(now_ms);
-        pair.a.consume_output(pair.a.output().len());
-    }
-    assert!(now_ms > NOW_MS + 4 * SILENCE_TIMEOUT_MS && !pair.a.is_closed());
-    pair.a.set_paused(false);
-    let resumed_ms = now_ms;
-    while !pair.a.is_closed() {
-        now_ms = pair.a.deadline_ms().unwrap();
-        pair.a.handle_timeout(now_ms);
-    }
-    assert!((SILENCE_TIMEOUT_MS..=2 * SILENCE_TIMEOUT_MS).contains(&(now_ms - resumed_ms)));
-}
-
-#[test]
-fn a_handshake_that_stops_at_any_byte_is_ended_by_the_clock() {
-    let whole = {
-        let mut pair = Pair::new(11, &[69], &[69]);
-        let mut whole = 0;
-        while !(pair.a.output().is_empty() && pair.b.output().is_empty()) {
-            whole += pair.a.output().len();
-            carry(&mut pair.a, &mut pair.b, usize::MAX, NOW_MS, &pair.chain_b);
-            carry(&mut pair.b, &mut pair.a, usize::MAX, NOW_MS, &pair.chain_a);
-        }
-        whole
-    };
-    for allowed in (0..whole).step_by(23).chain([whole - 1]) {
-        let mut pair = Pair::new(11, &[69], &[69]);
-        let mut left = allowed;
-        while !(pair.b.output().is_empty() && (left == 0 || pair.a.output().is_empty())) {
-            let length = left.min(pair.a.output().len());
-            left -= length;
-            carry(&mut pair.a, &mut pair.b, length, NOW_MS, &pair.chain_b);
-            carry(&mut pair.b, &mut pair.a, usize::MAX, NOW_MS, &pair.chain_a);
-        }
-        let deadline_ms = pair.b.deadline_ms().unwrap();
-        assert!(deadline_ms <= NOW_MS + STATUS_TIMEOUT_MS, "{allowed}");
-        pair.b.handle_timeout(deadline_ms);
-        assert_eq!(
-            closed(&mut pair.b).0,
-            DisconnectReason::Timeout,
-            "{allowed}"
-        );
-    }
 }
 
 /// A flipped bit anywhere in either direction, from the first byte of the handshake to messages: no panic, and the
@@ -463,6 +452,7 @@ fn a_flipped_bit_anywhere_ends_the_session() {
                 seen_a += bytes.len();
                 idle &= bytes.is_empty();
                 pair.b.handle_input(NOW_MS, &mut bytes, &pair.chain_b);
+                pair.b.events.extend(super::events(&mut pair.b.session));
                 let mut bytes = pair.b.output().to_vec();
                 pair.b.consume_output(bytes.len());
                 if !to_b && (seen_b..seen_b + bytes.len()).contains(&at) {
@@ -471,6 +461,7 @@ fn a_flipped_bit_anywhere_ends_the_session() {
                 seen_b += bytes.len();
                 idle &= bytes.is_empty();
                 pair.a.handle_input(NOW_MS, &mut bytes, &pair.chain_a);
+                pair.a.events.extend(super::events(&mut pair.a.session));
                 if idle && !sent {
                     (idle, sent) = (false, true);
                     let noise = Entropy::new([1; 32]).bytes::<1500>();
@@ -511,64 +502,4 @@ fn a_flipped_bit_anywhere_ends_the_session() {
             }
         }
     }
-}
-
-#[test]
-fn an_idle_session_keeps_no_buffers() {
-    let mut pair = Pair::ready(13);
-    let mut item = vec![0xfa, 0x10, 0x00, 0x00];
-    item.resize(4 + (1 << 20), 0xc0);
-    for _ in 0..3 {
-        let answer = Outgoing::Answer {
-            kind: AnswerKind::Headers,
-            id: 1,
-            items: &[&item],
-        };
-        pair.a.send(NOW_MS, answer).unwrap();
-        pair.run();
-        assert_eq!(events(&mut pair.b).len(), 1);
-    }
-    for session in [&pair.a, &pair.b] {
-        assert_eq!(session.input.capacity(), 0);
-        assert!(session.output.end_capacity() <= 1024 && session.events.capacity() <= 16);
-    }
-}
-
-#[test]
-fn a_session_whose_output_is_full_says_so_until_it_is_drained() {
-    let mut pair = Pair::ready(14);
-    let noise: Vec<u8> = (0..1 << 20)
-        .map(|at: u32| (at.wrapping_mul(at) >> 7) as u8)
-        .collect();
-    let mut item = Vec::new();
-    alloy_rlp::Header {
-        list: true,
-        payload_length: noise.len(),
-    }
-    .encode(&mut item);
-    item.extend(&noise);
-    let mut sent = 0;
-    while !pair.a.output_is_full() {
-        let answer = Outgoing::Answer {
-            kind: AnswerKind::Bodies,
-            id: sent,
-            items: &[&item],
-        };
-        pair.a.send(NOW_MS, answer).unwrap();
-        sent += 1;
-        assert!(sent < 200, "never full");
-    }
-    assert!(pair.a.output().len() < OUTPUT_LIMIT_BYTES + item.len() + 1024);
-    let half = pair.a.output().len() / 2;
-    carry(&mut pair.a, &mut pair.b, half, NOW_MS, &pair.chain_b);
-    assert!(!pair.a.output_is_full());
-    pair.run();
-    let ids: Vec<u64> = events(&mut pair.b)
-        .iter()
-        .map(|event| match event {
-            SessionEvent::Message(Message::Bodies { id, .. }) => *id,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(ids, (0..sent).collect::<Vec<_>>());
 }

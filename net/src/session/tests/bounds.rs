@@ -1,0 +1,153 @@
+//! What a session takes of time and memory: its deadlines, its buffers.
+
+use super::pair::{Pair, carry, closed, events};
+use super::*;
+use crate::limits::{PING_INTERVAL_MS, STATUS_TIMEOUT_MS};
+
+#[test]
+fn an_idle_peer_is_pinged_and_answers_and_stays() {
+    let mut pair = Pair::ready(7);
+    for _ in 0..10 {
+        let deadline_ms = pair.a.deadline_ms().unwrap();
+        assert_eq!(deadline_ms, pair.now_ms + PING_INTERVAL_MS);
+        pair.now_ms = deadline_ms;
+        pair.a.handle_timeout(deadline_ms - 1);
+        assert!(pair.a.output().is_empty());
+        pair.a.handle_timeout(deadline_ms);
+        assert!(!pair.a.output().is_empty());
+        pair.run();
+    }
+    assert_eq!((events(&mut pair.a), events(&mut pair.b)), (vec![], vec![]));
+}
+
+#[test]
+fn a_silent_peer_is_given_up_after_half_a_minute() {
+    let mut pair = Pair::ready(8);
+    let now_ms = pair.a.deadline_ms().unwrap();
+    pair.a.handle_timeout(now_ms);
+    assert_eq!(pair.a.deadline_ms(), Some(NOW_MS + SILENCE_TIMEOUT_MS));
+    pair.a.handle_timeout(NOW_MS + SILENCE_TIMEOUT_MS - 1);
+    assert!(!pair.a.is_closed());
+    pair.a.handle_timeout(NOW_MS + SILENCE_TIMEOUT_MS);
+    assert_eq!(closed(&mut pair.a).0, DisconnectReason::Timeout);
+}
+
+#[test]
+fn a_peer_that_we_do_not_read_is_not_given_up() {
+    let mut pair = Pair::ready(9);
+    pair.a.set_paused(true);
+    let mut now_ms = NOW_MS;
+    for _ in 0..20 {
+        now_ms = pair.a.deadline_ms().unwrap();
+        pair.a.handle_timeout(now_ms);
+        let length = pair.a.output().len();
+        pair.a.consume_output(length);
+    }
+    assert!(now_ms > NOW_MS + 4 * SILENCE_TIMEOUT_MS && !pair.a.is_closed());
+    pair.a.set_paused(false);
+    let resumed_ms = now_ms;
+    while !pair.a.is_closed() {
+        now_ms = pair.a.deadline_ms().unwrap();
+        pair.a.handle_timeout(now_ms);
+    }
+    assert!((SILENCE_TIMEOUT_MS..=2 * SILENCE_TIMEOUT_MS).contains(&(now_ms - resumed_ms)));
+}
+
+#[test]
+fn a_handshake_that_stops_at_any_byte_is_ended_by_the_clock() {
+    let whole = {
+        let mut pair = Pair::new(11, &[69], &[69]);
+        let mut whole = 0;
+        while !(pair.a.output().is_empty() && pair.b.output().is_empty()) {
+            whole += pair.a.output().len();
+            carry(&mut pair.a, &mut pair.b, usize::MAX, NOW_MS, &pair.chain_b);
+            carry(&mut pair.b, &mut pair.a, usize::MAX, NOW_MS, &pair.chain_a);
+        }
+        whole
+    };
+    for allowed in (0..whole).step_by(23).chain([whole - 1]) {
+        let mut pair = Pair::new(11, &[69], &[69]);
+        let mut left = allowed;
+        while !(pair.b.output().is_empty() && (left == 0 || pair.a.output().is_empty())) {
+            let length = left.min(pair.a.output().len());
+            left -= length;
+            carry(&mut pair.a, &mut pair.b, length, NOW_MS, &pair.chain_b);
+            carry(&mut pair.b, &mut pair.a, usize::MAX, NOW_MS, &pair.chain_a);
+        }
+        let deadline_ms = pair.b.deadline_ms().unwrap();
+        assert!(deadline_ms <= NOW_MS + STATUS_TIMEOUT_MS, "{allowed}");
+        pair.b.handle_timeout(deadline_ms);
+        assert_eq!(
+            closed(&mut pair.b).0,
+            DisconnectReason::Timeout,
+            "{allowed}"
+        );
+    }
+}
+
+#[test]
+fn an_idle_session_keeps_no_buffers() {
+    let mut pair = Pair::ready(13);
+    let mut item = vec![0xfa, 0x10, 0x00, 0x00];
+    item.resize(4 + (1 << 20), 0xc0);
+    for _ in 0..3 {
+        let answer = Outgoing::Answer {
+            kind: AnswerKind::Headers,
+            id: 1,
+            items: &[&item],
+        };
+        pair.a.send(NOW_MS, answer).unwrap();
+        pair.run();
+        assert_eq!(events(&mut pair.b).len(), 1);
+    }
+    for session in [&pair.a, &pair.b] {
+        assert_eq!(session.input.capacity(), 0);
+        assert!(session.output.end_capacity() <= 1024 && session.events.capacity() <= 16);
+    }
+}
+
+/// What a session holds on to while nothing happens, buffers and its owner's [`PeerInfo`] aside.
+#[test]
+fn a_session_at_rest_is_small() {
+    let bytes = size_of::<Session>() + size_of::<Linked>();
+    assert!(bytes < 8 * 1024, "{bytes}");
+}
+
+#[test]
+fn a_session_whose_output_is_full_says_so_until_it_is_drained() {
+    let mut pair = Pair::ready(14);
+    let noise: Vec<u8> = (0..1 << 20)
+        .map(|at: u32| (at.wrapping_mul(at) >> 7) as u8)
+        .collect();
+    let mut item = Vec::new();
+    alloy_rlp::Header {
+        list: true,
+        payload_length: noise.len(),
+    }
+    .encode(&mut item);
+    item.extend(&noise);
+    let mut sent = 0;
+    while !pair.a.output_is_full() {
+        let answer = Outgoing::Answer {
+            kind: AnswerKind::Bodies,
+            id: sent,
+            items: &[&item],
+        };
+        pair.a.send(NOW_MS, answer).unwrap();
+        sent += 1;
+        assert!(sent < 200, "never full");
+    }
+    assert!(pair.a.output().len() < OUTPUT_LIMIT_BYTES + item.len() + 1024);
+    let half = pair.a.output().len() / 2;
+    carry(&mut pair.a, &mut pair.b, half, NOW_MS, &pair.chain_b);
+    assert!(!pair.a.output_is_full());
+    pair.run();
+    let ids: Vec<u64> = events(&mut pair.b)
+        .iter()
+        .map(|event| match event {
+            SessionEvent::Message(Message::Bodies { id, .. }) => *id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ids, (0..sent).collect::<Vec<_>>());
+}

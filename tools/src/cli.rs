@@ -1,0 +1,119 @@
+//! What was typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Looks into the block store of cairn, and makes test chains.
+///
+/// What looks never writes: it can be used while a node runs, and after a crash.
+#[derive(Parser, Debug)]
+#[command(name = "cairn-store", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit status: 0 all is well, 1 not sound or not found, 2 wrong usage or nothing to look at."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Say what chain is stored, how far, and in how many bytes
+    Info {
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Print a line for each block
+    List {
+        /// Blocks to list: N (that one), FROM..TO (both included), FROM.. (up to the head) or ..TO (from block 0). The last 20 if
+        /// not given
+        #[arg(value_name = "FROM[..TO]")]
+        range: Option<String>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Print a block, its header or its body
+    Get {
+        /// A number, a hash (0x and 64 hex digits), or `head`
+        block: String,
+        /// What of it
+        #[arg(value_enum, default_value_t = Part::Block)]
+        part: Part,
+        /// Write its bytes (RLP) as they are, not to a terminal
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Read every record, and check that headers link and bodies have the roots their headers say
+    Verify {
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Write a test chain that a seed decides, and its genesis.json
+    ///
+    /// Signatures, seals, and the roots of transactions, ommers and withdrawals are real. State roots are not: nothing is executed, and
+    /// each header repeats the genesis block's state root, so a client that executes blocks refuses them. Clique chains (london) are
+    /// sealed by the well-known development key.
+    Generate(GenerateArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StoreArgs {
+    /// A node's data folder (its store is in `blocks` there), or a store's own folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) datadir: PathBuf,
+    /// Print JSON: snake_case keys, 256-bit values and hashes as 0x strings
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GenerateArgs {
+    /// Blocks after the genesis block
+    #[arg(long, value_name = "N")]
+    pub(crate) blocks: u64,
+    /// Transactions of each block
+    #[arg(long, value_name = "M")]
+    pub(crate) txs: u32,
+    /// The same seed gives the same bytes
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The block file to write: blocks from 1 on, in RLP, back to back, as `geth export` does
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// The genesis.json to write
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: PathBuf,
+    /// The rules to live by
+    #[arg(long, value_enum, default_value_t = Fork::London)]
+    pub(crate) fork: Fork,
+    /// Bytes of each body. If not given bodies differ, at about 420 bytes a transaction (prague: 600, and some blocks are large)
+    #[arg(long, value_name = "B")]
+    pub(crate) body_bytes: Option<usize>,
+    /// Overwrite files that exist
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Part {
+    /// The header
+    Header,
+    /// The transactions, ommers and withdrawals
+    Body,
+    /// All of it
+    Block,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fork {
+    /// Clique, sealed by the development key, transactions of types 0 to 2
+    London,
+    /// Unsealed proof of stake, types 0 to 4, withdrawals, some large blocks
+    Prague,
+}

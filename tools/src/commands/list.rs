@@ -1,0 +1,151 @@
+//! `list`: a line for each block.
+
+use alloy_consensus::Header;
+use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_rlp::Decodable;
+use cairn::chain::clique;
+use cairn_store::{Reader, Snapshot};
+use serde_json::{Value, json};
+
+use crate::{
+    failure::Failure,
+    output::Output,
+    people,
+    request::{Range, Store},
+    view,
+};
+
+/// Blocks listed if none are named.
+const LAST: u64 = 20;
+
+/// extraData of a clique block without signers: 32 bytes for anything, 65 of seal.
+const CLIQUE_EXTRA_BYTES: usize = 97;
+
+pub(crate) fn run(store: &Store, range: Range) -> Result<(), Failure> {
+    let snapshot = Reader::open(&store.folder)?.snapshot();
+    let head = snapshot.head().number;
+    let (from, to) = match range {
+        Range::Last => (head.saturating_sub(LAST - 1), head),
+        Range::Numbers(from, _) if from > head => {
+            return Err(Failure::No(format!(
+                "there is no block {from} yet: the head is {head}"
+            )));
+        }
+        Range::Numbers(from, to) => (from, to.unwrap_or(head).min(head)),
+    };
+    let clique = is_clique(&snapshot)?;
+    let mut out = Output::new(store.json);
+    if !out.is_json() {
+        out.line(&heading(clique))?;
+    }
+    for number in from..=to {
+        let row = Row::read(&snapshot, number, clique)?;
+        if out.is_json() {
+            out.line(&row.json().to_string())?;
+        } else {
+            out.line(&row.text())?;
+        }
+    }
+    out.finish()
+}
+
+/// What is said of a block.
+struct Row {
+    number: u64,
+    hash: B256,
+    time_s: Option<u64>,
+    transactions: Option<usize>,
+    /// Header and body as RLP, and what the store keeps of them; the body's are missing if it has expired.
+    raw_bytes: u64,
+    stored_bytes: u64,
+    signer: Option<Address>,
+}
+
+impl Row {
+    fn read(snapshot: &Snapshot, number: u64, clique: bool) -> Result<Self, Failure> {
+        let header = snapshot
+            .header(number)?
+            .ok_or_else(|| Failure::No(format!("block {number}: the store has no header of it")))?;
+        let raw: &[u8] = &header;
+        let decoded = Header::decode(&mut &raw[..]).ok();
+        let mut raw_bytes = raw.len() as u64;
+        let mut stored_bytes = raw_bytes;
+        if let Some(stream) = snapshot.body_stream(number)? {
+            raw_bytes += stream.raw_len as u64;
+            stored_bytes += stream.stream.len() as u64;
+        }
+        Ok(Self {
+            number,
+            hash: keccak256(raw),
+            time_s: decoded.as_ref().map(|header| header.timestamp),
+            transactions: snapshot
+                .body(number)?
+                .as_deref()
+                .and_then(view::transaction_count),
+            raw_bytes,
+            stored_bytes,
+            signer: decoded
+                .filter(|header| clique && number > 0 && is_sealed(header))
+                .and_then(|header| clique::signer(&header).ok()),
+        })
+    }
+
+    fn json(&self) -> Value {
+        let mut value = json!({
+            "number": self.number,
+            "hash": view::text(self.hash),
+            "timestamp": self.time_s,
+            "transactions": self.transactions,
+            "raw_bytes": self.raw_bytes,
+            "stored_bytes": self.stored_bytes,
+        });
+        if let (Some(signer), Some(map)) = (self.signer, value.as_object_mut()) {
+            map.insert("signer".to_owned(), view::text(signer));
+        }
+        value
+    }
+
+    fn text(&self) -> String {
+        let unknown = || "-".to_owned();
+        let line = format!(
+            "{:>9}  {}  {:23}  {:>5}  {:>9}  {:>9}",
+            self.number,
+            self.hash,
+            self.time_s.map_or_else(unknown, people::date),
+            self.transactions
+                .map_or_else(unknown, |count| count.to_string()),
+            self.raw_bytes,
+            self.stored_bytes,
+        );
+        match self.signer {
+            Some(signer) => format!("{line}  {signer}"),
+            None => line,
+        }
+    }
+}
+
+fn heading(clique: bool) -> String {
+    let line = format!(
+        "{:>9}  {:66}  {:23}  {:>5}  {:>9}  {:>9}",
+        "number", "hash", "time", "txs", "raw", "stored"
+    );
+    if clique { line + "  signer" } else { line }
+}
+
+/// True if the genesis block names clique signers.
+fn is_clique(snapshot: &Snapshot) -> Result<bool, Failure> {
+    let Some(genesis) = snapshot.header(0)? else {
+        return Ok(false);
+    };
+    let raw: &[u8] = &genesis;
+    Ok(Header::decode(&mut &raw[..]).is_ok_and(|header| {
+        let signers = header.extra_data.len().checked_sub(CLIQUE_EXTRA_BYTES);
+        signers.is_some_and(|bytes| bytes > 0 && bytes.is_multiple_of(20))
+    }))
+}
+
+/// True if a header of a clique chain carries a seal: none does once such a chain has gone over to proof of stake.
+fn is_sealed(header: &Header) -> bool {
+    header.extra_data.len() >= CLIQUE_EXTRA_BYTES
+        && (header.difficulty == U256::from(1) || header.difficulty == U256::from(2))
+}

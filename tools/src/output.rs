@@ -1,0 +1,62 @@
+//! Standard output: buffered, and quiet when whoever reads it goes away.
+
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+use serde_json::Value;
+
+use crate::{failure::Failure, people};
+
+/// Standard output as one command uses it.
+pub(crate) struct Output {
+    out: BufWriter<StdoutLock<'static>>,
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self {
+            out: BufWriter::new(io::stdout().lock()),
+            json,
+        }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// True if people look at what is printed.
+    pub(crate) fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
+        self.bytes(line.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// Prints a value: as JSON over several lines, or for people.
+    pub(crate) fn value(&mut self, value: &Value) -> Result<(), Failure> {
+        if self.json {
+            self.line(&format!("{value:#}"))
+        } else {
+            self.bytes(people::show(value).as_bytes())
+        }
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.out.write_all(bytes).map_err(|error| failed(&error))
+    }
+
+    /// Must be called at the end: what cannot be written is an error, not a loss.
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+        self.out.flush().map_err(|error| failed(&error))
+    }
+}
+
+fn failed(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        Failure::ReaderGone
+    } else {
+        Failure::Usage(format!("cannot write to standard output: {error}"))
+    }
+}

@@ -1,0 +1,187 @@
+//! What the words typed mean: checked, before any file is opened.
+
+use std::path::PathBuf;
+
+use alloy_primitives::{B256, hex};
+
+use crate::{
+    cli::{Cli, Command, GenerateArgs, Part, StoreArgs},
+    failure::Failure,
+    locate,
+};
+
+/// A command with everything it needs.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Info(Store),
+    List(Store, Range),
+    Get(Store, Get),
+    Verify(Store),
+    Generate(GenerateArgs),
+}
+
+/// The store to look into, and how to speak.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) folder: PathBuf,
+    pub(crate) json: bool,
+}
+
+/// The blocks to list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Range {
+    /// The last few.
+    Last,
+    /// From the first number to the second, both included; to the head if there is no second.
+    Numbers(u64, Option<u64>),
+}
+
+/// What to get of which block.
+#[derive(Debug)]
+pub(crate) struct Get {
+    pub(crate) block: BlockId,
+    pub(crate) part: Part,
+    pub(crate) raw: bool,
+}
+
+/// How a block was named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum BlockId {
+    Head,
+    Number(u64),
+    Hash(B256),
+}
+
+impl Request {
+    pub(crate) fn new(typed: Cli) -> Result<Self, Failure> {
+        Ok(match typed.command {
+            Command::Info { store } => Self::Info(located(store)?),
+            Command::List { range, store } => {
+                let range = range.as_deref().map_or(Ok(Range::Last), Range::parse)?;
+                Self::List(located(store)?, range)
+            }
+            Command::Get {
+                block,
+                part,
+                raw,
+                store,
+            } => {
+                let block = BlockId::parse(&block)?;
+                Self::Get(located(store)?, Get { block, part, raw })
+            }
+            Command::Verify { store } => Self::Verify(located(store)?),
+            Command::Generate(args) => Self::Generate(args),
+        })
+    }
+}
+
+fn located(args: StoreArgs) -> Result<Store, Failure> {
+    Ok(Store {
+        folder: locate::store(&args.datadir)?,
+        json: args.json,
+    })
+}
+
+impl Range {
+    fn parse(typed: &str) -> Result<Self, Failure> {
+        let number = |word: &str| {
+            word.parse::<u64>().map_err(|_| {
+                Failure::Usage(format!(
+                    "{typed:?} is no range of blocks: give N, FROM..TO, FROM.. or ..TO with decimal numbers"
+                ))
+            })
+        };
+        let (from, to) = match typed.split_once("..") {
+            None => {
+                let one = number(typed)?;
+                (one, Some(one))
+            }
+            Some((from, to)) => (
+                if from.is_empty() { 0 } else { number(from)? },
+                if to.is_empty() {
+                    None
+                } else {
+                    Some(number(to)?)
+                },
+            ),
+        };
+        if to.is_some_and(|to| to < from) {
+            return Err(Failure::Usage(format!(
+                "{typed:?} is an empty range: its end is before its beginning"
+            )));
+        }
+        Ok(Self::Numbers(from, to))
+    }
+}
+
+impl BlockId {
+    fn parse(typed: &str) -> Result<Self, Failure> {
+        if typed == "head" {
+            return Ok(Self::Head);
+        }
+        if let Some(digits) = typed.strip_prefix("0x") {
+            let mut hash = B256::ZERO;
+            return match hex::decode_to_slice(digits, hash.as_mut_slice()) {
+                Ok(()) => Ok(Self::Hash(hash)),
+                Err(_) => Err(Failure::Usage(format!(
+                    "{typed:?} is no block hash: that is 0x and 64 hex digits"
+                ))),
+            };
+        }
+        typed.parse().map(Self::Number).map_err(|_| {
+            Failure::Usage(format!(
+                "{typed:?} names no block: give a decimal number, a hash (0x and 64 hex digits), or head"
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ranges_include_both_ends() {
+        assert_eq!(Range::parse("7").unwrap(), Range::Numbers(7, Some(7)));
+        assert_eq!(Range::parse("7..9").unwrap(), Range::Numbers(7, Some(9)));
+        assert_eq!(Range::parse("7..").unwrap(), Range::Numbers(7, None));
+        assert_eq!(Range::parse("..9").unwrap(), Range::Numbers(0, Some(9)));
+    }
+
+    #[test]
+    fn what_is_no_range_is_wrong_usage() {
+        for typed in [
+            "",
+            "x",
+            "-1",
+            "1-2",
+            "9..7",
+            "1..2..3",
+            "0x10",
+            "99999999999999999999",
+        ] {
+            let failure = Range::parse(typed).unwrap_err();
+            assert_eq!(failure.exit_status(), 2, "{typed}");
+            assert!(failure.to_string().contains(typed), "{failure}");
+        }
+    }
+
+    #[test]
+    fn blocks_are_named_by_number_hash_or_head() {
+        let hash = format!("0x{}", "ab".repeat(32));
+        assert_eq!(BlockId::parse("head").unwrap(), BlockId::Head);
+        assert_eq!(BlockId::parse("17").unwrap(), BlockId::Number(17));
+        assert_eq!(
+            BlockId::parse(&hash).unwrap(),
+            BlockId::Hash(B256::repeat_byte(0xab))
+        );
+        for typed in ["", "latest", "0x12", "-3", "1.5", &hash[..65]] {
+            assert_eq!(
+                BlockId::parse(typed).unwrap_err().exit_status(),
+                2,
+                "{typed}"
+            );
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `generate`: files that others read, the same for the same seed, and never over somebody's data.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{fs, path::Path};
+
+use cairn::chain::Genesis;
+use common::{Ran, run, tree};
+
+fn generate(dir: &Path, more: &[&str]) -> Ran {
+    let out = dir.join("chain.rlp");
+    let genesis = dir.join("genesis.json");
+    let mut args = vec![
+        "generate",
+        "--blocks",
+        "5",
+        "--txs",
+        "20",
+        "--out",
+        out.to_str().unwrap(),
+        "--genesis",
+        genesis.to_str().unwrap(),
+    ];
+    args.extend(more);
+    run(&args)
+}
+
+#[test]
+fn the_files_are_a_chain_and_its_genesis_and_the_figures_are_theirs() {
+    for (fork, chain_id) in [("london", 1337), ("prague", 1338)] {
+        let dir = tempfile::tempdir().unwrap();
+        let report = generate(dir.path(), &["--fork", fork, "--json"])
+            .ok()
+            .json();
+        let genesis = fs::read(dir.path().join("genesis.json")).unwrap();
+        let genesis = Genesis::from_json(&genesis).unwrap();
+        assert_eq!(report["genesis_hash"], genesis.header.hash.to_string());
+        assert_eq!(report["chain_id"], chain_id);
+        assert_eq!(report["blocks"], 5);
+        assert_eq!(report["transactions"], 100);
+        assert_eq!(report["head"]["number"], 5);
+        assert_eq!(report["state_roots_executed"], false);
+        let length = fs::metadata(dir.path().join("chain.rlp")).unwrap().len();
+        assert_eq!(report["block_bytes"], length);
+        let ratio = report["snappy_ratio"].as_f64().unwrap();
+        assert!((0.55..0.65).contains(&ratio), "{ratio}");
+    }
+}
+
+#[test]
+fn people_are_told_that_state_roots_are_not_executed_and_the_ratio() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = generate(dir.path(), &[]).ok();
+    assert!(ran.text().contains("State roots are not executed"));
+    assert!(ran.text().contains("when snappy compresses each"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_files() {
+    let digest = |more: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        let _ = generate(dir.path(), more).ok();
+        fs::read(dir.path().join("chain.rlp")).unwrap()
+    };
+    assert_eq!(digest(&["--seed", "3"]), digest(&["--seed", "3"]));
+    assert_ne!(digest(&["--seed", "3"]), digest(&["--seed", "4"]));
+}
+
+#[test]
+fn files_that_exist_are_overwritten_only_by_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let _ = generate(dir.path(), &[]).ok();
+    let before = tree(dir.path());
+    generate(dir.path(), &[]).refused(2, "--force");
+    assert_eq!(tree(dir.path()), before);
+
+    // One of the two is enough, and the other is not made.
+    fs::remove_file(dir.path().join("chain.rlp")).unwrap();
+    let before = tree(dir.path());
+    generate(dir.path(), &[]).refused(2, "genesis.json");
+    assert_eq!(tree(dir.path()), before);
+
+    let _ = generate(dir.path(), &["--force", "--seed", "9"]).ok();
+    assert!(dir.path().join("chain.rlp").exists());
+}
+
+#[test]
+fn what_cannot_be_generated_is_wrong_usage_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = tree(dir.path());
+    generate(dir.path(), &["--body-bytes", "100000000"]).refused(2, "8388608");
+    generate(dir.path(), &["--body-bytes", "5000000"]).refused(2, "fewer transactions");
+    generate(dir.path(), &["--fork", "osaka"]).refused(2, "osaka");
+    assert_eq!(tree(dir.path()), before);
+    generate(&dir.path().join("nowhere"), &[]).refused(2, "nowhere");
+}
