@@ -3,6 +3,7 @@
 
 mod chain;
 mod liars;
+mod live;
 mod network;
 mod peer;
 mod runs;
