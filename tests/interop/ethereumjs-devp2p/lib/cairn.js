@@ -26,6 +26,7 @@ const STOP_MS = 5_000
 
 /** Lines of each node's log that are shown where a test failed. */
 const LOG_LINES = 60
+const LOG_COLUMNS = 300
 
 const alive = new Set()
 const started = []
@@ -35,7 +36,10 @@ process.on('exit', () => {
   for (const child of alive) child.kill('SIGKILL')
   for (const folder of folders) rmSync(folder, { recursive: true, force: true })
   if (!process.exitCode) return
-  for (const { port, log } of started) console.error(`# the log of cairn on port ${port} ends:\n${log.split('\n').slice(-LOG_LINES).join('\n')}`)
+  for (const { port, log } of started) {
+    console.error(`# the log of cairn on port ${port} ends:`)
+    for (const line of log.split('\n').slice(-LOG_LINES)) console.error(line.slice(0, LOG_COLUMNS))
+  }
 })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
 

@@ -52,6 +52,11 @@ class RawEth extends ETH {
     this.onRaw = (code, bytes) => this.early.push([code, bytes])
   }
 
+  // The library's own, made for its debug log but always called, throws on a network id above 53 bits.
+  _getStatusString() {
+    return ''
+  }
+
   _handleMessage(code, bytes) {
     super._handleMessage(code, bytes) // the library must be able to read it too
     this.onRaw(code, bytes)
@@ -68,6 +73,12 @@ export class Session {
     this.node = node
     this.eth = peer.getProtocols()[0]
     this.hello = peer.getHelloMessage()
+    this.pings = 0 // that came
+    const handlePing = peer._handlePing
+    peer._handlePing = () => {
+      this.pings++
+      handlePing.call(peer)
+    }
     this.unasked = [] // [code, bytes] of all that is neither Status nor an answer of ours
     this.onRequest = onRequest // serves the other side's requests
     this.closed = new Promise((resolve) => {
