@@ -23,3 +23,6 @@ pub use header::SealedHeader;
 pub use ommers::OmmerWindow;
 pub use rules::{Rules, Tip};
 pub use spec::{BlobParams, CliqueConfig, Fork, Forks, Spec};
+
+#[cfg(test)]
+mod tests;

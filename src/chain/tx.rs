@@ -9,6 +9,8 @@
 //! ([`foreign_transactions`](super::Spec::foreign_transactions)), and then the totals are not judged; everywhere else it is an error.
 //! And from Amsterdam on gas is counted by rules that are not here, so it is not judged.
 
+use std::cell::OnceCell;
+
 use alloy_consensus::{Header, constants::EMPTY_ROOT_HASH};
 use alloy_primitives::{U256, U512, uint};
 
@@ -77,7 +79,8 @@ pub(crate) struct Judge<'a> {
     header: &'a Header,
     fork: Fork,
     base_fee: U256,
-    blob_base_fee: U256,
+    /// Found out at the first blob: it costs more than all else of an empty block.
+    blob_base_fee: OnceCell<U256>,
 }
 
 /// What one transaction adds to its block's totals.
@@ -92,17 +95,13 @@ type Checked<T> = Result<T, Fault>;
 
 impl<'a> Judge<'a> {
     pub(crate) fn new(spec: &'a Spec, chain_id_v: &'a ChainIdV, header: &'a Header) -> Self {
-        let blob_base_fee = match (header.excess_blob_gas, spec.blob_params(header.timestamp)) {
-            (Some(excess), Some(params)) => fees::blob_base_fee(excess, params),
-            _ => U256::ZERO,
-        };
         Self {
             spec,
             chain_id_v,
             header,
             fork: spec.fork(header.number, header.timestamp),
             base_fee: U256::from(header.base_fee_per_gas.unwrap_or(0)),
-            blob_base_fee,
+            blob_base_fee: OnceCell::new(),
         }
     }
 
@@ -294,8 +293,16 @@ impl<'a> Judge<'a> {
     /// Fee and hashes of blobs (EIP-4844).
     fn blobs(&self, input: &mut &[u8]) -> Checked<u64> {
         let fee = rlp::wide(input).map_err(malformed("maxFeePerBlobGas"))?;
-        if fee < self.blob_base_fee {
-            let expected = format!("at least {}, the blob base fee", self.blob_base_fee);
+        let params = self.spec.blob_params(self.header.timestamp);
+        let price = self.blob_base_fee.get_or_init(|| {
+            let excess = self.header.excess_blob_gas;
+            let params = excess.zip(params);
+            params.map_or(U256::ZERO, |(excess, params)| {
+                fees::blob_base_fee(excess, params)
+            })
+        });
+        if fee < *price {
+            let expected = format!("at least {price}, the blob base fee");
             return Err(Fault::mismatch("maxFeePerBlobGas", expected, fee));
         }
         const FIELD: &str = "blobVersionedHashes";
@@ -309,7 +316,6 @@ impl<'a> Judge<'a> {
             }
             count += 1;
         }
-        let params = self.spec.blob_params(self.header.timestamp);
         let of_block = params.map_or(0, |params| params.max);
         let most = match self.fork >= Fork::Osaka {
             true => of_block.min(BLOBS_LIMIT_OSAKA),

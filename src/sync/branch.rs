@@ -8,9 +8,10 @@ use cairn_net::eth::message::Start;
 use cairn_net::reactor::PeerId;
 
 use super::asking::headers_of;
+use super::choice::is_better;
 use super::fault::Fault;
 use super::limits::ANCESTOR_FIRST;
-use super::machine::{ChainView, Machine, Now, is_better};
+use super::machine::{ChainView, Machine, Now};
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
 use super::schedule::{Verified, verify_next};
@@ -140,9 +141,9 @@ impl Machine {
             let Some((id, head, number)) = best else {
                 return;
             };
-            if self.canonical(&head, number, chain) {
+            if self.canonical(&head, number, chain) || self.live.is_pooled(&head) {
                 if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.judged = Some(head); // its head is ours: it cannot be better than itself
+                    peer.judged = Some(head); // its head is ours, or was weighed when it was announced
                 }
                 continue;
             }
@@ -200,10 +201,18 @@ impl Machine {
         if let Some((number, _)) = common {
             if number == ours {
                 // It follows our line after all: what did not link was another's, or it moved over.
-                if let Some(peer) = self.peers.get_mut(&id) {
-                    peer.off_chain = false;
+                let Some(peer) = self.peers.get_mut(&id) else {
+                    return Ok(());
+                };
+                let suspected = std::mem::take(&mut peer.off_chain);
+                if peer.head.number.is_none_or(|number| number <= ours) {
+                    peer.judged = Some(peer.head.hash);
                 }
-                return self.empty_claim(id);
+                return if suspected {
+                    self.empty_claim(id)
+                } else {
+                    Ok(())
+                };
             }
             if self.is_too_deep(id, number + 1, branch.head) {
                 return Ok(());

@@ -11,18 +11,29 @@ use cairn_net::reactor::PeerId;
 
 use super::asking::{body_of, headers_of};
 use super::bodies::made_body;
+use super::choice::is_better;
 use super::fault::Fault;
 use super::limits::{
-    ANNOUNCED_HASHES, DUE_STEP_MS, FETCH_BELOW, FETCHES, FUTURE_S, HELD_BLOCKS, HELD_PER_PEER,
-    SIDE_BLOCKS, SIDE_BYTES,
+    ANNOUNCED_HASHES, FETCH_BELOW, FETCHES, FUTURE_S, HELD_BLOCKS, HELD_PER_PEER, SIDE_BLOCKS,
+    SIDE_BYTES,
 };
-use super::machine::{Action, Block, ChainView, Machine, Now, due_s, is_better};
+use super::machine::{Action, Block, ChainView, Machine, Now, due_s};
 use super::peers::What;
-use crate::chain::{SealedHeader, Tip};
+use super::timing::due_ms;
+use crate::chain::{HeaderError, SealedHeader, Tip};
 
 /// A block of the near future.
 #[derive(Debug)]
 struct Held {
+    from: PeerId,
+    /// The state after it: its children are judged by it, and held too.
+    tip: Tip,
+    body: Bytes,
+}
+
+/// A block that came before its parent, by whose hash it is kept. Nothing in it has been judged.
+#[derive(Debug)]
+struct Orphan {
     from: PeerId,
     header: Arc<SealedHeader>,
     body: Bytes,
@@ -43,6 +54,7 @@ pub(super) struct Live {
     pool: BTreeMap<B256, (Tip, Bytes)>,
     pool_bytes: usize,
     held: BTreeMap<(u64, B256), Held>,
+    orphans: BTreeMap<B256, Orphan>,
     fetches: BTreeMap<B256, Fetch>,
     due_ms: Option<u64>,
 }
@@ -51,6 +63,17 @@ impl Live {
     /// Whether this block is on its way: held, or being fetched.
     pub(super) fn is_pending(&self, hash: &B256) -> bool {
         self.fetches.contains_key(hash) || self.is_held(hash)
+    }
+
+    /// Whether this block is valid and known, in our chain or beside it.
+    pub(super) fn is_pooled(&self, hash: &B256) -> bool {
+        self.pool.contains_key(hash)
+    }
+
+    fn tip(&self, hash: &B256) -> Option<&Tip> {
+        let pooled = self.pool.get(hash).map(|(tip, _)| tip);
+        let held = || self.held.iter().find(|((_, held), _)| held == hash);
+        pooled.or_else(|| held().map(|(_, held)| &held.tip))
     }
 
     fn is_held(&self, hash: &B256) -> bool {
@@ -88,6 +111,27 @@ impl Live {
         }
     }
 
+    /// A peer is gone, and with it what it sent unproved.
+    pub(super) fn forget_orphans_of(&mut self, id: PeerId) {
+        self.orphans.retain(|_, orphan| orphan.from != id);
+    }
+
+    /// Keeps a block that nothing is known of yet: a few of each peer.
+    fn keep_orphan(&mut self, orphan: Orphan) {
+        let theirs = self
+            .orphans
+            .values()
+            .filter(|other| other.from == orphan.from);
+        let bytes: usize = self.orphans.values().map(|orphan| orphan.body.len()).sum();
+        if theirs.count() < HELD_PER_PEER
+            && self.orphans.len() < HELD_BLOCKS
+            && bytes + orphan.body.len() <= SIDE_BYTES
+        {
+            let parent = orphan.header.header.parent_hash;
+            self.orphans.entry(parent).or_insert(orphan);
+        }
+    }
+
     fn hold(&mut self, now: Now, due_s: u64, held: Held) {
         let theirs = self
             .held
@@ -101,17 +145,13 @@ impl Live {
         {
             return;
         }
-        self.held.insert((due_s, held.header.hash), held);
+        self.held.insert((due_s, held.tip.header.hash), held);
         self.set_due(now);
     }
 
-    /// The second may turn at any moment: from the last one before it is due on, time is looked at often.
     fn set_due(&mut self, now: Now) {
-        self.due_ms = self.held.keys().next().map(|(due_s, _)| {
-            let whole_s = due_s.saturating_sub(now.s).saturating_sub(1);
-            now.ms
-                .saturating_add(whole_s.saturating_mul(1000).max(DUE_STEP_MS))
-        });
+        let first = self.held.keys().next();
+        self.due_ms = first.map(|(due_s, _)| due_ms(now, *due_s));
     }
 }
 
@@ -309,22 +349,25 @@ impl Machine {
         }
         // A parent that is not known here is a claim, which catch-up or a branch acts on.
         let Some(parent) = self.known_tip(&header) else {
+            if let Some(from) = from.filter(|_| number > self.tip.header.header.number) {
+                self.live.keep_orphan(Orphan { from, header, body });
+            }
             return Ok(());
         };
+        let bad = |error: HeaderError| Fault::BadHeader {
+            number,
+            why: error.to_string(),
+        };
         let now_s = from.map(|_| now.s);
-        let tip = match self.rules.extend(&parent, header.clone(), now_s) {
-            Ok(tip) => tip,
+        let (tip, due_s) = match self.rules.extend(&parent, header.clone(), now_s) {
+            Ok(tip) => (tip, None),
             Err(error) => {
-                let (Some(due_s), Some(from)) = (due_s(&error), from) else {
-                    return Err(Fault::BadHeader {
-                        number,
-                        why: error.to_string(),
-                    });
-                };
-                if due_s <= now.s.saturating_add(FUTURE_S) {
-                    self.live.hold(now, due_s, Held { from, header, body });
+                let due_s = due_s(&error).ok_or_else(|| bad(error))?;
+                if due_s > now.s.saturating_add(FUTURE_S) {
+                    return Ok(()); // one of the two clocks is wrong, and nobody can say whose
                 }
-                return Ok(());
+                let tip = self.rules.extend(&parent, header.clone(), None);
+                (tip.map_err(bad)?, Some(due_s))
             }
         };
         self.rules
@@ -333,6 +376,11 @@ impl Machine {
                 number,
                 why: error.to_string(),
             })?;
+        if let (Some(due_s), Some(from)) = (due_s, from) {
+            self.live.fetches.remove(&hash);
+            self.live.hold(now, due_s, Held { from, tip, body });
+            return Ok(());
+        }
         self.live.fetches.remove(&hash);
         self.live.keep(tip.clone(), body.clone());
         if is_better(&tip, &self.tip) {
@@ -347,7 +395,7 @@ impl Machine {
         let number = header.header.number.checked_sub(1)?;
         match self.recent.get(&number) {
             Some(tip) if tip.header.hash == *parent => Some(tip.clone()),
-            _ => self.live.pool.get(parent).map(|(tip, _)| tip.clone()),
+            _ => self.live.tip(parent).cloned(),
         }
     }
 
@@ -409,6 +457,20 @@ impl Machine {
         }
     }
 
+    /// Takes the blocks that came before their parents, which are our head by now.
+    pub(super) fn take_orphan(&mut self, now: Now, chain: &dyn ChainView) {
+        while let Some(orphan) = self.live.orphans.remove(&self.tip.header.hash) {
+            let Orphan { from, header, body } = orphan;
+            if let Err(fault) = self.take_block(now, Some(from), header, body, chain) {
+                self.punish(from, fault);
+            }
+        }
+        let ours = self.tip.header.header.number;
+        self.live
+            .orphans
+            .retain(|_, orphan| orphan.header.header.number > ours);
+    }
+
     /// Takes the held blocks whose time has come.
     pub(super) fn take_due_blocks(&mut self, now: Now, chain: &dyn ChainView) {
         while let Some(entry) = self
@@ -417,7 +479,8 @@ impl Machine {
             .first_entry()
             .filter(|entry| entry.key().0 <= now.s)
         {
-            let Held { from, header, body } = entry.remove();
+            let Held { from, tip, body } = entry.remove();
+            let header = tip.header;
             if let Err(fault) = self.take_block(now, Some(from), header, body, chain) {
                 self.punish(from, fault);
             }

@@ -373,6 +373,7 @@ impl Machine {
         for (_, asked) in peer.asked {
             self.release(asked);
         }
+        self.live.forget_orphans_of(id);
         if self.branch.as_ref().is_some_and(|branch| branch.peer == id) {
             self.branch = None;
         }
@@ -479,12 +480,6 @@ impl Machine {
             None => number < self.tip.header.header.number && chain.hash(number) == Some(*hash),
         }
     }
-}
-
-/// Whether a chain that ends in `new` is to be preferred to one that ends in `old`: the greater total difficulty; of equals
-/// the one that was there first.
-pub(super) fn is_better(new: &Tip, old: &Tip) -> bool {
-    new.td > old.td
 }
 
 /// When a header of the future is due, in Unix seconds.

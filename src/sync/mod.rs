@@ -10,6 +10,7 @@ mod answers;
 mod asking;
 mod bodies;
 mod branch;
+mod choice;
 mod fault;
 mod headers;
 mod limits;

@@ -115,14 +115,15 @@ impl Peer {
         }
     }
 
-    /// Its chain is better than one that ends in `tip`, as it claims. Without a total difficulty the number decides.
+    /// Its chain is better than one that ends in `tip`, as it claims, or as good: which of equals is preferred is seen when
+    /// both are here. Without a total difficulty the number decides.
     pub(super) fn claims_better(&self, tip: &Tip) -> bool {
         if self.judged == Some(self.head.hash) || self.head.hash == tip.header.hash {
             return false;
         }
         match (self.head.td, self.head.number) {
-            (Some(td), _) => td > tip.td,
-            (None, Some(number)) => number > tip.header.header.number,
+            (Some(td), _) => td >= tip.td,
+            (None, Some(number)) => number >= tip.header.header.number,
             (None, None) => false,
         }
     }

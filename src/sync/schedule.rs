@@ -6,6 +6,7 @@ use bytes::Bytes;
 use cairn_net::reactor::PeerId;
 
 use super::fault::Fault;
+use super::headers::Got;
 use super::limits::FUTURE_S;
 use super::machine::{Action, Block, ChainView, Machine, Now, due_s};
 use super::peers::{Peer, What};
@@ -28,6 +29,7 @@ impl Machine {
     /// Does all that can be done now. Called after every input.
     pub(super) fn pump(&mut self, now: Now, chain: &dyn ChainView) {
         loop {
+            self.take_orphan(now, chain);
             self.verify_main(now);
             self.feed_target(now);
             let mut moved = self.commit_main(now, false);
@@ -158,6 +160,9 @@ pub(super) fn verify_next(
     now: Now,
 ) -> Verified {
     let first = pipe.top_number() + 1;
+    if now.s < pipe.pause_until_s {
+        return Verified::Nothing;
+    }
     let Some(got) = pipe.headers.pop(first) else {
         return Verified::Nothing;
     };
@@ -166,13 +171,14 @@ pub(super) fn verify_next(
         pipe.headers.give_back(first, count);
         return Verified::Unlinked(got.peer);
     }
-    for header in got.headers {
+    let mut headers = got.headers.into_iter();
+    while let Some(header) = headers.next() {
         let number = header.header.number;
-        match rules.extend(pipe.top(), header, Some(now.s)) {
+        match rules.extend(pipe.top(), header.clone(), Some(now.s)) {
             Ok(tip) => pipe.bodies.push(tip, got.peer),
             Err(error) => {
-                pipe.headers.give_back(number, first + count - number);
                 let Some(due_s) = due_s(&error) else {
+                    pipe.headers.give_back(number, first + count - number);
                     let fault = Fault::BadHeader {
                         number,
                         why: error.to_string(),
@@ -181,7 +187,13 @@ pub(super) fn verify_next(
                 };
                 if due_s <= now.s.saturating_add(FUTURE_S) {
                     pipe.pause_until_s = due_s;
-                } else if let Some(peer) = peers.get_mut(&got.peer) {
+                    let headers = std::iter::once(header).chain(headers).collect();
+                    let got = Got { headers, ..got };
+                    pipe.headers.put(number, got);
+                    return Verified::Some;
+                }
+                pipe.headers.give_back(number, first + count - number);
+                if let Some(peer) = peers.get_mut(&got.peer) {
                     peer.lacks_from = Some(number);
                 }
                 return Verified::Some;

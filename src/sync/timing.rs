@@ -3,7 +3,7 @@
 use cairn_net::reactor::PeerId;
 
 use super::fault::Fault;
-use super::limits::{PAUSE_MS, SLOW_BYTES_PER_S, STALLS_ALLOWED};
+use super::limits::{DUE_STEP_MS, PAUSE_MS, SLOW_BYTES_PER_S, STALLS_ALLOWED};
 use super::machine::{Machine, Now};
 use super::peers::{Asked, Peer, What};
 use super::target::Target;
@@ -124,12 +124,7 @@ impl Machine {
             .map(|since| since + limits.flush_ms);
         // Looked at now and then: `unstick` knows how long is too long.
         let stuck = self.stuck_since_ms.map(|_| now.ms + limits.stuck_ms);
-        let pause = self
-            .main
-            .pause_until_s
-            .saturating_sub(now.s)
-            .saturating_mul(1000);
-        let pause = (pause > 0).then(|| now.ms.saturating_add(pause));
+        let pause = (self.main.pause_until_s > now.s).then(|| due_ms(now, self.main.pause_until_s));
         let urgent = self
             .peers
             .values()
@@ -158,6 +153,14 @@ impl Machine {
         .min()
         .map(|due| due.max(now.ms))
     }
+}
+
+/// When to look whether a Unix second has come: it may turn at any moment from the one before it on, so that time is then
+/// looked at often.
+pub(super) fn due_ms(now: Now, due_s: u64) -> u64 {
+    let whole_s = due_s.saturating_sub(now.s).saturating_sub(1);
+    now.ms
+        .saturating_add(whole_s.saturating_mul(1000).max(DUE_STEP_MS))
 }
 
 /// When a peer has stalled: it has given no answer at all for the timeout, or not this one for three times as long (a slow

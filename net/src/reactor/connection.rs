@@ -281,3 +281,83 @@ pub(super) enum State {
     Open(Box<Connection>),
     Linger(Box<Linger>),
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::TcpListener;
+
+    use secp256k1::SecretKey;
+
+    use super::*;
+    use crate::session::{Config, Role};
+
+    /// A connection whose session has an auth to send, and the socket of the other end.
+    fn connection() -> (Connection, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (theirs, addr) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let secret_key = SecretKey::from_slice(&[1; 32]).unwrap();
+        let remote = SecretKey::from_slice(&[2; 32])
+            .unwrap()
+            .public_key(&secp256k1::Secp256k1::new());
+        let config = Config {
+            secret_key,
+            client: String::new(),
+            port: 0,
+            eth_versions: vec![69],
+        };
+        let role = Role::Initiator(NodeId::from_public_key(&remote));
+        let session = Session::new(Arc::new(config), role, [3; 32], 0);
+        (
+            Connection::new(TcpStream::from_std(ours), session, addr),
+            theirs,
+        )
+    }
+
+    #[test]
+    fn a_peer_stalls_when_its_socket_takes_nothing_for_half_a_minute_and_not_when_it_takes_a_little()
+     {
+        let (mut connection, mut theirs) = connection();
+        while connection.socket.stream.write(&[0; 65536]).is_ok() {}
+        connection.flush(1_000);
+        assert!(!connection.has_stalled(1_000 + WRITE_STALL_MS - 1));
+        connection.flush(5_000);
+        assert!(
+            connection.has_stalled(1_000 + WRITE_STALL_MS),
+            "another try does not count"
+        );
+        assert!(
+            connection.deadline_ms().unwrap() <= 1_000 + WRITE_STALL_MS,
+            "the timer sees it"
+        );
+
+        // The peer reads.
+        let mut buffer = vec![0; 1 << 20];
+        while !connection.session.output().is_empty() {
+            assert!(theirs.read(&mut buffer).unwrap() > 0);
+            connection.socket.writable = true;
+            connection.flush(20_000);
+        }
+        assert!(!connection.has_stalled(u64::MAX));
+    }
+
+    #[test]
+    fn what_cannot_be_written_any_more_does_not_pile_up_and_the_end_is_found_by_reading() {
+        let (mut connection, theirs) = connection();
+        // Bytes that the peer never read make its close a reset.
+        connection.socket.stream.write_all(b"unread").unwrap();
+        drop(theirs);
+        let mut buffer = [0; 16];
+        while connection.ended.is_none() {
+            connection.flush(0);
+            connection.socket.readable = true;
+            assert_eq!(connection.read(&mut buffer), 0);
+        }
+        connection.flush(0);
+        connection.flush(0);
+        assert!(connection.session.output().is_empty());
+        assert!(!connection.has_stalled(u64::MAX));
+    }
+}

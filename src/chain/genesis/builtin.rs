@@ -25,7 +25,7 @@ pub const DEV_KEYS: [[u8; 32]; 10] = [
     hex!("2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6"),
 ];
 
-/// The key of the development chain's one signer, 0xf39Fd6e51aad88F6F4ce6aB8827279cfFFb92266. Everybody knows it.
+/// The key of the development chain's one signer, 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266. Everybody knows it.
 pub const DEV_SIGNER_KEY: [u8; 32] =
     hex!("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80");
 

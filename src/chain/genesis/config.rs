@@ -11,8 +11,9 @@ use crate::chain::{
 /// The chain id of a genesis without `config`: what the peers of such chains use for their network id.
 const CHAIN_ID_WITHOUT_CONFIG: u64 = 1;
 
-/// Clique's period where `config.clique` does not say: Besu's, and what EIP-225 proposes.
-const DEFAULT_PERIOD_S: u64 = 15;
+/// Clique's period in seconds where `config.clique` does not say, by the client whose keys it has.
+const GETH_PERIOD_S: u64 = 0;
+const BESU_PERIOD_S: u64 = 15;
 
 /// Keys of `config` that change no rule judged here, though their names end as those of forks do.
 const HARMLESS: [&str; 2] = ["eip150Hash", "terminalTotalDifficultyPassed"];
@@ -50,7 +51,7 @@ pub(super) fn read(config: &Node<'_>, warnings: &mut Vec<String>) -> Result<Spec
     };
     spec.clique = object
         .get(&["clique"])?
-        .map(|node| clique(&node))
+        .map(|node| clique(&node, warnings))
         .transpose()?;
     if let Some(ethash) = object.get(&["ethash"])? {
         if spec.clique.is_some() {
@@ -128,20 +129,30 @@ fn forks(object: &Object<'_>) -> Result<Forks, GenesisError> {
     })
 }
 
-fn clique(node: &Node<'_>) -> Result<CliqueConfig, GenesisError> {
+fn clique(node: &Node<'_>, warnings: &mut Vec<String>) -> Result<CliqueConfig, GenesisError> {
     let object = node.object()?;
-    let period_s = object.number(&["period", "blockperiodseconds"])?;
-    let epoch = match object.get(&["epoch", "epochlength"])? {
-        None => DEFAULT_EPOCH,
-        Some(node) => match node.number()? {
-            0 => return node.fail("a number of blocks above 0"),
-            epoch => epoch,
-        },
+    let period_s = match object.number(&["period", "blockperiodseconds"])? {
+        Some(period_s) => period_s,
+        // Clients differ in what they take where the file is silent.
+        None => {
+            let besu = ["epochlength", "createemptyblocks"];
+            let period_s = match object.entries().any(|(key, _)| besu.contains(&key)) {
+                true => BESU_PERIOD_S,
+                false => GETH_PERIOD_S,
+            };
+            warnings.push(format!(
+                "{} says no period: taken for {period_s}",
+                node.path
+            ));
+            period_s
+        }
     };
-    Ok(CliqueConfig {
-        period_s: period_s.unwrap_or(DEFAULT_PERIOD_S),
-        epoch,
-    })
+    // To geth an epoch of 0 is none given.
+    let epoch = match object.number(&["epoch", "epochlength"])? {
+        None | Some(0) => DEFAULT_EPOCH,
+        Some(epoch) => epoch,
+    };
+    Ok(CliqueConfig { period_s, epoch })
 }
 
 /// The parameters of each fork that has some of its own: as `blobSchedule` says, else mainnet's.

@@ -33,7 +33,7 @@ impl SimBlock {
 /// A whole chain from its genesis on; branches share what they have in common.
 pub(super) type Chain = Vec<Arc<SimBlock>>;
 
-fn keys() -> Vec<SecretKey> {
+pub(super) fn keys() -> Vec<SecretKey> {
     let mut keys: Vec<SecretKey> = (1..=3u8)
         .map(|n| SecretKey::from_slice(&[n; 32]).unwrap())
         .collect();
@@ -104,7 +104,7 @@ fn list(payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// Seals one block over `parent`: in turn, or out of turn and so lighter. `time_s` is when.
+/// Seals one block over `parent`: by the signer whose turn it is, or by the next one and so lighter. `time_s` is when.
 pub(super) fn seal(
     parent: &SimBlock,
     time_s: u64,
@@ -112,14 +112,27 @@ pub(super) fn seal(
     dice: &mut Dice,
 ) -> Arc<SimBlock> {
     let number = parent.number() + 1;
-    let body = random_body(dice, dice.clone().once_in(3));
+    let place = if in_turn { number } else { number + 1 } % 3;
+    let key = keys()[usize::try_from(place).unwrap()];
+    seal_with(&key, in_turn, parent, time_s, dice)
+}
+
+/// Seals one block over `parent` with this key.
+pub(super) fn seal_with(
+    key: &SecretKey,
+    in_turn: bool,
+    parent: &SimBlock,
+    time_s: u64,
+    dice: &mut Dice,
+) -> Arc<SimBlock> {
+    let empty = dice.once_in(3);
+    let body = random_body(dice, empty);
     let roots = body::roots(&body).unwrap();
     let mut extra = vec![0; 32 + 65];
     extra[..8].copy_from_slice(&dice.next().to_be_bytes());
-    let place = if in_turn { number } else { number + 1 } % 3;
     let mut header = Header {
         parent_hash: parent.header.hash,
-        number,
+        number: parent.number() + 1,
         timestamp: time_s,
         gas_limit: parent.header.header.gas_limit,
         difficulty: U256::from(if in_turn { 2 } else { 1 }),
@@ -130,7 +143,7 @@ pub(super) fn seal(
         gas_used: GAS * body::transactions(&body).count() as u64,
         ..Header::default()
     };
-    clique::seal(&mut header, &keys()[usize::try_from(place).unwrap()]);
+    clique::seal(&mut header, key);
     let td = parent.td + header.difficulty;
     Arc::new(SimBlock {
         header: Arc::new(SealedHeader::from_header(header)),

@@ -3,10 +3,16 @@
 
 mod chain;
 mod liars;
+mod network;
 mod peer;
 mod runs;
 mod targets;
 mod world;
+
+/// How many seeds a test runs: `few`, or more with `CAIRN_SIM_SEEDS=10000 cargo test --release -p cairn --lib sync::sim`.
+fn seeds(few: u64) -> u64 {
+    std::env::var("CAIRN_SIM_SEEDS").map_or(few, |seeds| seeds.parse().unwrap())
+}
 
 /// A small generator of numbers: the whole run follows from its seed.
 #[derive(Clone, Debug)]

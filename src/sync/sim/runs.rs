@@ -3,11 +3,11 @@
 use alloy_primitives::B256;
 use cairn_net::reactor::{OwnedOutgoing, PeerId};
 
-use super::Dice;
 use super::chain::{CHAIN, Chain, FORK, GENESIS_S, PERIOD_S, RULES, grow, seal};
 use super::liars::Lie;
 use super::peer::{Nature, SimPeer};
 use super::world::{Event, World};
+use super::{Dice, seeds};
 use crate::sync::{Limits, MachineConfig};
 
 pub(super) const MEMORY: usize = 48 << 10;
@@ -94,7 +94,7 @@ pub(super) fn check_punished(world: &World, seed: u64) {
 #[test]
 fn one_honest_peer_among_liars_gets_us_to_the_head() {
     let head = CHAIN.last().unwrap().header.hash;
-    for seed in 0..200 {
+    for seed in 0..seeds(200) {
         let mut world = among_liars(seed);
         let done = world.run(60_000, |world| world.head() == head);
         assert!(

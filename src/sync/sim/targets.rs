@@ -2,12 +2,12 @@
 
 use alloy_primitives::B256;
 
-use super::Dice;
 use super::chain::{Chain, STAKE, STAKE_RULES, stake};
 use super::liars::Lie;
 use super::peer::Nature;
 use super::runs::{MEMORY, check_punished, config, peer};
 use super::world::World;
+use super::{Dice, seeds};
 
 /// A node with the blocks up to `number` of `chain` that is told to trust `target`.
 fn world(seed: u64, chain: &Chain, number: u64, target: Option<B256>) -> World {
@@ -19,7 +19,7 @@ fn world(seed: u64, chain: &Chain, number: u64, target: Option<B256>) -> World {
 #[test]
 fn the_sync_target_is_reached_with_one_honest_peer_among_liars() {
     let target = STAKE[290].header.hash; // not the peers' head
-    for seed in 0..100 {
+    for seed in 0..seeds(100) {
         let mut dice = Dice::new(seed ^ 0xfeed);
         let mut world = world(seed, &STAKE, dice.below(40), Some(target));
         let eth = if dice.once_in(2) { 68 } else { 69 };
