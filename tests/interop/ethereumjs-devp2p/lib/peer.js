@@ -52,6 +52,11 @@ class RawEth extends ETH {
     this.onRaw = (code, bytes) => this.early.push([code, bytes])
   }
 
+  // The library's own, made for its debug log but always called, throws on a network id above 53 bits.
+  _getStatusString() {
+    return ''
+  }
+
   _handleMessage(code, bytes) {
     super._handleMessage(code, bytes) // the library must be able to read it too
     this.onRaw(code, bytes)
@@ -68,11 +73,19 @@ export class Session {
     this.node = node
     this.eth = peer.getProtocols()[0]
     this.hello = peer.getHelloMessage()
+    this.pings = 0 // that came
+    const handlePing = peer._handlePing
+    peer._handlePing = () => {
+      this.pings++
+      handlePing.call(peer)
+    }
     this.unasked = [] // [code, bytes] of all that is neither Status nor an answer of ours
     this.onRequest = onRequest // serves the other side's requests
+    this.served = 0 // requests
     this.closed = new Promise((resolve) => {
       this.peer.events.once('close', (reason, byUs) => {
         this.gone = { reason, byUs: byUs === true, said: byUs === false }
+        clearTimeout(this.eth._statusTimeoutId) // the library lets it run on
         const error = new Error(`the session is closed: ${JSON.stringify(this.gone)}`)
         for (const { reject } of this.#waiting.values()) reject(error)
         this.#waiting.clear()
@@ -92,7 +105,10 @@ export class Session {
   #take(code, bytes) {
     if (code === Code.Status) return this.#onStatus(rlp.items(bytes))
     const asked = this.onRequest !== null && answerTo[code] !== undefined
-    if (asked) return this.onRequest(this, code, bytes)
+    if (asked) {
+      this.served++
+      return this.onRequest(this, code, bytes)
+    }
     if (Object.values(answerTo).includes(code)) {
       const id = rlp.number(rlp.items(bytes)[0])
       const waiting = this.#waiting.get(id)
@@ -115,6 +131,7 @@ export class Session {
 
   /** Asks and gives the items of the answer, each as the bytes that came. */
   async request(code, query, id = this.#nextId++) {
+    if (this.gone !== undefined) throw new Error(`the session is closed: ${JSON.stringify(this.gone)}`)
     const answer = new Promise((resolve, reject) => {
       this.#waiting.set(id, { code: answerTo[code], resolve, reject })
     })

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DISCONNECT_REASON } from '@ethereumjs/devp2p'
-import { Cairn, dataFolder, generatedChain } from '../lib/cairn.js'
-import { Code, WAIT_MS, dial, encode, within } from '../lib/peer.js'
+import { Cairn, dataFolder, freePort, generatedChain } from '../lib/cairn.js'
+import { Code, Node, WAIT_MS, dial, encode, serve, within } from '../lib/peer.js'
 import { atHello, connect, hello, noise, reasonOf, sendAnyCode, sendBrokenFrame, sendHello, sendUncompressed } from '../lib/hostile.js'
 import { questions } from '../lib/questions.js'
 
@@ -156,4 +156,39 @@ test('a peer that breaks the protocol', { timeout: 240_000 }, async (t) => {
     assert.deepEqual(await cairn.stop(), { code: 0, signal: null })
     assert.doesNotMatch(cairn.log, /panicked/)
   })
+})
+
+/** What a peer serves instead of what it was asked for; `code` is that of the request. */
+const lies = [
+  ['a header with another nonce', (items, code) => (code === Code.GetBlockHeaders ? items.map(turnBit) : items)],
+  ['headers in the wrong order', (items, code) => (code === Code.GetBlockHeaders ? items.toReversed() : items)],
+  ['more headers than asked for', (items, code) => (code === Code.GetBlockHeaders ? [...items, ...items] : items)],
+  ['bodies with another transaction', (items, code) => (code === Code.GetBlockBodies ? items.map(turnBit) : items)],
+  ['bodies of other blocks', (items, code) => (code === Code.GetBlockBodies ? items.map(() => Uint8Array.of(0xc2, 0xc0, 0xc0)) : items)],
+]
+
+/** The last byte but one: a bit of a header's nonce, or of a body's last transaction. */
+function turnBit(item) {
+  return Uint8Array.from(item).with(-2, item.at(-2) ^ 1)
+}
+
+test('a peer that lies', { timeout: 240_000 }, async (t) => {
+  const { chain, genesisFile } = await generatedChain()
+  for (const [name, spoil] of lies) {
+    await t.test(`${name}: it is dropped, and the head is reached by asking another`, { timeout: 120_000 }, async (t) => {
+      const liar = new Node(chain, { onRequest: serve(chain, spoil) })
+      t.after(() => liar.close())
+      const cairn = await Cairn.start(await dataFolder({ genesisFile }), { bootnodes: [await liar.listen(await freePort())] })
+      t.after(() => cairn.stop())
+      const session = await liar.session()
+      const reason = await reasonOf(session)
+      assert.ok(BREACH.includes(reason), `reason ${reason}, expected one of ${BREACH}`)
+      const honest = await dial(chain, cairn.enode, { onRequest: serve(chain) })
+      t.after(() => honest.node.close())
+      await cairn.reaches(chain)
+      assert.equal(honest.gone, undefined, 'the honest peer is kept')
+      assert.deepEqual(await cairn.stop(), { code: 0, signal: null })
+      assert.doesNotMatch(cairn.log, /panicked/)
+    })
+  }
 })
