@@ -74,15 +74,6 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         tip.td,
         config.datadir.path().display()
     );
-    if !rules.seal_is_checked() {
-        match config.sync_target {
-            Some(target) => log::info!("Following to the sync target hash={target}"),
-            None => log::warn!(
-                "Not following: no seal of this chain can be checked; pass --synctarget HASH of a head you trust. Serving what is stored."
-            ),
-        }
-    }
-
     let chain = local_chain(
         &genesis,
         config.network_id,

@@ -1,5 +1,6 @@
 //! The net thread's side of the node: answers peers' requests straight from the mapped file, and hands all else to sync.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -111,8 +112,9 @@ impl Service for Server {
             }
         }
         log::debug!(
-            "Served peer={} id={id} request={request:?} headers={} bodies={}",
+            "Served peer={} id={id} {} headers={} bodies={}",
             peer.id.short(),
+            Short(request),
             self.served.headers - before.0,
             self.served.bodies - before.1
         );
@@ -235,4 +237,25 @@ fn bodies(
     }
     reply.bodies(&[&raw]);
     Ok(numbers.len())
+}
+
+/// A request on one short line of a log: thousands of hashes are counted, not listed.
+struct Short<'a>(&'a Request);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Request::Headers {
+                start,
+                amount,
+                skip,
+                reverse,
+            } => write!(
+                f,
+                "GetBlockHeaders start={start:?} amount={amount} skip={skip} reverse={reverse}"
+            ),
+            Request::Bodies { hashes } => write!(f, "GetBlockBodies hashes={}", hashes.len()),
+            Request::Receipts { hashes } => write!(f, "GetReceipts hashes={}", hashes.len()),
+        }
+    }
 }

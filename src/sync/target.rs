@@ -91,7 +91,7 @@ impl Target {
             Some(hash) => Phase::Falling(Fall::new(hash, None)),
             None => {
                 log::warn!(
-                    "The seals of this chain cannot be checked and no sync target is given: following nothing, only serving"
+                    "Not following: no seal of this chain can be checked; pass --synctarget HASH of a head you trust. Serving what is stored"
                 );
                 Phase::Nothing
             }
