@@ -214,7 +214,7 @@ impl Machine {
                     Ok(())
                 };
             }
-            if self.is_too_deep(id, number + 1, branch.head) {
+            if self.is_too_deep(id, number + 1, branch.head, chain) {
                 return Ok(());
             }
             let Some(base) = self.tip_at(number, chain) else {
@@ -236,7 +236,7 @@ impl Machine {
             let why = format!("its block 0 is not ours, though its Status said so (asked {count})");
             return Err(Fault::BadHeader { number: 0, why });
         }
-        if self.is_too_deep(id, lowest, branch.head) {
+        if self.is_too_deep(id, lowest, branch.head, chain) {
             return Ok(());
         }
         let stage = Stage::Seek {
@@ -248,14 +248,15 @@ impl Machine {
     }
 
     /// Whether a branch replaces more of our blocks than is allowed, if it does so from block `lowest` on. It is then left.
-    fn is_too_deep(&mut self, id: PeerId, lowest: u64, head: B256) -> bool {
+    fn is_too_deep(&mut self, id: PeerId, lowest: u64, head: B256, chain: &dyn ChainView) -> bool {
         let ours = self.tip.header.header.number;
         let limit = self.config.limits.branch_depth;
-        if ours.saturating_sub(lowest) < limit {
+        let floor = chain.lowest_fork();
+        if ours.saturating_sub(lowest) < limit && lowest > floor {
             return false;
         }
         log::warn!(
-            "Refused a branch that leaves our chain more than {limit} blocks below our head {ours}: peer={} head={head}",
+            "Refused a branch that leaves our chain at block {lowest} or below: head={ours} limit={limit} settled={floor} peer={} branch={head}",
             id.0,
         );
         self.judge(id, head);

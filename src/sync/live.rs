@@ -420,6 +420,9 @@ impl Machine {
                 None => return, // the blocks between were let go: a branch is looked for instead
             }
         };
+        if ancestor < chain.lowest_fork() {
+            return; // the branch search says why it cannot be taken
+        }
         path.reverse();
         let replaces = ancestor < self.tip.header.header.number;
         if replaces {

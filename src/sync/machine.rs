@@ -30,6 +30,10 @@ pub trait ChainView {
     fn number(&self, hash: &B256) -> Option<u64>;
     /// The total difficulty up to and with block `number`.
     fn td(&self, number: u64) -> Option<U256>;
+    /// The lowest block that another branch may hang on: what is below is settled.
+    fn lowest_fork(&self) -> u64 {
+        0
+    }
 }
 
 /// What the machine is told when it is made.

@@ -281,6 +281,10 @@ impl ChainView for View {
     fn td(&self, number: u64) -> Option<U256> {
         self.keep(self.snapshot.td(number))
     }
+
+    fn lowest_fork(&self) -> u64 {
+        self.snapshot.first_unsettled().saturating_sub(1)
+    }
 }
 
 fn tell_event(event: &NetEvent) {
