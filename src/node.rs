@@ -11,7 +11,7 @@
 //! | --- | --- | --- | --- |
 //! | events | net -> sync | `EVENTS_BOUND` | net stops reading that peer's socket until sync wakes it |
 //! | commands | sync -> net | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms |
-//! | heads | sync -> sealer | 1 | sync waits up to 100 ms: the sealer only sleeps or seals |
+//! | heads | sync -> sealer | 1 | sync takes the older head out: only the newest counts |
 //! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a new head |
 //!
 //! Stop order: sealer (its links close), net (says goodbye to peers, at most 200 ms), sync (finishes its commit), the
@@ -36,7 +36,7 @@ use crate::chain::{Rules, Tip};
 use crate::config::Config;
 use crate::sealer;
 use crate::serve::Server;
-use crate::sync::{Machine, MachineConfig, SyncRole, local_chain};
+use crate::sync::{Heads, Machine, MachineConfig, SyncRole, local_chain};
 
 /// Events between net and sync. Each may be one message of at most 10 MiB, in practice under 2: a few are enough to keep
 /// sync busy while net reads on.
@@ -155,7 +155,10 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         stalled,
         net: net.clone(),
         sealed: if sealing.is_some() { sealed } else { never() },
-        heads: sealing.is_some().then_some(heads_in),
+        heads: sealing.is_some().then(|| Heads {
+            newest: heads_in,
+            older: heads.clone(),
+        }),
         stop,
     };
     let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;

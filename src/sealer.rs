@@ -22,6 +22,9 @@ const EMPTY_BODY: [u8; 3] = [0xc2, 0xc0, 0xc0];
 /// Out of turn, a signer leaves this much for every signer of the majority before its own random wait ends (EIP-225).
 const WIGGLE_MS: u64 = 500;
 
+/// How long a sealed block may take to become the head: a commit takes milliseconds, on a slow disk a second.
+const REFUSED_WAIT_S: u64 = 10;
+
 /// Why a signer cannot seal on a block now. It may on a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotNow {
@@ -169,10 +172,14 @@ pub fn run(
                 if sealed.send(block).is_err() {
                     return Ok(());
                 }
-                // The next head is our own block, or a heavier one of somebody else.
-                match heads.recv() {
+                // The next head is our own block, or a heavier one of somebody else. Should neither come, the slot is
+                // planned again: a validator must not wait for ever on a block that was refused.
+                match heads.recv_timeout(Duration::from_secs(config.pace_s.max(REFUSED_WAIT_S))) {
                     Ok(newer) => parent = newer,
-                    Err(_) => return Ok(()),
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                    Err(RecvTimeoutError::Timeout) => {
+                        log::error!("The block sealed last was not taken; sealing again");
+                    }
                 }
             }
         }

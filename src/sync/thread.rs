@@ -15,7 +15,7 @@ use bytes::Bytes;
 use cairn_net::eth::status::LocalChain;
 use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
 use cairn_store::{NewBlock, Snapshot, Writer};
-use crossbeam_channel::{Receiver, Sender, TrySendError, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::machine::{Action, Block, ChainView, Machine, SealedBlock};
 use crate::chain::{Genesis, Rules, Tip};
@@ -49,10 +49,18 @@ pub struct SyncRole {
     pub net: Handle,
     /// Blocks of our own sealer; never, if there is none.
     pub sealed: Receiver<SealedBlock>,
-    /// New heads for the sealer, one at a time, the newest counts.
-    pub heads: Option<Sender<Tip>>,
+    /// New heads for the sealer, if there is one.
+    pub heads: Option<Heads>,
     /// Closed when the node stops.
     pub stop: Receiver<()>,
+}
+
+/// The link to the sealer, with room for one head: a newer one replaces it.
+pub struct Heads {
+    /// Where the newest head goes.
+    pub newest: Sender<Tip>,
+    /// The sealer's own end, to take out a head it has not looked at.
+    pub older: Receiver<Tip>,
 }
 
 /// Why the sync thread ended by itself.
@@ -89,10 +97,7 @@ impl SyncRole {
         let start = Instant::now();
         let mut waiting = VecDeque::new();
         let mut asked = Asked::default();
-        if let Some(heads) = &self.heads {
-            // The link is empty now; the sealer begins on the stored head.
-            let _ = heads.try_send(self.machine.tip().clone());
-        }
+        self.tell_sealer(self.machine.tip());
         loop {
             self.act(&mut waiting, &mut asked)?;
             self.send_waiting(&mut waiting)?;
@@ -215,13 +220,11 @@ impl SyncRole {
         Ok(())
     }
 
-    fn tell_sealer(&mut self, tip: &Tip) {
+    fn tell_sealer(&self, tip: &Tip) {
         let Some(heads) = &self.heads else { return };
-        // One place: the sealer takes the newest when it looks, and looks before it seals. If the place is taken by an
-        // older head the sealer has not seen yet, it will ask the link again, so a full link loses nothing but time.
-        if let Err(TrySendError::Full(tip)) = heads.try_send(tip.clone()) {
-            let _ = heads.send_timeout(tip, Duration::from_millis(100));
-        }
+        // Only the newest head counts, and this thread alone puts any in: with the older one out there is room.
+        while heads.older.try_recv().is_ok() {}
+        let _ = heads.newest.try_send(tip.clone());
     }
 
     fn send_waiting(&mut self, waiting: &mut VecDeque<Command>) -> Result<(), SyncError> {
