@@ -1,8 +1,9 @@
 //! `cairn export`: writes stored blocks to a file, byte for byte as they were imported.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use alloy_rlp::Header as RlpHeader;
@@ -85,22 +86,23 @@ pub fn export(
         let out = File::options().write(true).open(file).map_err(io_error)?;
         return write_blocks(&chain, out, first, last, quiet, &io_error);
     }
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let result = (|| {
-        let out = File::create(&new).map_err(io_error)?;
-        let handle = out.try_clone().map_err(io_error)?;
-        let exported = write_blocks(&chain, out, first, last, quiet, &io_error)?;
-        handle.sync_all().map_err(io_error)?;
-        std::fs::rename(&new, file).map_err(io_error)?;
-        Ok(exported)
-    })();
-    if result.is_err() {
-        // Ours alone, and useless: half an export looks like a whole one.
-        let _ = std::fs::remove_file(&new);
-    }
-    result
+    // Written beside it under a name of its own, which is gone if this fails: half an export looks like a whole one.
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let out = tempfile::Builder::new()
+        .prefix(".cairn-export-")
+        .permissions(Permissions::from_mode(0o644))
+        .tempfile_in(folder)
+        .map_err(io_error)?;
+    let exported = write_blocks(&chain, out.as_file(), first, last, quiet, &io_error)?;
+    out.as_file().sync_all().map_err(io_error)?;
+    out.persist(file).map_err(|error| io_error(error.error))?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io_error)?;
+    Ok(exported)
 }
 
 fn write_blocks(

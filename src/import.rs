@@ -23,8 +23,6 @@ use crate::progress::Progress;
 const BATCH_LIMIT_BYTES: usize = 16 << 20;
 /// And when so many blocks wait, however small.
 const BATCH_LIMIT_BLOCKS: usize = 4096;
-/// Ommers may be of the last six generations; their parents one further back.
-const OMMER_GENERATIONS: u64 = 8;
 
 /// Why an import stopped. What was stored before stays.
 #[derive(Debug)]
@@ -115,7 +113,7 @@ impl Importer {
         let mut ommers = OmmerWindow::new();
         let snapshot = writer.reader().snapshot();
         let head = tip.header.header.number;
-        for number in head.saturating_sub(OMMER_GENERATIONS)..=head {
+        for number in head.saturating_sub(OmmerWindow::BLOCKS - 1)..=head {
             let header = snapshot.header(number).map_err(ImportError::Store)?;
             let body = snapshot.body(number).map_err(ImportError::Store)?;
             if let (Some(header), Some(body)) = (header, body) {
@@ -139,16 +137,6 @@ impl Importer {
             transactions: 0,
             stored: 0,
         })
-    }
-
-    /// The chain's rules.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
-    /// The last block that was added, stored or waiting.
-    pub fn tip(&self) -> &Tip {
-        &self.tip
     }
 
     /// Checks a block that must hang on the last one added. It is stored with its batch.

@@ -48,16 +48,17 @@ fn main() -> ExitCode {
                 txs_per_block: *txs,
                 body_bytes: *body_bytes,
                 quiet: cli.common.verbosity < 3,
+                stop: match stop_flag() {
+                    Ok(stop) => stop,
+                    Err(failure) => return failure.exit(),
+                },
             };
             demo(&cli.common, &options)
         }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("cairn: {}", failure.what);
-            ExitCode::from(failure.status)
-        }
+        Err(failure) => failure.exit(),
     }
 }
 
@@ -118,10 +119,7 @@ fn import(common: &Common, file: &std::path::Path) -> Result<(), Failure> {
     let genesis = config::find_genesis(common, &datadir)?;
     config::make_folder(&datadir, &genesis)?;
     let writer = Writer::open(&datadir.blocks()).map_err(failed)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
-    }
+    let stop = stop_flag()?;
     let imported = import::import(&genesis, writer, file, common.verbosity < 3, &stop)
         .map_err(|error| failed(format!("{}: {error}", file.display())))?;
     print(common, &imported, &imported.to_string())
@@ -178,6 +176,23 @@ fn print(common: &Common, result: &impl Serialize, text: &str) -> Result<(), Fai
             Err(failed(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// A flag that Ctrl-C and SIGTERM raise.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
+    }
+    Ok(stop)
+}
+
+impl Failure {
+    /// Tells it, and gives the exit status.
+    fn exit(&self) -> ExitCode {
+        eprintln!("cairn: {}", self.what);
+        ExitCode::from(self.status)
     }
 }
 

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
 use cairn_net::eth::message::{Request, Start};
+use cairn_net::limits::{MAX_ITEMS, MAX_MESSAGE_BYTES, SOFT_ANSWER_BYTES};
 use cairn_net::reactor::{NetEvent, Reply, Service};
 use cairn_net::session::PeerInfo;
 use cairn_store::{Reader, Snapshot};
 use crossbeam_channel::{Sender, TrySendError};
 
-/// Headers, bodies or receipts in one answer: what eth's specification recommends and geth enforces.
-pub const ANSWER_LIMIT_ITEMS: usize = 1024;
-/// Bytes after which an answer of bodies is closed, before compression: eth's recommended soft limit.
-pub const ANSWER_SOFT_LIMIT_BYTES: usize = 2 << 20;
+/// Room that is left for an answer's list prefixes and its request id (5 + 5 + 9 bytes at the most).
+const PREFIX_LIMIT_BYTES: usize = 32;
 /// Bodies that are smaller on average are compressed together: streams compressed apart would cost the link more
 /// than compressing costs the processor (store.md: tiny bodies grow by 139 %).
 const READY_BODY_FLOOR_BYTES: usize = 4096;
@@ -76,8 +75,7 @@ impl Server {
                 skip,
                 reverse,
             } => {
-                let amount = usize::try_from(*amount)
-                    .map_or(ANSWER_LIMIT_ITEMS, |n| n.min(ANSWER_LIMIT_ITEMS));
+                let amount = usize::try_from(*amount).map_or(MAX_ITEMS, |n| n.min(MAX_ITEMS));
                 let first = match start {
                     Start::Number(number) => Some(*number),
                     Start::Hash(hash) => chain.number(hash)?,
@@ -101,7 +99,12 @@ impl Server {
 impl Service for Server {
     fn answer(&mut self, peer: &PeerInfo, id: u64, request: &Request, reply: &mut Reply<'_>) {
         let before = (self.served.headers, self.served.bodies);
-        if let Err(error) = self.reply(request, reply) {
+        let mut answered = self.reply(request, reply);
+        if let (Err(cairn_store::Error::Superseded { .. }), false) = (&answered, reply.is_sent()) {
+            // A commit replaced a file between the snapshot and the look into it: the next snapshot has its successor.
+            answered = self.reply(request, reply);
+        }
+        if let Err(error) = answered {
             // The peer gets what a node without those blocks would say; the fault is ours, and told.
             log::error!("Cannot serve from the store: {error}");
             self.damage = Some(error);
@@ -120,6 +123,10 @@ impl Service for Server {
         );
         self.served.requests += 1;
         self.served.tell();
+    }
+
+    fn has_failed(&self) -> bool {
+        self.damage.is_some()
     }
 
     fn offer(&mut self, event: NetEvent) -> Result<(), NetEvent> {
@@ -206,7 +213,7 @@ fn bodies(
     let mut streams = Vec::new();
     let mut raw_len = 0;
     let mut next = None;
-    for hash in hashes.iter().take(ANSWER_LIMIT_ITEMS) {
+    for hash in hashes.iter().take(MAX_ITEMS) {
         // Requests name blocks in a row: the one after the last is tried before the index.
         let number = match next {
             Some(number) if chain.hash(number)? == Some(*hash) => Some(number),
@@ -217,10 +224,14 @@ fn bodies(
         let Some(body) = chain.body_stream(number)? else {
             continue;
         };
+        // One body more may be longer than the soft limit; together they must still be a message.
+        if !streams.is_empty() && raw_len + body.raw_len > MAX_MESSAGE_BYTES - PREFIX_LIMIT_BYTES {
+            break;
+        }
         raw_len += body.raw_len;
         numbers.push(number);
         streams.push(body.stream);
-        if raw_len >= ANSWER_SOFT_LIMIT_BYTES {
+        if raw_len >= SOFT_ANSWER_BYTES {
             break;
         }
     }

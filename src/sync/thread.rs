@@ -26,6 +26,10 @@ use crate::logging::{elapsed, short};
 const COMMANDS_LIMIT: usize = 4096;
 /// What was asked of peers is told this often at the most.
 const REQUESTED_LINE_INTERVAL: Duration = Duration::from_secs(1);
+/// Announcements told in the log in a second: a busy network makes a few.
+const ANNOUNCED_LINES_PER_S: u32 = 10;
+/// How soon commands are tried again that found the link to net full.
+const COMMANDS_RETRY: Duration = Duration::from_millis(5);
 /// With nothing to wait for, the thread still looks around this often.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
@@ -97,6 +101,7 @@ impl SyncRole {
         let start = Instant::now();
         let mut waiting = VecDeque::new();
         let mut asked = Asked::default();
+        let mut announcements = Announcements::default();
         self.tell_sealer(self.machine.tip());
         loop {
             self.act(&mut waiting, &mut asked)?;
@@ -109,7 +114,7 @@ impl SyncRole {
             let wait = if waiting.is_empty() {
                 wait
             } else {
-                wait.min(Duration::from_millis(5))
+                wait.min(COMMANDS_RETRY)
             };
             let input = select! {
                 recv(self.events) -> event => match event {
@@ -137,7 +142,7 @@ impl SyncRole {
             };
             match input {
                 Input::Event(event) => {
-                    tell_event(&event);
+                    announcements.tell(&event, now_ms);
                     self.machine.handle_event(now_ms, unix_s(), event, &view);
                 }
                 Input::Sealed(block) => self.machine.handle_sealed(now_ms, block, &view),
@@ -290,38 +295,47 @@ impl ChainView for View {
     }
 }
 
-fn tell_event(event: &NetEvent) {
-    use cairn_net::eth::message::Message;
-    match event {
-        // The net thread told of both, with the peer's name.
-        NetEvent::Connected { .. } | NetEvent::Gone { .. } => {}
-        NetEvent::Message { peer, message } => match message {
-            Message::NewBlock { header, .. } => log::info!(
-                "Announced block hash={} peer={}",
-                short(&alloy_primitives::keccak256(header)),
-                peer.0
-            ),
-            Message::NewBlockHashes(hashes) => {
-                if let Some((hash, number)) = hashes.last() {
-                    log::info!(
-                        "Announced hashes count={} number={number} hash={} peer={}",
-                        hashes.len(),
-                        short(hash),
-                        peer.0
-                    );
-                }
+/// Announcements in the log, at most so many a second: any stranger can send them.
+#[derive(Default)]
+struct Announcements {
+    second: u64,
+    lines: u32,
+}
+
+impl Announcements {
+    /// Tells of an announcement. Of connecting and leaving the net thread has told, with the peer's name.
+    fn tell(&mut self, event: &NetEvent, now_ms: u64) {
+        use cairn_net::eth::message::Message;
+        let NetEvent::Message { peer, message } = event else {
+            return;
+        };
+        let what = match message {
+            Message::NewBlock { header, .. } => {
+                format!("block hash={}", short(&alloy_primitives::keccak256(header)))
             }
+            Message::NewBlockHashes(hashes) => match hashes.last() {
+                Some((hash, number)) => format!(
+                    "hashes count={} number={number} hash={}",
+                    hashes.len(),
+                    short(hash)
+                ),
+                None => return,
+            },
             Message::BlockRange {
                 latest,
                 latest_hash,
                 ..
-            } => log::info!(
-                "Announced range latest={latest} hash={} peer={}",
-                short(latest_hash),
-                peer.0
-            ),
-            _ => {}
-        },
+            } => format!("range latest={latest} hash={}", short(latest_hash)),
+            _ => return,
+        };
+        let second = now_ms / 1000;
+        if self.second != second {
+            (self.second, self.lines) = (second, 0);
+        }
+        self.lines += 1;
+        if self.lines <= ANNOUNCED_LINES_PER_S {
+            log::info!("Announced {what} peer={}", peer.0);
+        }
     }
 }
 
