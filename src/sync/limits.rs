@@ -71,6 +71,11 @@ impl Default for Limits {
     }
 }
 
+/// A better chain that is claimed, of which nothing old is verified or stored for so long, no longer keeps our sealer waiting:
+/// three timeouts of a request, in which whoever has the chain has shown some of it.
+pub(super) const CATCH_UP_PATIENCE_MS: u64 = 30_000;
+/// The same in seconds, as blocks count them.
+pub(super) const CATCH_UP_PATIENCE_S: u64 = CATCH_UP_PATIENCE_MS / 1000;
 /// Timeouts in a row (that is, without eight good answers between) before a peer is dropped: one may be the line's fault.
 pub(super) const STALLS_ALLOWED: u32 = 2;
 /// What a peer that stalled is taken to bring, until it shows otherwise.

@@ -10,6 +10,7 @@ use cairn_net::p2p::DisconnectReason;
 use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
 use cairn_net::session::{Close, PeerInfo};
 
+use super::behind::Behind;
 use super::bodies::BodySize;
 use super::branch::Branch;
 use super::fault::Fault;
@@ -159,6 +160,8 @@ pub struct Machine {
     /// How far everything was when it was last looked at, and since when that has not changed though there is work.
     pub(super) progress: (u64, u64, usize, usize),
     pub(super) stuck_since_ms: Option<u64>,
+    /// Since when a better chain is claimed.
+    pub(super) behind: Behind,
     /// Blocks were stored in catch-up that no peer has been told of.
     pub(super) untold: bool,
     /// The last blocks of a chain that may have ommers.
@@ -175,6 +178,7 @@ impl Machine {
     /// A machine that goes on from the stored head.
     pub fn new(rules: Arc<Rules>, tip: Tip, config: MachineConfig) -> Machine {
         let target = Target::new(&rules, &config);
+        let behind = Behind::new(&tip);
         let limits = &config.limits;
         Machine {
             recent: BTreeMap::from([(tip.header.header.number, tip.clone())]),
@@ -196,6 +200,7 @@ impl Machine {
             ommers: OmmerWindow::new(),
             progress: (0, 0, 0, 0),
             stuck_since_ms: None,
+            behind,
             untold: false,
             shy: BTreeSet::new(),
             clocks: Now { ms: 0, s: 0 },
@@ -231,7 +236,8 @@ impl Machine {
         self.pump(now, chain);
     }
 
-    /// A block of our own sealer: checked like any other, stored, announced. One that does not hang on the head is let go.
+    /// A block of our own sealer: checked like any other, stored, announced. One that does not hang on the head is let go, and
+    /// so is one made while a better chain is being caught up with.
     pub fn handle_sealed(&mut self, now_ms: u64, block: SealedBlock, chain: &dyn ChainView) {
         let since_s = now_ms.saturating_sub(self.clocks.ms) / 1000;
         let now = Now {
@@ -241,6 +247,10 @@ impl Machine {
         let number = block.header.header.number;
         if block.header.header.parent_hash != self.tip.header.hash {
             log::debug!("Sealed block {number} came too late: the head has moved");
+            return;
+        }
+        if !self.is_caught_up() {
+            log::debug!("Sealed block {number} is let go: a better chain is being caught up with");
             return;
         }
         if let Err(fault) = self.take_block(now, None, block.header, block.body, chain) {

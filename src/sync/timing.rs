@@ -147,6 +147,7 @@ impl Machine {
             self.live.deadline(),
             self.tell_deadline(),
             self.poll_deadline(),
+            self.behind.deadline(),
         ]
         .into_iter()
         .flatten()

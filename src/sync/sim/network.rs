@@ -245,7 +245,9 @@ impl Network {
         };
         let tip = self.nodes[node].machine.tip().clone();
         let time_s = self.now_s();
-        if time_s < tip.header.header.timestamp + PERIOD_S {
+        if time_s < tip.header.header.timestamp + PERIOD_S
+            || !self.nodes[node].machine.is_caught_up()
+        {
             return;
         }
         let key = keys()[place];
