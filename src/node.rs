@@ -78,6 +78,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         tip.td,
         config.datadir.path().display()
     );
+    let expects_peers = !config.bootnodes.is_empty();
     let chain = local_chain(
         &genesis,
         config.network_id,
@@ -163,6 +164,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             newest: heads_in,
             older: heads.clone(),
         }),
+        expects_peers,
         stop,
     };
     let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;

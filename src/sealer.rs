@@ -187,7 +187,9 @@ pub fn run(
                     Ok(newer) => parent = newer,
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                     Err(RecvTimeoutError::Timeout) => {
-                        log::error!("The block sealed last was not taken; sealing again");
+                        log::warn!(
+                            "The block sealed last was not taken: a better chain came; sealing again"
+                        );
                     }
                 }
             }

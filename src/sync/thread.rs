@@ -30,6 +30,8 @@ const REQUESTED_LINE_INTERVAL: Duration = Duration::from_secs(1);
 const ANNOUNCED_LINES_PER_S: u32 = 10;
 /// How soon commands are tried again that found the link to net full.
 const COMMANDS_RETRY: Duration = Duration::from_millis(5);
+/// A sealer that has peers to dial leaves them this long after the start to show a better chain; then it seals alone.
+const FIRST_PEER_WAIT: Duration = Duration::from_secs(5);
 /// With nothing to wait for, the thread still looks around this often.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
@@ -55,6 +57,8 @@ pub struct SyncRole {
     pub sealed: Receiver<SealedBlock>,
     /// New heads for the sealer, if there is one.
     pub heads: Option<Heads>,
+    /// Are there nodes to dial, of which one may know a better chain than ours?
+    pub expects_peers: bool,
     /// Closed when the node stops.
     pub stop: Receiver<()>,
 }
@@ -102,9 +106,10 @@ impl SyncRole {
         let mut waiting = VecDeque::new();
         let mut asked = Asked::default();
         let mut announcements = Announcements::default();
-        self.tell_sealer(self.machine.tip());
+        let mut sealed_on = None;
         loop {
             self.act(&mut waiting, &mut asked)?;
+            self.tell_sealer(&mut sealed_on, start.elapsed());
             self.send_waiting(&mut waiting)?;
             let now_ms = start.elapsed().as_millis() as u64;
             let wait = match self.machine.deadline_ms() {
@@ -167,7 +172,6 @@ impl SyncRole {
                     let earliest = self.writer.reader().snapshot().first_body();
                     let chain = local_chain(&self.genesis, self.network_id, &tip, earliest);
                     waiting.push_back(Command::SetChain(chain));
-                    self.tell_sealer(&tip);
                 }
                 Action::Punish { peer, fault } => {
                     log::warn!("Dropping peer peer={} fault=\"{fault}\"", peer.0);
@@ -225,8 +229,19 @@ impl SyncRole {
         Ok(())
     }
 
-    fn tell_sealer(&self, tip: &Tip) {
+    /// Gives the sealer a head that it has not had, once there is nothing to catch up with: a signer that is behind would
+    /// seal a fork on every block of the way.
+    fn tell_sealer(&self, told: &mut Option<B256>, since_start: Duration) {
         let Some(heads) = &self.heads else { return };
+        let tip = self.machine.tip();
+        let alone = self.expects_peers && self.machine.status().peers == 0;
+        if *told == Some(tip.header.hash)
+            || !self.machine.is_caught_up()
+            || (alone && since_start < FIRST_PEER_WAIT)
+        {
+            return;
+        }
+        *told = Some(tip.header.hash);
         // Only the newest head counts, and this thread alone puts any in: with the older one out there is room.
         while heads.older.try_recv().is_ok() {}
         let _ = heads.newest.try_send(tip.clone());
