@@ -10,7 +10,7 @@ use super::headers::Got;
 use super::limits::STALL_FORGIVEN_AFTER;
 use super::machine::{ChainView, Machine, Now};
 use super::peers::{Asked, What};
-use crate::chain::{BodyError, SealedHeader, body};
+use crate::chain::{BodyError, Rules, SealedHeader, body};
 
 impl Machine {
     /// Takes the request that this answer belongs to off the list of what the peer owes.
@@ -50,7 +50,7 @@ impl Machine {
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
         let asked = self.settle(now, id, request, true)?;
-        let judged = judge_headers(&asked.what, raw);
+        let judged = judge_headers(&self.rules, &asked.what, raw);
         let headers = match judged {
             Ok(headers) => headers,
             Err(fault) => {
@@ -166,6 +166,7 @@ impl Machine {
         match asked.what {
             What::FetchBody { header } => {
                 if bodies.len() > 1 {
+                    self.live.fetch_failed(&header.hash);
                     return Err(Fault::TooManyItems {
                         allowed: 1,
                         found: bodies.len(),
@@ -323,7 +324,11 @@ fn belong(roots: &body::Roots, header: &SealedHeader) -> bool {
 
 /// Decodes an answer's headers and holds them against what was asked: how many, which first, which way, and that each
 /// links to the one before it. What cannot be told from the answer alone is judged later.
-fn judge_headers(what: &What, raw: Vec<Bytes>) -> Result<Vec<Arc<SealedHeader>>, Fault> {
+fn judge_headers(
+    rules: &Rules,
+    what: &What,
+    raw: Vec<Bytes>,
+) -> Result<Vec<Arc<SealedHeader>>, Fault> {
     let (allowed, first, falling) = match what {
         What::Rising { first, count, .. } => (*count, Some(*first), false),
         What::Poll { number, count } => (*count, Some(*number), false),
@@ -345,7 +350,7 @@ fn judge_headers(what: &What, raw: Vec<Bytes>) -> Result<Vec<Arc<SealedHeader>>,
             Some(last) if falling => last.header.number.checked_sub(1),
             Some(last) => last.header.number.checked_add(1),
         };
-        let header = SealedHeader::decode(raw).map_err(|error| Fault::BadHeader {
+        let header = rules.read_header(raw).map_err(|error| Fault::BadHeader {
             number: expected.unwrap_or(0),
             why: error.to_string(),
         })?;

@@ -59,7 +59,7 @@ impl Branch {
     pub(super) fn held_bytes(&self) -> usize {
         match &self.stage {
             Stage::Seek { .. } => 0,
-            Stage::Follow(pipe) => pipe.bodies.held_bytes(),
+            Stage::Follow(pipe) => pipe.bodies.held_bytes() + pipe.headers.held_bytes(),
         }
     }
 }

@@ -303,7 +303,7 @@ impl Machine {
         }
     }
 
-    /// Bytes of bodies held and expected: what the memory limit bounds.
+    /// Bytes of bodies held and expected and of headers not yet verified: what the memory limit bounds.
     pub fn memory_bytes(&self) -> usize {
         let branch = self.branch.as_ref().map_or(0, Branch::held_bytes);
         let expected: usize = self
@@ -312,7 +312,7 @@ impl Machine {
             .flat_map(|peer| peer.asked.values())
             .map(|a| a.expected_bytes)
             .sum();
-        self.main.bodies.held_bytes() + branch + expected
+        self.main.bodies.held_bytes() + self.main.headers.held_bytes() + branch + expected
     }
 
     fn clock(&mut self, ms: u64, s: u64) -> Now {
