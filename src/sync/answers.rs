@@ -7,7 +7,7 @@ use cairn_net::reactor::PeerId;
 
 use super::fault::Fault;
 use super::headers::Got;
-use super::limits::STALL_FORGIVEN_AFTER;
+use super::limits::{HEADERS_LEAST, STALL_FORGIVEN_AFTER};
 use super::machine::{ChainView, Machine, Now};
 use super::peers::{Asked, What};
 use crate::chain::{BodyError, Rules, SealedHeader, body};
@@ -63,10 +63,7 @@ impl Machine {
                 epoch,
                 first,
                 count,
-            } => {
-                self.rising_answer(id, epoch, (first, count), headers, asked.given_up);
-                Ok(())
-            }
+            } => self.rising_answer(id, epoch, (first, count), headers, asked.given_up),
             What::Head { hash } => {
                 if let Some(peer) = self
                     .peers
@@ -88,9 +85,10 @@ impl Machine {
                     let number = header.header.number;
                     if peer.head.number.is_none_or(|known| known < number) {
                         peer.claim(number, header.hash, None);
-                    }
-                    if headers.len() as u64 == count {
-                        self.poll_more = Some(id);
+                        // Only after news: one whose branch was refused would be polled without end.
+                        if headers.len() as u64 == count {
+                            self.poll_more = Some(id);
+                        }
                     }
                 }
                 Ok(())
@@ -99,7 +97,7 @@ impl Machine {
                 self.fetched_header(now, id, hash, headers.into_iter().next(), chain)
             }
             What::Ancestor { top, count } => {
-                self.ancestor_answer(id, (top, count), &headers, chain)
+                self.ancestor_answer(now, id, (top, count), &headers, chain)
             }
             What::Falling { hash, .. } => {
                 self.falling_answer(id, hash, headers, asked.given_up, chain)
@@ -115,26 +113,32 @@ impl Machine {
         (first, count): (u64, u64),
         headers: Vec<Arc<SealedHeader>>,
         given_up: bool,
-    ) {
+    ) -> Result<(), Fault> {
         let found = headers.len() as u64;
         let Some(peer) = self.peers.get_mut(&id) else {
-            return;
+            return Ok(());
         };
+        let first_empty = found == 0 && peer.lacks_from.is_none();
         if found == 0 {
             // Only what it has been shown to lack, not what it may have got since: a new claim clears this.
             peer.lacks_from = Some(peer.lacks_from.map_or(first, |lacks| lacks.min(first)));
         } else if found < count {
-            peer.header_cap = found.max(16);
+            peer.header_cap = found.max(HEADERS_LEAST);
         } else {
             peer.header_cap = peer.header_cap.max(count.saturating_mul(2));
         }
-        let Some(pipe) = self.pipe(epoch) else { return };
-        if !given_up {
-            pipe.headers.give_back(first + found, count - found);
+        if let Some(pipe) = self.pipe(epoch) {
+            if !given_up {
+                pipe.headers.give_back(first + found, count - found);
+            }
+            if found > 0 {
+                pipe.headers.put(first, Got { peer: id, headers });
+            }
         }
-        if found > 0 {
-            pipe.headers.put(first, Got { peer: id, headers });
+        if first_empty {
+            return self.empty_claim(id); // once for each claim
         }
+        Ok(())
     }
 
     /// A peer did not have what it claims. Once is an accident.
