@@ -14,6 +14,7 @@ mod ommers;
 mod pow;
 mod rlp;
 mod rules;
+mod size;
 mod spec;
 mod tx;
 

@@ -169,10 +169,13 @@ impl Machine {
         if !self.rules.seal_is_checked() {
             return Ok(()); // an announcement proves nothing there
         }
-        let header = SealedHeader::decode(header).map_err(|error| Fault::BadHeader {
-            number: 0,
-            why: error.to_string(),
-        })?;
+        let header = self
+            .rules
+            .read_header(header)
+            .map_err(|error| Fault::BadHeader {
+                number: 0,
+                why: error.to_string(),
+            })?;
         let number = header.header.number;
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.known.insert(header.hash);

@@ -14,7 +14,7 @@ use super::behind::Behind;
 use super::bodies::BodySize;
 use super::branch::Branch;
 use super::fault::Fault;
-use super::limits::{Limits, MEMORY_LIMIT_BYTES, RECENT_TIPS};
+use super::limits::{Limits, MEMORY_LIMIT_BYTES, POLL_PERIODS, RECENT_TIPS};
 use super::live::Live;
 use super::peers::{Asked, Peer, What};
 use super::pipe::Pipe;
@@ -148,6 +148,8 @@ pub struct Machine {
     pub(super) main: Pipe,
     /// Another line, that may become better than ours.
     pub(super) branch: Option<Branch>,
+    /// The last state of our chain that was rebuilt for a branch, which may be claimed again.
+    pub(super) restored: Option<Tip>,
     /// What is followed where seals cannot be checked.
     pub(super) target: Option<Target>,
     pub(super) live: Live,
@@ -192,6 +194,7 @@ impl Machine {
             next_id: 1,
             next_epoch: 1,
             branch: None,
+            restored: None,
             target,
             live: Live::default(),
             news_ms: 0,
@@ -303,7 +306,7 @@ impl Machine {
         }
     }
 
-    /// Bytes of bodies held and expected: what the memory limit bounds.
+    /// Bytes of bodies held and expected and of headers not yet verified: what the memory limit bounds.
     pub fn memory_bytes(&self) -> usize {
         let branch = self.branch.as_ref().map_or(0, Branch::held_bytes);
         let expected: usize = self
@@ -312,7 +315,7 @@ impl Machine {
             .flat_map(|peer| peer.asked.values())
             .map(|a| a.expected_bytes)
             .sum();
-        self.main.bodies.held_bytes() + branch + expected
+        self.main.bodies.held_bytes() + self.main.headers.held_bytes() + branch + expected
     }
 
     fn clock(&mut self, ms: u64, s: u64) -> Now {
@@ -466,7 +469,7 @@ impl Machine {
         self.config
             .limits
             .poll_ms
-            .max(period_s.saturating_mul(2_000))
+            .max(period_s.saturating_mul(POLL_PERIODS * 1000))
     }
 
     /// The head has moved, along tips in rising order that hang on block `ancestor`.

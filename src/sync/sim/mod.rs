@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod behind;
+mod branches;
 mod chain;
 mod liars;
 mod live;
