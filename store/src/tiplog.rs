@@ -10,18 +10,8 @@ use crate::file::{Disk, OutFile};
 use crate::format::{Kind, PAGE_BYTES, Page};
 use crate::frame::FrameBuilder;
 use crate::manifest::{Manifest, tip_path};
+use crate::scale::{AHEAD_BYTES, FRAME_BYTES, KEEP_BLOCKS, KEEP_BYTES, SMALL_FRAME_BYTES};
 use crate::tip::TipIndex;
-
-/// Blocks that stay in the tip when it settles, so that they can be reorganised by one frame, and their bytes at most.
-/// Of side blocks as many.
-pub(crate) const KEEP_BLOCKS: usize = 1024;
-pub(crate) const KEEP_BYTES: u64 = 16 << 20;
-/// Frames of a new tip log are cut at this length, in bytes, so that none comes near the limit and scanning it is smooth.
-const FRAME_BYTES: u64 = 4 << 20;
-/// Zeros kept written ahead of small frames, in bytes: a commit then changes no length and costs one flush.
-const AHEAD_BYTES: u64 = 1 << 20;
-/// Frames longer than this, in bytes, get no zeros ahead: their own pages cost more than the length's change.
-const SMALL_FRAME_BYTES: u64 = 256 << 10;
 
 /// The tip log that frames are appended to.
 pub(crate) struct TipLog {
