@@ -331,6 +331,11 @@ pub(crate) fn pause() {
     std::thread::sleep(std::time::Duration::from_millis(2));
 }
 
+/// Random bytes that nobody can guess.
+pub(crate) fn fill_random(out: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(out).map_err(io::Error::other)
+}
+
 /// The names in a folder; none if the folder is not there.
 pub(crate) fn names(dir: &Path) -> Result<Vec<String>, Error> {
     let entries = match fs::read_dir(dir) {

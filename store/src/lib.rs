@@ -185,6 +185,7 @@
 #![deny(unsafe_code)]
 
 mod append;
+mod block;
 mod change;
 pub mod check;
 mod error;
@@ -209,8 +210,7 @@ mod tiplog;
 mod vectors;
 mod writer;
 
-use alloy_primitives::{B256, U256};
-
+pub use block::{Genesis, Head, NewBlock, NewReceipts};
 pub use error::Error;
 pub use join::Join;
 pub use reader::Reader;
@@ -221,55 +221,4 @@ pub use writer::Writer;
 /// The seam under the writer, where tests record, refuse or tear its changes to the disk.
 pub mod faults {
     pub use crate::file::{Change, Hook, Verdict};
-}
-
-/// The block a store is made with.
-pub struct Genesis<'a> {
-    /// The chain id's low 64 bits.
-    pub chain_id: u64,
-    /// Hash of block 0: what identifies the chain.
-    pub hash: B256,
-    /// Difficulty of block 0, so its total difficulty.
-    pub difficulty: U256,
-    /// RLP of its header.
-    pub header: &'a [u8],
-    /// RLP of its body.
-    pub body: &'a [u8],
-}
-
-/// A block to be stored.
-pub struct NewBlock<'a> {
-    /// Its number.
-    pub number: u64,
-    /// Its hash.
-    pub hash: B256,
-    /// Total difficulty up to and with this block.
-    pub td: U256,
-    /// RLP of its header.
-    pub header: &'a [u8],
-    /// RLP of its body: `[transactions, ommers]` or `[transactions, ommers, withdrawals]`.
-    pub body: &'a [u8],
-    /// RLP of its receipts in eth/69's form (no bloom), if they are known.
-    pub receipts: Option<&'a [u8]>,
-}
-
-/// Receipts of a block that is stored without.
-pub struct NewReceipts<'a> {
-    /// The block's number.
-    pub number: u64,
-    /// The block's hash.
-    pub hash: B256,
-    /// RLP of its receipts in eth/69's form (no bloom).
-    pub receipts: &'a [u8],
-}
-
-/// The head of the canonical chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head {
-    /// Its number.
-    pub number: u64,
-    /// Its hash.
-    pub hash: B256,
-    /// Total difficulty up to and with it.
-    pub td: U256,
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use alloy_primitives::B256;
 
 use crate::error::Error;
-use crate::file::{Disk, OutFile};
+use crate::file::{self, Disk, OutFile};
 use crate::format::{Kind, PAGE_BYTES, Page};
 use crate::frame::FrameBuilder;
 use crate::manifest::{Manifest, tip_path};
@@ -25,8 +25,9 @@ impl TipLog {
     /// Makes the log that a manifest names. Nothing is durable yet.
     fn create(disk: &Disk, dir: &Path, manifest: &Manifest) -> Result<TipLog, Error> {
         let path = tip_path(dir, manifest.tip);
-        let salt = getrandom::u64()
-            .map_err(|e| Error::io(&path, "get a random salt", std::io::Error::other(e)))?;
+        let mut salt = [0; 8];
+        file::fill_random(&mut salt).map_err(|e| Error::io(&path, "get a random salt", e))?;
+        let salt = u64::from_le_bytes(salt);
         let file = disk.create(&path)?;
         let page = Page {
             kind: Kind::Tip,
@@ -40,11 +41,16 @@ impl TipLog {
             td: Some(alloy_primitives::U256::ZERO),
         };
         file.write_at(0, &page.encode())?;
-        Ok(TipLog {
+        Ok(TipLog::of(file, salt, PAGE_BYTES))
+    }
+
+    /// The log in a file of which so many bytes are written.
+    pub(crate) fn of(file: OutFile, salt: u64, written: u64) -> TipLog {
+        TipLog {
             file,
             salt,
-            written: PAGE_BYTES,
-        })
+            written,
+        }
     }
 
     /// Writes a frame behind the index's end, names the head and enters it into the index. Nothing is durable yet.

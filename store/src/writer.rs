@@ -285,8 +285,7 @@ impl Writer {
             disk.make_dir(&dir.join(kind.name()))?;
         }
         let mut store_id = [0; 16];
-        getrandom::fill(&mut store_id)
-            .map_err(|e| Error::io(dir, "get a random store id", std::io::Error::other(e)))?;
+        file::fill_random(&mut store_id).map_err(|e| Error::io(dir, "get a random store id", e))?;
         let manifest = Manifest {
             read_version: VERSION,
             write_version: VERSION,
@@ -407,7 +406,7 @@ fn late_receipts<'b>(
         (true, None) => return Ok(cold),
     };
     let ends = cold.iter().map(|late| late.0..late.0 + 1);
-    let mut known: Vec<_> = ends.chain([span.first..span.end]).collect();
+    let mut known: Vec<_> = ends.chain(std::iter::once(span.first..span.end)).collect();
     known.sort_by_key(|range| range.start);
     for range in known.into_iter().filter(|range| !range.is_empty()) {
         if range.start.saturating_sub(end) > ABSENT_BLOCKS {
