@@ -15,7 +15,7 @@ use crate::tiplog::TipLog;
 use crate::{Error, NewBlock, NewReceipts, Reader, Snapshot, Writer};
 
 /// Blocks a history's chain has at most.
-const MAX_BLOCKS: u64 = 90;
+const MAX_BLOCKS: u64 = 160;
 
 thread_local! {
     static LOUD: Cell<bool> = const { Cell::new(false) };
@@ -80,7 +80,7 @@ pub(crate) fn run(seed: u64, wrong: Option<Wrong>, counts: &mut Counts) -> Resul
         held: Vec::new(),
         counts,
     };
-    let sessions = 2 + history.random.below(5);
+    let sessions = 2 + history.random.below(6);
     for _ in 0..sessions {
         history.session()?;
     }
@@ -99,9 +99,10 @@ impl History<'_> {
     fn session(&mut self) -> Result<(), String> {
         self.counts.sessions += 1;
         let fault = match self.random.below(8) {
-            0..4 => Fault::Power(self.early(70)),
-            4 | 5 => Fault::Sync(self.early(30)),
-            6 => Fault::Write(self.early(50)),
+            0..3 => Fault::Power(self.early(70)),
+            3 => Fault::Power(self.early(500)),
+            4 | 5 => Fault::Sync(self.early(60)),
+            6 => Fault::Write(self.early(150)),
             _ => Fault::None,
         };
         tell!("session: {fault:?}");
@@ -115,7 +116,7 @@ impl History<'_> {
             Err(e) => return Err(format!("open: {e}")),
         };
         let mut reader = None;
-        let changes = 1 + self.random.below(9);
+        let changes = 1 + self.random.below(14);
         for _ in 0..changes {
             let Some(open) = &mut writer else { break };
             match self.change(open) {
@@ -265,7 +266,7 @@ impl History<'_> {
         let kind = self.random.below(24);
         let result = match kind {
             0..9 => self.append(writer, model, 3),
-            9..12 => self.append(writer, model, 20),
+            9..12 => self.append(writer, model, 40),
             12..14 => self.reorganise(writer, model, 4),
             14..17 => self.reorganise(writer, model, MAX_BLOCKS),
             17 => self.rewind(writer, model),
@@ -424,6 +425,7 @@ impl History<'_> {
         }
         tell!("  join {first}..{end}, headers from {}", model.first_header);
         self.counts.joins += 1;
+        let before = model.clone();
         let blocks = model.chain[first as usize..end as usize].to_vec();
         let keeps = match model.has.get(end as usize) {
             Some(Has::Yes) => Has::Yes,
@@ -449,8 +451,7 @@ impl History<'_> {
         }
         if give_up {
             drop(join);
-            let last = self.possible.last().cloned();
-            self.possible.extend(last);
+            self.possible.push(Some(before));
             return if writer.poisoned { Err(Error::Poisoned) } else { Ok(()) };
         }
         join.finish()?;
