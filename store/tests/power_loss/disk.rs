@@ -551,7 +551,9 @@ impl OutFile {
                 Do::Die(false) => &[],
             };
             if !part.is_empty() {
-                self.file.borrow_mut().write(offset_bytes as usize, part, m.sector);
+                self.file
+                    .borrow_mut()
+                    .write(offset_bytes as usize, part, m.sector);
             }
             match go {
                 Do::Go => Ok(()),
@@ -568,7 +570,9 @@ impl OutFile {
         let is_same = found == bytes;
         match m.wrong {
             Some(Wrong::FoundNotRewritten) => Ok(is_same),
-            Some(Wrong::SecondCopyLeft) => Ok(name(&self.path) == "MANIFEST.1" && !found.is_empty()),
+            Some(Wrong::SecondCopyLeft) => {
+                Ok(name(&self.path) == "MANIFEST.1" && !found.is_empty())
+            }
             Some(Wrong::UnlinkFirst) => {
                 if let (Ok(old), Ok(new)) = (Manifest::decode(&found), Manifest::decode(bytes))
                     && old.tip != new.tip
@@ -727,7 +731,10 @@ pub(crate) fn exists(path: &Path) -> bool {
 }
 
 pub(crate) fn length(path: &Path) -> u64 {
-    with(|m| m.file(path).map_or(0, |file| file.borrow().cache.len() as u64))
+    with(|m| {
+        m.file(path)
+            .map_or(0, |file| file.borrow().cache.len() as u64)
+    })
 }
 
 pub(crate) fn pause() {}

@@ -6,7 +6,13 @@
 //! unsynced areas, what a failed sync lost while the cache still shows it) is opened with the real code and checked.
 //!
 //! `CAIRN_HISTORIES=20000` runs so many, `CAIRN_FIRST=1000000` from that seed on, `CAIRN_SEED=17` one again.
-#![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub, unused_qualifications)]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications
+)]
 
 #[path = "../../src/append.rs"]
 mod append;
@@ -68,9 +74,10 @@ use snapshot::Snapshot;
 use writer::Writer;
 
 fn number_of(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: not a number")))
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text}: not a number"))
+    })
 }
 
 /// Runs one history; what went wrong, if something did.
@@ -127,5 +134,8 @@ fn every_wrong_order_is_found() {
         }
     }
     let _ = std::panic::take_hook();
-    assert!(missed.is_empty(), "not found in {histories} histories: {missed:?}");
+    assert!(
+        missed.is_empty(),
+        "not found in {histories} histories: {missed:?}"
+    );
 }

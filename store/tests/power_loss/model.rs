@@ -37,7 +37,9 @@ impl Block {
         let number = parent.map_or(0, |parent| parent.number + 1);
         let difficulty = 1 + variant % 3;
         let mut fields = Vec::with_capacity(80);
-        parent.map_or(B256::ZERO, |parent| parent.hash).encode(&mut fields);
+        parent
+            .map_or(B256::ZERO, |parent| parent.hash)
+            .encode(&mut fields);
         fields.extend_from_slice(&[0x80; 6]);
         difficulty.encode(&mut fields);
         number.encode(&mut fields);
@@ -147,31 +149,54 @@ impl Model {
         if says != expected {
             return Err(format!("begins at {says:?}, and must at {expected:?}"));
         }
-        self.compare_blocks(snapshot, random).map_err(|(n, e)| format!("block {n}: {e}"))?;
+        self.compare_blocks(snapshot, random)
+            .map_err(|(n, e)| format!("block {n}: {e}"))?;
         let fault = |e: Error| e.to_string();
         let kept = &self.chain[self.first_header as usize..];
         let mut headers = Vec::new();
         let count = snapshot
-            .headers(self.first_header, usize::MAX, &mut |bytes| headers.extend_from_slice(bytes))
+            .headers(self.first_header, usize::MAX, &mut |bytes| {
+                headers.extend_from_slice(bytes)
+            })
             .map_err(fault)?;
-        if count != kept.len() || headers != kept.iter().flat_map(|b| b.header.clone()).collect::<Vec<_>>() {
-            return Err(format!("{count} headers in a row, and must be {}", kept.len()));
+        if count != kept.len()
+            || headers
+                != kept
+                    .iter()
+                    .flat_map(|b| b.header.clone())
+                    .collect::<Vec<_>>()
+        {
+            return Err(format!(
+                "{count} headers in a row, and must be {}",
+                kept.len()
+            ));
         }
         let above = head.number + 1;
-        if snapshot.header(above).map_err(fault)?.is_some() || snapshot.hash(above).map_err(fault)?.is_some() {
+        if snapshot.header(above).map_err(fault)?.is_some()
+            || snapshot.hash(above).map_err(fault)?.is_some()
+        {
             return Err("a block above the head".to_owned());
         }
         Ok(())
     }
 
-    fn compare_blocks(&self, snapshot: &Snapshot, random: &mut Random) -> Result<(), (u64, String)> {
+    fn compare_blocks(
+        &self,
+        snapshot: &Snapshot,
+        random: &mut Random,
+    ) -> Result<(), (u64, String)> {
         let ask_td = random.below(self.chain.len() as u64);
         for (block, has) in self.chain.iter().zip(&self.has) {
             let n = block.number;
             let fault = |e: Error| (n, e.to_string());
             let differs = |what: &str| Err((n, format!("{what} is not what was given")));
             let kept = n >= self.first_header;
-            if kept != snapshot.header(n).map_err(fault)?.is_some_and(|header| header[..] == block.header) {
+            if kept
+                != snapshot
+                    .header(n)
+                    .map_err(fault)?
+                    .is_some_and(|header| header[..] == block.header)
+            {
                 return differs("header");
             }
             if kept && snapshot.hash(n).map_err(fault)? != Some(block.hash) {
@@ -206,7 +231,10 @@ impl Model {
         }
         let headers = self.chain.len() as u64 - self.first_header + report.side_blocks;
         if report.headers != headers {
-            return Err(format!("verify read {} headers of {headers}", report.headers));
+            return Err(format!(
+                "verify read {} headers of {headers}",
+                report.headers
+            ));
         }
         Ok(())
     }
