@@ -213,7 +213,7 @@ impl History<'_> {
         let above = self.random.one_in(8);
         if above {
             let eras = 1 + self.random.below(2);
-            while model.chain.len() as u64 % ERA_BLOCKS != 0
+            while !(model.chain.len() as u64).is_multiple_of(ERA_BLOCKS)
                 || (model.chain.len() as u64) < eras * ERA_BLOCKS
             {
                 let block = Block::new(Some(model.head()), 0);

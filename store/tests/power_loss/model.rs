@@ -156,7 +156,7 @@ impl Model {
         let mut headers = Vec::new();
         let count = snapshot
             .headers(self.first_header, usize::MAX, &mut |bytes| {
-                headers.extend_from_slice(bytes)
+                headers.extend_from_slice(bytes);
             })
             .map_err(fault)?;
         if count != kept.len()
