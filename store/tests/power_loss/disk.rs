@@ -426,11 +426,13 @@ pub trait Hook: Send + Sync {}
 
 /// The disk as a writer sees it.
 #[derive(Clone, Default)]
-pub(crate) struct Disk;
+pub(crate) struct Disk {
+    in_memory: (),
+}
 
 impl Disk {
     pub(crate) fn with_hook(_: Arc<dyn Hook>) -> Disk {
-        Disk
+        Disk::default()
     }
 
     pub(crate) fn make_dir(&self, path: &Path) -> Result<(), Error> {
