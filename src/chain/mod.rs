@@ -12,6 +12,7 @@ mod header;
 mod next;
 mod ommers;
 mod pow;
+pub mod receipts;
 mod rlp;
 mod rules;
 mod spec;
