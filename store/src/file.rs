@@ -32,6 +32,13 @@ pub enum Change<'a> {
     SyncDir(&'a Path),
     /// A file is unlinked.
     Remove(&'a Path),
+    /// A file is given another name in its folder, which must not be there.
+    Rename {
+        /// The name it has.
+        from: &'a Path,
+        /// The name it gets.
+        to: &'a Path,
+    },
 }
 
 /// What a [`Hook`] says to a change.
@@ -127,6 +134,13 @@ impl Disk {
     pub(crate) fn remove(&self, path: &Path) -> Result<(), Error> {
         self.run(&Change::Remove(path), path, "remove", || {
             fs::remove_file(path)
+        })
+    }
+
+    /// Gives a file another name in the same folder.
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        self.run(&Change::Rename { from, to }, from, "rename", || {
+            fs::rename(from, to)
         })
     }
 
@@ -300,6 +314,26 @@ impl Lock {
             Err(TryLockError::Error(e)) => Err(Error::io(path, "lock", e)),
         }
     }
+}
+
+/// Whether a file is there.
+pub(crate) fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
+/// A file's length in bytes; 0 if it cannot be told.
+pub(crate) fn length(path: &Path) -> u64 {
+    path.metadata().map_or(0, |data| data.len())
+}
+
+/// Waits a little, for a writer that is between two writes.
+pub(crate) fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(2));
+}
+
+/// Random bytes that nobody can guess.
+pub(crate) fn fill_random(out: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(out).map_err(io::Error::other)
 }
 
 /// The names in a folder; none if the folder is not there.

@@ -202,6 +202,15 @@ impl TipIndex {
         Ok(())
     }
 
+    /// The hash of a block's parent.
+    pub(crate) fn parent_hash(&self, block: &TipBlock) -> B256 {
+        if block.parent == ANCHOR {
+            self.anchor
+        } else {
+            self.block(block.parent).hash
+        }
+    }
+
     /// Total difficulty up to and with a block's parent.
     pub(crate) fn td_before(&self, block: &TipBlock) -> U256 {
         if block.parent == ANCHOR {
