@@ -13,7 +13,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::{B256, U256};
-use cairn_store::{Reader, Writer};
+use cairn_store::{Head, Reader, Writer};
 use secp256k1::SecretKey;
 
 use crate::chain::Genesis;
@@ -124,18 +124,18 @@ impl DataDir {
         if let Some(json) = json {
             self.write_genesis(json)?;
         }
-        let header = &genesis.header;
-        Writer::create(
-            &self.blocks(),
-            &cairn_store::Genesis {
-                chain_id: low_bits(genesis.spec.chain_id),
-                hash: header.hash,
-                difficulty: header.header.difficulty,
-                header: &header.raw,
-                body: &genesis.body,
-            },
-        )?;
+        Writer::create(&self.blocks(), &of_store(genesis))?;
         Ok(Made::New)
+    }
+
+    /// Makes the folder for a built-in `genesis`, with a store that begins above the block `below`, the last of an era.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being made; also a store that is there.
+    pub fn init_above(&self, genesis: &Genesis, below: Head) -> Result<(), DataDirError> {
+        self.make_folder()?;
+        Writer::create_at(&self.blocks(), &of_store(genesis), below)?;
+        Ok(())
     }
 
     /// Is there a store in the folder?
@@ -198,6 +198,16 @@ impl DataDir {
             stored,
             asked,
         }
+    }
+}
+
+fn of_store(genesis: &Genesis) -> cairn_store::Genesis<'_> {
+    cairn_store::Genesis {
+        chain_id: low_bits(genesis.spec.chain_id),
+        hash: genesis.header.hash,
+        difficulty: genesis.header.header.difficulty,
+        header: &genesis.header.raw,
+        body: &genesis.body,
     }
 }
 

@@ -10,6 +10,7 @@ use cairn::config::{self, Config, ConfigError};
 use cairn::datadir::{self, Made};
 use cairn::demo::{self, DemoOptions};
 use cairn::export::{self, ExportError};
+use cairn::import::{Found, ImportError};
 use cairn::{import, logging, node};
 use cairn_store::{Reader, Writer};
 use clap::Parser as _;
@@ -116,14 +117,20 @@ fn init(common: &Common, file: Option<&std::path::Path>) -> Result<(), Failure> 
 fn import(common: &Common, file: &std::path::Path) -> Result<(), Failure> {
     let datadir = config::datadir(common)?;
     let genesis = config::find_genesis(common, &datadir)?;
-    config::make_folder(&datadir, &genesis)?;
-    let writer = Writer::open(&datadir.blocks()).map_err(failed)?;
+    let quiet = common.verbosity < 3;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
     }
-    let imported = import::import(&genesis, writer, file, common.verbosity < 3, &stop)
-        .map_err(|error| failed(format!("{}: {error}", file.display())))?;
+    let told = |error: ImportError| match error {
+        ImportError::Era1(error) => failed(error), // names the file
+        other => failed(format!("{}: {other}", file.display())),
+    };
+    let found = Found::open(file, quiet, &stop).map_err(told)?;
+    found.check_network(&genesis).map_err(told)?;
+    config::make_folder_above(&datadir, &genesis, found.below())?;
+    let writer = Writer::open(&datadir.blocks()).map_err(failed)?;
+    let imported = import::import_found(&genesis, writer, found, quiet, &stop).map_err(told)?;
     print(common, &imported, &imported.to_string())
 }
 

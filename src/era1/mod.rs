@@ -24,7 +24,7 @@ mod write;
 
 pub use entry::Kind;
 pub use error::{Era1Error, Problem};
-pub use name::EraName;
+pub use name::{EraName, network};
 pub use read::{EraBlock, EraReader};
 pub use write::EraWriter;
 

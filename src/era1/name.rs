@@ -5,6 +5,8 @@ use std::path::Path;
 
 use alloy_primitives::hex;
 
+use crate::chain::Genesis;
+
 /// `<network>-<era>-<first four bytes of the accumulator root>.era1`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EraName {
@@ -16,7 +18,29 @@ pub struct EraName {
     pub root: [u8; 4],
 }
 
+/// What era1 files call the network of `genesis`: `mainnet`, `sepolia`, and a chain without a name `chain` and its id.
+pub fn network(genesis: &Genesis) -> String {
+    let hash = genesis.header.hash;
+    let known = [
+        ("mainnet", Genesis::mainnet()),
+        ("sepolia", Genesis::sepolia()),
+    ];
+    let found = known
+        .into_iter()
+        .find(|(_, known)| known.header.hash == hash);
+    match found {
+        Some((name, _)) => name.into(),
+        None => format!("chain{}", genesis.spec.chain_id),
+    }
+}
+
 impl EraName {
+    /// Whether a file of that name may be of the network. Only the names of networks that are known say anything.
+    pub fn is_of(&self, network: &str) -> bool {
+        let is_known = |name: &str| matches!(name, "mainnet" | "sepolia");
+        self.network == network || !is_known(&self.network) && !is_known(network)
+    }
+
     /// What the name of the file says; `None` if it is not of that form and so says nothing.
     pub fn of(path: &Path) -> Option<EraName> {
         let stem = path.file_name()?.to_str()?.strip_suffix(".era1")?;
@@ -60,6 +84,19 @@ mod tests {
         let EraName { network, era, root } = name;
         assert_eq!((&network[..], era), ("sepolia", 21));
         assert_eq!(root, [0xb8, 0x81, 0x4b, 0x14]);
+    }
+
+    #[test]
+    fn a_known_networks_name_is_its_own() {
+        assert_eq!(network(&Genesis::mainnet()), "mainnet");
+        assert_eq!(network(&Genesis::sepolia()), "sepolia");
+        assert_eq!(network(&Genesis::dev()), "chain1337");
+        let name = |name| EraName::of(Path::new(name)).unwrap();
+        let mainnet = name("mainnet-00000-5ec1ffb8.era1");
+        assert!(mainnet.is_of("mainnet"));
+        assert!(!mainnet.is_of("sepolia") && !mainnet.is_of("chain1337"));
+        let own = name("ours-00000-5ec1ffb8.era1");
+        assert!(own.is_of("chain1337") && !own.is_of("sepolia"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use alloy_primitives::B256;
+
 use crate::chain::Fault;
 
 /// Why the receipts of a block are refused. The three kinds have different culprits.
@@ -20,6 +22,18 @@ impl ReceiptsError {
     pub fn fault(&self) -> &Fault {
         match self {
             Self::Malformed(fault) | Self::NotOfHeader(fault) | Self::Invalid(fault) => fault,
+        }
+    }
+}
+
+impl ReceiptsError {
+    /// The same error, of this block.
+    pub(crate) fn of(self, number: u64, hash: B256) -> Self {
+        let of = |fault: Box<Fault>| Box::new(fault.of(number, hash));
+        match self {
+            Self::Malformed(fault) => Self::Malformed(of(fault)),
+            Self::NotOfHeader(fault) => Self::NotOfHeader(of(fault)),
+            Self::Invalid(fault) => Self::Invalid(of(fault)),
         }
     }
 }
