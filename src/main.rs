@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use cairn::cli::{Cli, Command, Common};
+use cairn::cli::{Cli, Command, Common, Format};
 use cairn::config::{self, Config, ConfigError};
 use cairn::datadir::{self, Made};
 use cairn::demo::{self, DemoOptions};
@@ -34,7 +34,12 @@ fn main() -> ExitCode {
             .and_then(|config| node::run(config).map_err(failed)),
         Some(Command::Init { genesis }) => init(&cli.common, genesis.as_deref()),
         Some(Command::Import { file }) => import(&cli.common, file),
-        Some(Command::Export { file, first, last }) => export(&cli.common, file, *first, *last),
+        Some(Command::Export {
+            file,
+            first,
+            last,
+            format,
+        }) => export(&cli.common, file, (*first, *last), *format),
         Some(Command::Demo {
             keep,
             blocks,
@@ -137,22 +142,27 @@ fn import(common: &Common, file: &std::path::Path) -> Result<(), Failure> {
 fn export(
     common: &Common,
     file: &std::path::Path,
-    first: Option<u64>,
-    last: Option<u64>,
+    (first, last): (Option<u64>, Option<u64>),
+    format: Option<Format>,
 ) -> Result<(), Failure> {
     let datadir = config::datadir(common)?;
     let reader = Reader::open(&datadir.blocks()).map_err(failed)?;
-    let exported =
-        export::export(&reader, file, first, last, common.verbosity < 3).map_err(|error| {
-            Failure {
-                status: if matches!(error, ExportError::Range(_)) {
-                    WRONG_USAGE
-                } else {
-                    FAILED
-                },
-                what: error.to_string(),
-            }
-        })?;
+    let quiet = common.verbosity < 3;
+    let is_era1 = file.extension().is_some_and(|end| end == "era1");
+    let exported = match format {
+        Some(Format::Era1) | None if is_era1 || format.is_some() => {
+            let genesis = datadir.genesis().map_err(failed)?;
+            export::export_era1(&reader, &genesis, file, first, last, quiet)
+        }
+        _ => export::export(&reader, file, first, last, quiet),
+    };
+    let exported = exported.map_err(|error| Failure {
+        status: match error {
+            ExportError::Range(_) => WRONG_USAGE,
+            _ => FAILED,
+        },
+        what: error.to_string(),
+    })?;
     if file == std::path::Path::new("-") {
         log::info!("{}", exported.to_string().trim_end());
         return Ok(());
