@@ -13,7 +13,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::{B256, U256};
-use cairn_store::{Reader, Writer};
+use cairn_store::{Head, Reader, Writer};
 use secp256k1::SecretKey;
 
 use crate::chain::Genesis;
@@ -124,17 +124,7 @@ impl DataDir {
             Err(error) => return Err(error.into()),
         };
         self.make_folder()?;
-        let header = &genesis.header;
-        let made = Writer::create(
-            &self.blocks(),
-            &cairn_store::Genesis {
-                chain_id: low_bits(genesis.spec.chain_id),
-                hash: header.hash,
-                difficulty: header.header.difficulty,
-                header: &header.raw,
-                body: &genesis.body,
-            },
-        );
+        let made = Writer::create(&self.blocks(), &of_store(genesis));
         match (made, damage) {
             (Ok(_), _) => {}
             (Err(cairn_store::Error::Damaged { .. }), Some(damage)) => return Err(damage.into()),
@@ -145,6 +135,16 @@ impl DataDir {
             self.write_genesis(json)?;
         }
         Ok(Made::New)
+    }
+
+    /// Makes the folder for a built-in `genesis`, with a store that begins above the block `below`, the last of an era.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being made; also a store that is there.
+    pub fn init_above(&self, genesis: &Genesis, below: Head) -> Result<(), DataDirError> {
+        self.make_folder()?;
+        Writer::create_at(&self.blocks(), &of_store(genesis), below)?;
+        Ok(())
     }
 
     /// Is there a store in the folder? One whose making was cut short is none; a damaged one is told by `init`.
@@ -209,6 +209,16 @@ impl DataDir {
             stored,
             asked,
         }
+    }
+}
+
+fn of_store(genesis: &Genesis) -> cairn_store::Genesis<'_> {
+    cairn_store::Genesis {
+        chain_id: low_bits(genesis.spec.chain_id),
+        hash: genesis.header.hash,
+        difficulty: genesis.header.header.difficulty,
+        header: &genesis.header.raw,
+        body: &genesis.body,
     }
 }
 

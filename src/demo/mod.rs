@@ -178,7 +178,7 @@ fn make_chain(dir: &Path, options: &DemoOptions) -> Result<(), DemoError> {
     for block in blocks {
         let number = block.header.header.number;
         importer
-            .add(block.header, Bytes::from(block.body), 0, now_s)
+            .add(block.header, Bytes::from(block.body), None, 0, now_s)
             .map_err(step("check a generated block"))?;
         progress.set(number);
     }

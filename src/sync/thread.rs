@@ -304,10 +304,6 @@ impl ChainView for View {
     fn td(&self, number: u64) -> Option<U256> {
         self.keep(self.snapshot.td(number))
     }
-
-    fn lowest_fork(&self) -> u64 {
-        self.snapshot.first_unsettled().saturating_sub(1)
-    }
 }
 
 /// Announcements in the log, at most so many a second: any stranger can send them.

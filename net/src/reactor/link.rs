@@ -186,18 +186,17 @@ impl<'a> Reply<'a> {
     /// Bodies that are compressed already: snappy elements without the length before them, `raw_len` bytes in all
     /// when decompressed.
     pub fn ready_bodies(&mut self, raw_len: usize, streams: &[&[u8]]) {
-        self.once(AnswerKind::Bodies);
-        (self.send)(Outgoing::ReadyAnswer {
-            kind: AnswerKind::Bodies,
-            id: self.id,
-            raw_len,
-            streams,
-        });
+        self.ready(AnswerKind::Bodies, raw_len, streams);
     }
 
     /// Receipts: for each block the RLP list, in the encoding of the peer's version.
     pub fn receipts(&mut self, items: &[&[u8]]) {
         self.answer(AnswerKind::Receipts, items);
+    }
+
+    /// Receipts that are compressed already, as [`Reply::ready_bodies`].
+    pub fn ready_receipts(&mut self, raw_len: usize, streams: &[&[u8]]) {
+        self.ready(AnswerKind::Receipts, raw_len, streams);
     }
 
     /// Nothing found.
@@ -208,6 +207,16 @@ impl<'a> Reply<'a> {
     /// Whether the answer has been given.
     pub fn is_sent(&self) -> bool {
         self.sent
+    }
+
+    fn ready(&mut self, kind: AnswerKind, raw_len: usize, streams: &[&[u8]]) {
+        self.once(kind);
+        (self.send)(Outgoing::ReadyAnswer {
+            kind,
+            id: self.id,
+            raw_len,
+            streams,
+        });
     }
 
     fn answer(&mut self, kind: AnswerKind, items: &[&[u8]]) {
