@@ -97,6 +97,12 @@ impl Rules {
         self.spec.clique.is_some()
     }
 
+    /// True if the right to make the block after `tip` is checked: a clique chain that has passed its terminal total
+    /// difficulty has no seals any more.
+    pub fn seal_is_checked_after(&self, tip: &Tip) -> bool {
+        self.seal_after(tip.td) == Seal::Clique
+    }
+
     /// Judges `header` after `parent` by every rule that needs no state, and gives what is known after it. `now_s` is the
     /// Unix time in seconds; without it no header is too early.
     ///

@@ -41,8 +41,12 @@ impl Behind {
 
 impl Machine {
     /// Whether nothing better than our head is known of: no peer claims more, no header or body is on its way, no branch is
-    /// looked into. A claim that nothing comes of counts for 30 seconds at most.
+    /// looked into. A claim that nothing comes of counts for 30 seconds at most. Never true of a clique chain that has passed
+    /// its terminal total difficulty: nobody seals there.
     pub fn is_caught_up(&self) -> bool {
+        if self.rules.seal_is_checked() && !self.rules.seal_is_checked_after(&self.tip) {
+            return false;
+        }
         !self.is_behind() || (self.target.is_none() && self.behind.spent_ms >= CATCH_UP_PATIENCE_MS)
     }
 

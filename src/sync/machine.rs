@@ -162,7 +162,7 @@ pub struct Machine {
     /// How far everything was when it was last looked at, and since when that has not changed though there is work.
     pub(super) progress: (u64, u64, usize, usize),
     pub(super) stuck_since_ms: Option<u64>,
-    /// Since when a better chain is claimed.
+    /// For how long a better chain has been claimed.
     pub(super) behind: Behind,
     /// Blocks were stored in catch-up that no peer has been told of.
     pub(super) untold: bool,
@@ -179,7 +179,7 @@ pub struct Machine {
 impl Machine {
     /// A machine that goes on from the stored head.
     pub fn new(rules: Arc<Rules>, tip: Tip, config: MachineConfig) -> Machine {
-        let target = Target::new(&rules, &config);
+        let target = Target::new(&rules, &config, &tip);
         let behind = Behind::new(&tip);
         let limits = &config.limits;
         Machine {

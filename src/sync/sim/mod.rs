@@ -6,6 +6,7 @@ mod branches;
 mod chain;
 mod liars;
 mod live;
+mod merge;
 mod network;
 mod peer;
 mod runs;
