@@ -391,3 +391,6 @@ impl fmt::Display for Short<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
