@@ -14,8 +14,9 @@ use crate::chain::{DEV_SIGNER_KEY, Genesis};
 use crate::cli::{Common, Run};
 use crate::datadir::{self, DataDir, DataDirError, Made};
 
-/// More peers than this would need more file descriptors than a system gives by default (1024).
-const PEERS_LIMIT: usize = 1000;
+/// With the connections that shake hands, linger or are dialled (some 300), these need fewer file descriptors than a
+/// system gives by default (1024).
+const PEERS_LIMIT: usize = 700;
 /// Bootnodes are dialled for ever, each with its own schedule.
 const BOOTNODES_LIMIT: usize = 256;
 

@@ -3,8 +3,9 @@
 mod era;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use alloy_rlp::Header as RlpHeader;
@@ -142,27 +143,29 @@ fn in_place(
     }
 }
 
-/// Writes beside `file`, and gives what was written the name that `write` says when all of it is on the disk.
+/// Writes a file into the folder of `near` under a name of its own, which is gone if this fails: half an export looks like a
+/// whole one. It gets the name that `write` says when all of it is on the disk.
 fn whole<T>(
-    file: &Path,
+    near: &Path,
     io_error: &dyn Fn(io::Error) -> ExportError,
     write: impl FnOnce(&File) -> Result<(PathBuf, T), ExportError>,
 ) -> Result<T, ExportError> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let result = (|| {
-        let out = File::create(&new).map_err(io_error)?;
-        let (path, written) = write(&out)?;
-        out.sync_all().map_err(io_error)?;
-        std::fs::rename(&new, path).map_err(io_error)?;
-        Ok(written)
-    })();
-    if result.is_err() {
-        // Ours alone, and useless: half an export looks like a whole one.
-        let _ = std::fs::remove_file(&new);
-    }
-    result
+    let folder = match near.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let out = tempfile::Builder::new()
+        .prefix(".cairn-export-")
+        .permissions(Permissions::from_mode(0o644))
+        .tempfile_in(folder)
+        .map_err(io_error)?;
+    let (path, written) = write(out.as_file())?;
+    out.as_file().sync_all().map_err(io_error)?;
+    out.persist(path).map_err(|error| io_error(error.error))?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io_error)?;
+    Ok(written)
 }
 
 fn write_blocks(

@@ -54,16 +54,17 @@ fn main() -> ExitCode {
                 txs_per_block: *txs,
                 body_bytes: *body_bytes,
                 quiet: cli.common.verbosity < 3,
+                stop: match stop_flag() {
+                    Ok(stop) => stop,
+                    Err(failure) => return failure.exit(),
+                },
             };
             demo(&cli.common, &options)
         }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("cairn: {}", failure.what);
-            ExitCode::from(failure.status)
-        }
+        Err(failure) => failure.exit(),
     }
 }
 
@@ -123,10 +124,7 @@ fn import(common: &Common, file: &std::path::Path) -> Result<(), Failure> {
     let datadir = config::datadir(common)?;
     let genesis = config::find_genesis(common, &datadir)?;
     let quiet = common.verbosity < 3;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
-    }
+    let stop = stop_flag()?;
     let told = |error: ImportError| match error {
         ImportError::Era1(error) => failed(error), // names the file
         other => failed(format!("{}: {other}", file.display())),
@@ -195,6 +193,23 @@ fn print(common: &Common, result: &impl Serialize, text: &str) -> Result<(), Fai
             Err(failed(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// A flag that Ctrl-C and SIGTERM raise.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
+    }
+    Ok(stop)
+}
+
+impl Failure {
+    /// Tells it, and gives the exit status.
+    fn exit(&self) -> ExitCode {
+        eprintln!("cairn: {}", self.what);
+        ExitCode::from(self.status)
     }
 }
 

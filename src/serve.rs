@@ -9,7 +9,7 @@ use alloy_primitives::B256;
 use alloy_trie::EMPTY_ROOT_HASH;
 use bytes::Bytes;
 use cairn_net::eth::message::{Request, Start};
-use cairn_net::limits::MAX_MESSAGE_BYTES;
+use cairn_net::limits::{MAX_ITEMS, MAX_MESSAGE_BYTES, SOFT_ANSWER_BYTES};
 use cairn_net::reactor::{NetEvent, Reply, Service};
 use cairn_net::session::PeerInfo;
 use cairn_store::{Reader, Snapshot};
@@ -18,12 +18,10 @@ use crossbeam_channel::{Sender, TrySendError};
 use crate::chain::SealedHeader;
 use crate::chain::receipts::{Form, NO_RECEIPTS, convert};
 
-/// Headers, bodies or receipts in one answer: what eth's specification recommends and geth enforces.
-pub const ANSWER_LIMIT_ITEMS: usize = 1024;
-/// Bytes after which an answer of bodies or receipts is closed, before compression: eth's recommended soft limit.
-pub const ANSWER_SOFT_LIMIT_BYTES: usize = 2 << 20;
-/// An answer may not be longer, before compression: what a peer would refuse, less room for the lists around the items.
-const ANSWER_LIMIT_BYTES: usize = MAX_MESSAGE_BYTES - 64;
+/// Room that is left for an answer's list prefixes and its request id (5 + 5 + 9 bytes at the most).
+const PREFIX_LIMIT_BYTES: usize = 32;
+/// All items of an answer are no longer than this, for a message to hold them.
+const ANSWER_LIMIT_BYTES: usize = MAX_MESSAGE_BYTES - PREFIX_LIMIT_BYTES;
 /// [`NO_RECEIPTS`] as a snappy literal: the length less one in the upper bits of the tag.
 const NO_RECEIPTS_STREAM: &[u8] = &[0, NO_RECEIPTS[0]];
 /// Bodies and receipts that are smaller on average are compressed together: streams compressed apart would cost the link more
@@ -84,8 +82,7 @@ impl Server {
                 skip,
                 reverse,
             } => {
-                let amount = usize::try_from(*amount)
-                    .map_or(ANSWER_LIMIT_ITEMS, |n| n.min(ANSWER_LIMIT_ITEMS));
+                let amount = usize::try_from(*amount).map_or(MAX_ITEMS, |n| n.min(MAX_ITEMS));
                 let first = match start {
                     Start::Number(number) => Some(*number),
                     Start::Hash(hash) => chain.number(hash)?,
@@ -117,7 +114,12 @@ impl Service for Server {
             self.served.bodies,
             self.served.receipts,
         );
-        if let Err(error) = self.reply(peer.eth, request, reply) {
+        let mut answered = self.reply(peer.eth, request, reply);
+        if let (Err(cairn_store::Error::Superseded { .. }), false) = (&answered, reply.is_sent()) {
+            // A commit replaced a file between the snapshot and the look into it: the next snapshot has its successor.
+            answered = self.reply(peer.eth, request, reply);
+        }
+        if let Err(error) = answered {
             // The peer gets what a node without those blocks would say; the fault is ours, and told.
             log::error!("Cannot serve from the store: {error}");
             self.damage = Some(error);
@@ -137,6 +139,10 @@ impl Service for Server {
         );
         self.served.requests += 1;
         self.served.tell();
+    }
+
+    fn has_failed(&self) -> bool {
+        self.damage.is_some()
     }
 
     fn offer(&mut self, event: NetEvent) -> Result<(), NetEvent> {
@@ -226,17 +232,21 @@ fn bodies(
     let mut streams = Vec::new();
     let mut raw_len = 0;
     let mut next = None;
-    for hash in hashes.iter().take(ANSWER_LIMIT_ITEMS) {
+    for hash in hashes.iter().take(MAX_ITEMS) {
         let Some(number) = number_of(chain, hash, &mut next)? else {
             continue;
         };
         let Some(body) = chain.body_stream(number)? else {
             continue;
         };
+        // One body more may be longer than the soft limit; together they must still be a message.
+        if !streams.is_empty() && raw_len + body.raw_len > ANSWER_LIMIT_BYTES {
+            break;
+        }
         raw_len += body.raw_len;
         numbers.push(number);
         streams.push(body.stream);
-        if raw_len >= ANSWER_SOFT_LIMIT_BYTES {
+        if raw_len >= SOFT_ANSWER_BYTES {
             break;
         }
     }
@@ -282,7 +292,7 @@ fn receipts(
     let mut kept = Vec::new();
     let mut raw_len = 0;
     let mut next = None;
-    for hash in hashes.iter().take(ANSWER_LIMIT_ITEMS) {
+    for hash in hashes.iter().take(MAX_ITEMS) {
         let Some(number) = number_of(chain, hash, &mut next)? else {
             break;
         };
@@ -298,7 +308,7 @@ fn receipts(
         raw_len += bytes;
         numbers.push(number);
         kept.push(stream);
-        if raw_len >= ANSWER_SOFT_LIMIT_BYTES {
+        if raw_len >= SOFT_ANSWER_BYTES {
             break;
         }
     }
@@ -333,7 +343,7 @@ fn receipts_with_blooms(
     let mut raw = Vec::new();
     let mut count = 0;
     let mut next = None;
-    for hash in hashes.iter().take(ANSWER_LIMIT_ITEMS) {
+    for hash in hashes.iter().take(MAX_ITEMS) {
         let Some(number) = number_of(chain, hash, &mut next)? else {
             break;
         };
@@ -354,7 +364,7 @@ fn receipts_with_blooms(
         }
         raw.extend_from_slice(&receipts);
         count += 1;
-        if raw.len() >= ANSWER_SOFT_LIMIT_BYTES {
+        if raw.len() >= SOFT_ANSWER_BYTES {
             break;
         }
     }

@@ -16,6 +16,7 @@ mod pow;
 pub mod receipts;
 mod rlp;
 mod rules;
+mod size;
 mod spec;
 mod tx;
 

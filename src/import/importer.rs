@@ -18,8 +18,6 @@ use crate::node::stored_tip;
 const BATCH_LIMIT_BYTES: usize = 16 << 20;
 /// And when so many blocks wait, however small.
 const BATCH_LIMIT_BLOCKS: usize = 4096;
-/// Ommers may be of the last six generations; their parents one further back.
-const OMMER_GENERATIONS: u64 = 8;
 
 /// Receipts as a file has them.
 pub type RawReceipts<'a> = (Form, &'a [u8]);
@@ -77,7 +75,7 @@ impl Importer {
             false => Last::Block(stored_tip(&rules, &writer).map_err(ImportError::Start)?),
         };
         let mut ommers = OmmerWindow::new();
-        for number in stored.number.saturating_sub(OMMER_GENERATIONS)..=stored.number {
+        for number in stored.number.saturating_sub(OmmerWindow::BLOCKS - 1)..=stored.number {
             let header = snapshot.header(number).map_err(ImportError::Store)?;
             let body = snapshot.body(number).map_err(ImportError::Store)?;
             if let (Some(header), Some(body)) = (header, body) {

@@ -169,10 +169,13 @@ impl Machine {
         if !self.rules.seal_is_checked() {
             return Ok(()); // an announcement proves nothing there
         }
-        let header = SealedHeader::decode(header).map_err(|error| Fault::BadHeader {
-            number: 0,
-            why: error.to_string(),
-        })?;
+        let header = self
+            .rules
+            .read_header(header)
+            .map_err(|error| Fault::BadHeader {
+                number: 0,
+                why: error.to_string(),
+            })?;
         let number = header.header.number;
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.known.insert(header.hash);
@@ -420,6 +423,9 @@ impl Machine {
                 None => return, // the blocks between were let go: a branch is looked for instead
             }
         };
+        if ancestor < chain.lowest_fork() {
+            return; // the branch search says why it cannot be taken
+        }
         path.reverse();
         let replaces = ancestor < self.tip.header.header.number;
         if replaces {

@@ -8,6 +8,7 @@
 mod announce;
 mod answers;
 mod asking;
+mod behind;
 mod bodies;
 mod branch;
 mod choice;
@@ -28,4 +29,4 @@ mod timing;
 pub use fault::Fault;
 pub use limits::Limits;
 pub use machine::{Action, Block, ChainView, Machine, MachineConfig, SealedBlock, SyncStatus};
-pub use thread::{SyncError, SyncRole, local_chain};
+pub use thread::{Heads, SyncError, SyncRole, local_chain};

@@ -41,6 +41,7 @@ impl Machine {
             }
         }
         self.unstick(now);
+        self.count_behind(now);
         self.tell(now);
         self.poll(now);
         self.deadline = self.next_deadline(now);

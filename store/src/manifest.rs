@@ -390,6 +390,8 @@ pub(crate) fn write(disk: &Disk, dir: &Path, bytes: &[u8], first_copy: usize) ->
         let path = dir.join(COPIES[copy]);
         let file = match disk.open(&path) {
             Err(e) if e.is_not_found() => {
+                // The other copy's name may be as new: if making the store was cut short it was never synced.
+                disk.sync_dir(dir)?;
                 let file = disk.create(&path)?;
                 file.write_at(0, bytes)?;
                 file.sync()?;

@@ -152,6 +152,8 @@ pub(crate) fn candidates(run: &Mapped, level: u32, hash: &B256) -> Result<Vec<u6
     } else {
         (prefix >> (64 - top)) as usize
     };
+    let at = STARTS + 4 * bucket;
+    run.map.populate(at, at + 8)?;
     let start = u64::from(u32_at(map, STARTS + 4 * bucket));
     let end = u64::from(u32_at(map, STARTS + 4 * (bucket + 1)));
     if start > end || end > entries {
@@ -163,6 +165,8 @@ pub(crate) fn candidates(run: &Mapped, level: u32, hash: &B256) -> Result<Vec<u6
         ));
     }
     let base = entries_at(entries);
+    run.map
+        .populate(base + 8 * start as usize, base + 8 * end as usize)?;
     let entry = |i: u64| u64_at(map, base + 8 * i as usize);
     let (mut low, mut high) = (start, end);
     while low < high {
@@ -275,6 +279,7 @@ impl Run {
 
 /// Checks a whole run: its checksum, and that its entries are sorted.
 pub(crate) fn check(mapped: &Mapped) -> Result<(), Error> {
+    mapped.map.populate(STARTS, mapped.map.len())?;
     let rest = &mapped.map[STARTS..];
     let (expected, found) = (mapped.page.rest_crc, crc32fast::hash(rest));
     if expected != found {

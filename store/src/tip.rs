@@ -331,6 +331,7 @@ impl TipFile {
                 format!("the file ends inside block {number}"),
             ));
         };
+        map.populate(from, to)?;
         let crc = record_crc(number, kind, place.raw, bytes);
         if crc != place.crc {
             return Err(Error::damaged(

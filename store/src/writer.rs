@@ -30,7 +30,7 @@ pub struct Writer {
     /// The tip log, once this session has started its own.
     pub(crate) log: Option<TipLog>,
     /// The MANIFEST as it was found; until the first change.
-    found: Option<Found>,
+    pub(crate) found: Option<Found>,
     pub(crate) poisoned: bool,
     pub(crate) work: Work,
     _lock: Lock,
@@ -102,12 +102,14 @@ impl Writer {
     /// and to reorganise is the same. Few blocks cost one write and one `fdatasync`; many are written once, behind what
     /// has settled. When this returns `Ok` all of it is on the disk.
     ///
+    /// So the first commit of a session writes even if all is there already: what was found may be in the cache only.
+    ///
     /// A block that does not fit is refused before anything is written. After any other error the store must be opened
     /// again.
     pub fn commit(&mut self, blocks: &[NewBlock<'_>], head: B256) -> Result<Head, Error> {
         let snapshot = self.idle()?;
         let plan = Plan::make(&snapshot, blocks, head)?;
-        if plan.is_nothing(&snapshot) {
+        if plan.is_nothing(&snapshot) && self.is_certain() {
             return Ok(snapshot.head());
         }
         let next = self.change(|writer, snapshot| {
@@ -137,7 +139,7 @@ impl Writer {
         let snapshot = self.idle()?;
         let mut plan = Plan::make(&snapshot, &[], snapshot.head().hash)?;
         let cold = late_receipts(&snapshot, receipts, &mut plan)?;
-        if cold.is_empty() && plan.is_nothing(&snapshot) {
+        if cold.is_empty() && plan.is_nothing(&snapshot) && self.is_certain() {
             return Ok(());
         }
         self.change(|writer, snapshot| {
@@ -176,7 +178,7 @@ impl Writer {
         let era = before.min(span.end) / ERA_BLOCKS;
         let receipts = snapshot.manifest.span(Kind::Receipts);
         let has_some = |span: Span| span.first < (era * ERA_BLOCKS).min(span.end);
-        if has_some(span) || has_some(receipts) {
+        if has_some(span) || has_some(receipts) || !self.is_certain() {
             let plan = Plan::make(&snapshot, &[], snapshot.head().hash)?;
             self.change(|writer, snapshot| {
                 writer.begin()?;
@@ -194,6 +196,12 @@ impl Writer {
     /// kept. See [`Join`].
     pub fn join_below(&mut self, first: u64) -> Result<Join<'_>, Error> {
         Join::begin(self, first)
+    }
+
+    /// Whether what this session shows is on the disk. Before its first change it may be in the cache only, if a sync of
+    /// the session before failed: so the first change is made even if it changes nothing.
+    fn is_certain(&self) -> bool {
+        self.log.is_some()
     }
 
     /// The view a change starts from, unless an earlier one failed.

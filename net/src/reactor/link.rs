@@ -146,6 +146,11 @@ pub trait Service {
     // The event goes back by value because it is to be offered again as it was; it is not an error to be carried far.
     #[allow(clippy::result_large_err)]
     fn offer(&mut self, event: NetEvent) -> Result<(), NetEvent>;
+
+    /// True once the service can go on no longer, such as with damaged blocks: the reactor then stops as if it were told to.
+    fn has_failed(&self) -> bool {
+        false
+    }
 }
 
 /// The one answer to a request.

@@ -1,0 +1,100 @@
+//! Two chains from one genesis: a node moves to the heavier one, where its own blocks are not settled yet, and runs on where
+//! they are.
+#![allow(clippy::unwrap_used)]
+mod common;
+
+use cairn::generate::Params;
+use common::*;
+
+/// A node with `ours` blocks of one chain meets a peer with `theirs` of another; gives both folders and the node.
+fn meet(dir: &std::path::Path, ours: &Params, theirs: &Params) -> (std::path::PathBuf, Node, Node) {
+    let mut folders = Vec::new();
+    for (name, params) in [("ours", ours), ("theirs", theirs)] {
+        let folder = dir.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let chain = chain_file(&folder, params);
+        let data = folder.join("data");
+        run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
+        run_ok(&["import", "--datadir", text(&data), text(&chain.blocks)]);
+        folders.push(data);
+    }
+    let serving = Node::start(&folders[1], &[]);
+    let node = Node::start(&folders[0], &["--bootnodes", &serving.enode]);
+    (folders.remove(0), node, serving)
+}
+
+#[test]
+fn a_node_moves_to_a_heavier_chain_that_leaves_its_own_at_genesis() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Params {
+        blocks: 200,
+        txs_per_block: 1,
+        seed: 1,
+        ..Params::default()
+    };
+    let theirs = Params {
+        blocks: 300,
+        seed: 2,
+        ..ours.clone()
+    };
+    let (data, mut node, serving) = meet(dir.path(), &ours, &theirs);
+    node.wait_head(300);
+    node.wait_log("reorg");
+    let theirs = serving.datadir.clone();
+    node.stop();
+    serving.stop();
+    assert_same_chain(&data, &theirs, 300);
+    assert!(
+        cairn_store::check::verify(&data.join("blocks"), &mut |_, _| {})
+            .unwrap()
+            .is_sound()
+    );
+}
+
+#[test]
+fn a_node_stays_with_a_heavier_chain_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Params {
+        blocks: 300,
+        txs_per_block: 1,
+        seed: 1,
+        ..Params::default()
+    };
+    let theirs = Params {
+        blocks: 200,
+        seed: 2,
+        ..ours.clone()
+    };
+    let (data, node, mut serving) = meet(dir.path(), &ours, &theirs);
+    // The lighter one was dialled, and moves all the same.
+    serving.wait_head(300);
+    assert_eq!(node.head(), 300);
+    let before = reader(&data).snapshot().head();
+    node.stop();
+    serving.stop();
+    assert_eq!(reader(&data).snapshot().head(), before);
+}
+
+#[test]
+fn a_node_whose_settled_blocks_are_outweighed_says_so_and_runs_on() {
+    let dir = tempfile::tempdir().unwrap();
+    // More than 8 MiB: the store settles all but the last 64 blocks.
+    let ours = Params {
+        blocks: 300,
+        txs_per_block: 20,
+        seed: 1,
+        body_bytes: Some(40_000),
+        ..Params::default()
+    };
+    let theirs = Params {
+        blocks: 320,
+        seed: 2,
+        ..ours.clone()
+    };
+    let (data, mut node, serving) = meet(dir.path(), &ours, &theirs);
+    node.wait_log("Refused a branch");
+    assert_eq!(node.head(), 300);
+    node.stop();
+    serving.stop();
+    assert_eq!(head(&data), 300);
+}
