@@ -143,14 +143,14 @@ fn in_place(
     }
 }
 
-/// Writes beside `file`, and gives what was written the name that `write` says when all of it is on the disk.
+/// Writes a file into the folder of `near` under a name of its own, which is gone if this fails: half an export looks like a
+/// whole one. It gets the name that `write` says when all of it is on the disk.
 fn whole<T>(
-    file: &Path,
+    near: &Path,
     io_error: &dyn Fn(io::Error) -> ExportError,
     write: impl FnOnce(&File) -> Result<(PathBuf, T), ExportError>,
 ) -> Result<T, ExportError> {
-    // Written beside it under a name of its own, which is gone if this fails: half an export looks like a whole one.
-    let folder = match file.parent() {
+    let folder = match near.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };

@@ -21,7 +21,7 @@ pub use importer::{Importer, RawReceipts};
 
 use crate::blockfile::BlockFile;
 use crate::chain::body::{body_of_block, split_block};
-use crate::chain::{Genesis, Rules, SealedHeader};
+use crate::chain::{Genesis, SealedHeader};
 use crate::era1;
 use crate::logging::{elapsed, size};
 use crate::progress::Progress;
@@ -182,8 +182,8 @@ pub fn import_found(
     let head = importer.store()?;
     let first_header = importer.snapshot().first_header();
     let mut not_checked = match &accumulator {
-        None => not_checked(importer.rules()),
-        Some(_) => not_checked_with_receipts(importer.rules()),
+        None => not_checked(importer.seals_checked()),
+        Some(_) => not_checked_with_receipts(importer.seals_checked()),
     };
     if first_header > 0 {
         not_checked.push(format!(
@@ -265,17 +265,17 @@ fn read_all(
 }
 
 /// What an import takes on trust, in the words of its report.
-pub fn not_checked(rules: &Rules) -> Vec<String> {
-    let mut list = not_checked_with_receipts(rules);
-    let place = usize::from(!rules.seal_is_checked());
+fn not_checked(seals_checked: bool) -> Vec<String> {
+    let mut list = not_checked_with_receipts(seals_checked);
+    let place = usize::from(!seals_checked);
     list[place] = "state roots, receipts roots, logs blooms, gas used and requests: transactions are not executed".into();
     list
 }
 
 /// The same where receipts are there, and vouch for what the headers say of them.
-fn not_checked_with_receipts(rules: &Rules) -> Vec<String> {
+fn not_checked_with_receipts(seals_checked: bool) -> Vec<String> {
     let mut list = Vec::new();
-    if !rules.seal_is_checked() {
+    if !seals_checked {
         list.push("seals: proof of work and proof of stake are not verified; the file is trusted for them".into());
     }
     list.push("state roots and requests, and whether the receipts are true: transactions are not executed".into());

@@ -9,6 +9,7 @@ use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH};
 use alloy_primitives::{B64, B256, Bloom, Bytes, U256};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use crate::chain::body::EMPTY_BODY;
 use crate::chain::clique;
 use crate::chain::{Rules, SealedHeader, Tip};
 use crate::config::SealerConfig;
@@ -17,8 +18,6 @@ use crate::sync::SealedBlock;
 
 /// What the vanity bytes of a sealed block say.
 const VANITY: &str = concat!("cairn v", env!("CARGO_PKG_VERSION"));
-/// RLP of a body without transactions and ommers.
-const EMPTY_BODY: [u8; 3] = [0xc2, 0xc0, 0xc0];
 /// Out of turn, a signer leaves this much for every signer of the majority before its own random wait ends (EIP-225).
 const WIGGLE_MS: u64 = 500;
 
@@ -123,7 +122,7 @@ pub fn seal(rules: &Rules, parent: &Tip, slot: Slot, key: &secp256k1::SecretKey)
     clique::seal(&mut header, key);
     SealedBlock {
         header: Arc::new(SealedHeader::from_header(header)),
-        body: bytes::Bytes::from_static(&EMPTY_BODY),
+        body: bytes::Bytes::from_static(EMPTY_BODY),
     }
 }
 

@@ -18,8 +18,10 @@ use crossbeam_channel::{Sender, TrySendError};
 use crate::chain::SealedHeader;
 use crate::chain::receipts::{Form, NO_RECEIPTS, convert};
 
-/// An answer may not be longer, before compression: what a peer would refuse, less room for the lists around the items.
-const ANSWER_LIMIT_BYTES: usize = MAX_MESSAGE_BYTES - 64;
+/// Room that is left for an answer's list prefixes and its request id (5 + 5 + 9 bytes at the most).
+const PREFIX_LIMIT_BYTES: usize = 32;
+/// All items of an answer are no longer than this, for a message to hold them.
+const ANSWER_LIMIT_BYTES: usize = MAX_MESSAGE_BYTES - PREFIX_LIMIT_BYTES;
 /// [`NO_RECEIPTS`] as a snappy literal: the length less one in the upper bits of the tag.
 const NO_RECEIPTS_STREAM: &[u8] = &[0, NO_RECEIPTS[0]];
 /// Bodies and receipts that are smaller on average are compressed together: streams compressed apart would cost the link more
@@ -399,3 +401,6 @@ impl fmt::Display for Short<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use alloy_primitives::B256;
 use bytes::Bytes;
 use cairn::chain::receipts::{Form, NO_RECEIPTS, Receipts, convert};
 use cairn::chain::{Genesis, Rules, SealedHeader, Tip};
+use cairn::datadir::DataDir;
 use cairn::era1::{EraName, EraReader, EraWriter, network};
 use cairn::generate::{self, Params};
 use cairn::sync::local_chain;
@@ -20,10 +21,13 @@ use cairn_net::enode::Enode;
 use cairn_net::eth::message::{Message, Outgoing, Request};
 use cairn_net::eth::status::LocalChain;
 use cairn_net::session::{Config, Role, Session, SessionEvent};
+use cairn_store::{Head, Writer};
 use common::*;
 use secp256k1::SecretKey;
 
 const ERA: u64 = 8192;
+/// Blocks above the era: enough for the store to settle all of it.
+const MORE: u64 = 1100;
 
 /// A generated chain of one era and a little more: its genesis file, its era1 file, and a file of all its blocks in RLP.
 struct Generated {
@@ -34,7 +38,7 @@ struct Generated {
 
 fn generated(dir: &Path) -> Generated {
     let params = Params {
-        blocks: ERA + 10,
+        blocks: ERA + MORE,
         txs_per_block: 1,
         body_bytes: Some(120),
         ..Params::default()
@@ -231,7 +235,7 @@ fn an_era_is_imported_served_with_its_receipts_and_exported_byte_for_byte() {
         (again["blocks"].as_u64(), again["known"].as_u64()),
         (Some(0), Some(8192))
     );
-    assert_eq!(import(&folder, &blocks)["blocks"], 11);
+    assert_eq!(import(&folder, &blocks)["blocks"], MORE + 1);
 
     let out = dir.path().join("out");
     fs::create_dir(&out).unwrap();
@@ -391,6 +395,77 @@ fn wishes_that_era1_cannot_fulfil_are_wrong_usage() {
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
         assert!(!file.exists());
     }
+}
+
+#[test]
+fn what_was_pruned_comes_back_from_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let Generated {
+        genesis,
+        era,
+        blocks,
+    } = generated(dir.path());
+    let folder = dir.path().join("node");
+    run_ok(&["init", "--datadir", text(&folder), text(&genesis)]);
+    import(&folder, &era);
+    import(&folder, &blocks);
+    let mut writer = Writer::open(&folder.join("blocks")).unwrap();
+    assert_eq!(writer.expire(ERA).unwrap(), ERA);
+    drop(writer);
+    assert!(reader(&folder).snapshot().body(5).unwrap().is_none());
+    // The blocks alone are known by their headers, and do not come back.
+    assert_eq!(import(&folder, &blocks)["blocks"], 0);
+    let report = import(&folder, &era);
+    assert_eq!(
+        (&report["blocks"], &report["receipts"]),
+        (&8192.into(), &8192.into())
+    );
+    assert_eq!(reader(&folder).snapshot().first_body(), 0);
+    let out = dir.path().join("out.era1");
+    run_ok(&["export", "--datadir", text(&folder), text(&out)]);
+    assert!(fs::read(&out).unwrap() == fs::read(&era).unwrap());
+}
+
+#[test]
+fn a_folder_that_begins_above_genesis_takes_older_files_below() {
+    let Some(data) = data() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("node");
+    let era = data.join("era1/sepolia-00000-643a00f7.era1");
+    let mut file = EraReader::open(&era).unwrap();
+    let mut last = None;
+    while let Some(block) = file.next_block().unwrap() {
+        last = Some(block);
+    }
+    let last = last.unwrap();
+    let head = Head {
+        number: last.header.number(),
+        hash: last.header.hash,
+        td: last.td,
+    };
+    let other = Head {
+        td: last.td + last.td,
+        ..head
+    };
+    let wrong = dir.path().join("wrong");
+    let above = |folder: &Path, head| DataDir::new(folder).init_above(&Genesis::sepolia(), head);
+    above(&wrong, other).unwrap();
+    let said = refused(&wrong, &era);
+    assert!(said.contains("of total difficulty"), "{said}");
+    above(&folder, head).unwrap();
+    let said = refused(&folder, &data.join("era1/mainnet-00000-5ec1ffb8.era1"));
+    assert!(said.contains("says mainnet"), "{said}");
+    assert_eq!(import(&folder, &era)["receipts"], 8192);
+    run_ok(&[
+        "export",
+        "--format",
+        "era1",
+        "--datadir",
+        text(&folder),
+        text(dir.path()),
+    ]);
+    let out = dir.path().join("sepolia-00000-643a00f7.era1");
+    assert!(fs::read(&out).unwrap() == fs::read(&era).unwrap());
 }
 
 #[test]

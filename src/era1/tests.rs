@@ -172,6 +172,41 @@ fn a_file_cut_anywhere_is_truncated_at_the_entry_that_was_cut() {
 }
 
 #[test]
+fn bodies_of_many_chunks_come_back_and_a_chunk_that_is_passed_over_is_missed() {
+    let mut blocks = chain(1);
+    let noise: Vec<u8> = (0..200_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let mut strings = Vec::new();
+    alloy_rlp::Encodable::encode(&noise[..], &mut strings);
+    let mut body = Vec::new();
+    alloy_rlp::Header {
+        list: true,
+        payload_length: strings.len(),
+    }
+    .encode(&mut body);
+    body.extend(strings);
+    blocks[0].body = body;
+    let (file, _) = write(&blocks);
+    assert!(read(&file, None).unwrap().0 == blocks);
+    let (at, kind, length) = entries(&file)[2];
+    assert_eq!(kind, Kind::Body);
+    let mut chunks = 0;
+    let mut chunk = at + 8 + 10;
+    while chunk < at + 8 + length {
+        let mut flipped = file.clone();
+        flipped[chunk] |= 0x80; // a type that may be skipped
+        let error = fault(&flipped, None);
+        assert_eq!(error.offset_bytes, at as u64, "{error}");
+        assert!(error.to_string().contains("no RLP list"), "{error}");
+        chunks += 1;
+        let bytes = [file[chunk + 1], file[chunk + 2], file[chunk + 3], 0];
+        chunk += 4 + u32::from_le_bytes(bytes) as usize;
+    }
+    assert_eq!(chunks, 4);
+}
+
+#[test]
 fn what_the_name_says_must_be_inside() {
     let (file, summary) = write(&chain(2));
     let name = summary.name("dev");

@@ -28,6 +28,7 @@ pub struct Importer {
     rules: Rules,
     last: Last,
     ommers: OmmerWindow,
+    seals_checked: bool,
     waiting: Vec<Waiting>,
     waiting_bytes: usize,
     late: Vec<(u64, B256, Vec<u8>)>,
@@ -74,6 +75,7 @@ impl Importer {
             true => Last::Below(stored),
             false => Last::Block(stored_tip(&rules, &writer).map_err(ImportError::Start)?),
         };
+        let seals_checked = rules.seal_is_checked();
         let mut ommers = OmmerWindow::new();
         for number in stored.number.saturating_sub(OmmerWindow::BLOCKS - 1)..=stored.number {
             let header = snapshot.header(number).map_err(ImportError::Store)?;
@@ -94,6 +96,7 @@ impl Importer {
             rules,
             last,
             ommers,
+            seals_checked,
             waiting: Vec::new(),
             waiting_bytes: 0,
             late: Vec::new(),
@@ -104,9 +107,13 @@ impl Importer {
         })
     }
 
-    /// The chain's rules.
-    pub fn rules(&self) -> &Rules {
+    pub(super) fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// Whether the seal of each block that was added was checked.
+    pub(super) fn seals_checked(&self) -> bool {
+        self.seals_checked
     }
 
     /// Number, hash and total difficulty of the last block that was added, stored or waiting.
@@ -174,6 +181,10 @@ impl Importer {
             error,
         };
         let header = Arc::new(header);
+        if let Last::Block(parent) = &self.last {
+            // A clique chain may pass its terminal total difficulty, after which nobody seals.
+            self.seals_checked &= self.rules.seal_is_checked_after(parent);
+        }
         let tip = self
             .extend(header.clone(), now_s)
             .map_err(|error| ImportError::Header {
@@ -258,7 +269,7 @@ impl Importer {
     /// Stores what waits, though not a last block that only the next one will vouch for: where no seal is checked, most
     /// fields of a header are vouched for by the hash in its child alone.
     fn store_waiting(&mut self) -> Result<Head, ImportError> {
-        let unconfirmed = usize::from(!self.rules.seal_is_checked());
+        let unconfirmed = usize::from(!self.seals_checked);
         self.store_first(self.waiting.len().saturating_sub(unconfirmed))
     }
 
