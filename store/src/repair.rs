@@ -216,7 +216,7 @@ pub fn rebuild_index(dir: &Path) -> Result<u64, Error> {
     rebuild(&mut Writer::open(dir)?)
 }
 
-fn rebuild(writer: &mut Writer) -> Result<u64, Error> {
+pub(crate) fn rebuild(writer: &mut Writer) -> Result<u64, Error> {
     let snapshot = writer.idle()?;
     let plan = Plan::make(&snapshot, &[], snapshot.head().hash)?;
     let mut listed = 0;
