@@ -46,11 +46,32 @@ pub(crate) enum Command {
         #[command(flatten)]
         store: StoreArgs,
     },
-    /// Read every record, and check that headers link and bodies have the roots their headers say
-    Verify {
+    /// Print blocks, one JSON object a line, or their RLP
+    Dump {
+        /// Blocks to print: N (that one), FROM..TO (both included), FROM.. (up to the head) or ..TO (from block 0)
+        #[arg(value_name = "FROM[..TO]")]
+        range: String,
+        /// Write RLP as `geth export` does, blocks back to back, not to a terminal
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Say which headers, bodies and receipts are there and which are missing, and whether headers link
+    ///
+    /// Reads every header and every stored body and receipts, but does not decompress them. Bodies that were pruned and receipts that
+    /// nobody stored are missing and sound; a missing header, a missing body above the first and a broken link are not.
+    Gaps {
+        #[command(flatten)]
+        store: StoreArgs,
+        #[command(flatten)]
+        jobs: JobsArg,
+    },
+    /// Read every record, and check that headers link and bodies have the roots their headers say
+    ///
+    /// With --deep also all rules of the chain that need no state: every field of every header, clique's seals, ommers,
+    /// transactions, receipts. The chain's rules are those of the genesis.json beside the store, or built in.
+    Verify(VerifyArgs),
     /// Write a test chain that a seed decides, and its genesis.json
     ///
     /// Signatures, seals, and the roots of transactions, ommers and withdrawals are real. State roots are not: nothing is executed, and
@@ -67,6 +88,33 @@ pub(crate) struct StoreArgs {
     /// Print JSON: snake_case keys, 256-bit values and hashes as 0x strings
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct JobsArg {
+    /// Threads that work at the same time. As many as there are cores if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) jobs: Option<u16>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Check all rules that need no state, seals and receipts too
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Keep note in FILE of what has been verified, and go on from there if it has notes already
+    ///
+    /// A line is added for each era of 8192 blocks, so that little is lost when the power fails. FILE is removed when all has been
+    /// found sound. Eras whose files have changed since are read again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume: Option<PathBuf>,
+    /// The chain's genesis.json, if it is neither beside the store nor built in
+    #[arg(long, value_name = "FILE", requires = "deep")]
+    pub(crate) genesis: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) jobs: JobsArg,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
 }
 
 #[derive(Args, Debug)]

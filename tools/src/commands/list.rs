@@ -25,13 +25,9 @@ pub(crate) fn run(store: &Store, range: Range) -> Result<(), Failure> {
     let snapshot = Reader::open(&store.folder)?.snapshot();
     let head = snapshot.head().number;
     let (from, to) = match range {
-        Range::Last => (head.saturating_sub(LAST - 1), head),
-        Range::Numbers(from, _) if from > head => {
-            return Err(Failure::No(format!(
-                "there is no block {from} yet: the head is {head}"
-            )));
-        }
-        Range::Numbers(from, to) => (from, to.unwrap_or(head).min(head)),
+        // A list may ask for more than there is yet.
+        Range::Numbers(from, Some(to)) if from <= head => (from, to.min(head)),
+        range => range.within(head, LAST)?,
     };
     let clique = is_clique(&snapshot)?;
     let mut out = Output::new(store.json);

@@ -1,5 +1,7 @@
 //! The commands, one in a file each.
 
+mod dump;
+mod gaps;
 mod generate;
 mod get;
 mod info;
@@ -14,7 +16,9 @@ pub(crate) fn run(request: Request) -> Result<(), Failure> {
         Request::Info(store) => info::run(&store),
         Request::List(store, range) => list::run(&store, range),
         Request::Get(store, get) => get::run(&store, &get),
-        Request::Verify(store) => verify::run(&store),
+        Request::Dump(store, dump) => dump::run(&store, &dump),
+        Request::Gaps(store, jobs) => gaps::run(&store, jobs),
+        Request::Verify(store, verify) => verify::run(&store, &verify),
         Request::Generate(args) => generate::run(&args),
     }
 }
