@@ -32,6 +32,10 @@ pub(super) struct Checked {
 
 impl Checked {
     fn problem(&mut self, problem: Problem) {
+        let told = |known: &Problem| problem.place.is_some() && known.place == problem.place;
+        if self.problems.iter().any(told) {
+            return;
+        }
         if self.problems.len() < PROBLEMS_KEPT {
             self.problems.push(problem);
         } else {
@@ -202,7 +206,7 @@ impl Era<'_> {
                 return Ok(());
             }
         };
-        self.header(number, &header)?;
+        self.header(number, &header);
         self.difficulty(number, &header, is_first)?;
         match self.found.keep(snapshot.body(number))? {
             Read::There(body) => {
@@ -229,7 +233,7 @@ impl Era<'_> {
         self.td = None;
     }
 
-    fn header(&mut self, number: u64, header: &Arc<SealedHeader>) -> Result<(), Error> {
+    fn header(&mut self, number: u64, header: &Arc<SealedHeader>) {
         let mut fault = |what: String| self.found.problem(Problem::of_block(number, what));
         if header.header.number != number {
             fault(format!(
@@ -265,24 +269,6 @@ impl Era<'_> {
                 parent.hash, header.header.parent_hash
             ));
         }
-        if self.rules.is_some() {
-            let found = match self.snapshot.number(&header.hash) {
-                Ok(found) => found,
-                Err(error) => {
-                    self.found.problem(Problem::of_error(error)?);
-                    return Ok(());
-                }
-            };
-            if found != Some(number) {
-                let said = found.map_or("nothing".to_owned(), |found| format!("block {found}"));
-                let what = format!(
-                    "hash index: {} should give block {number}, found {said}",
-                    header.hash
-                );
-                self.found.problem(Problem::of_block(number, what));
-            }
-        }
-        Ok(())
     }
 
     /// The total difficulty. Of settled blocks it is in the first page of each era's file alone, so only its first block can differ.
