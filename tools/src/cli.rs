@@ -72,6 +72,19 @@ pub(crate) enum Command {
     /// With --deep also all rules of the chain that need no state: every field of every header, clique's seals, ommers,
     /// transactions, receipts. The chain's rules are those of the genesis.json beside the store, or built in.
     Verify(VerifyArgs),
+    /// Count: bytes, transactions by type, gas, times between blocks, signers
+    Stats(StatsArgs),
+    /// Measure how fast this store is read on this machine
+    ///
+    /// Reads only, on one thread, for about as long as asked. What lies in the system's cache is read from there: the first run on a
+    /// store that was not read before tells what the disk gives.
+    Bench {
+        /// About how long all of it may take
+        #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+        seconds: f64,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
     /// Write a test chain that a seed decides, and its genesis.json
     ///
     /// Signatures, seals, and the roots of transactions, ommers and withdrawals are real. State roots are not: nothing is executed, and
@@ -110,6 +123,29 @@ pub(crate) struct VerifyArgs {
     pub(crate) resume: Option<PathBuf>,
     /// The chain's genesis.json, if it is neither beside the store nor built in
     #[arg(long, value_name = "FILE", requires = "deep")]
+    pub(crate) genesis: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) jobs: JobsArg,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// Blocks to look at, as for `list`. All if not given
+    #[arg(value_name = "FROM[..TO]")]
+    pub(crate) range: Option<String>,
+    /// Count for each N blocks too
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) by: Option<u64>,
+    /// Draw it in FILE, for each N blocks of --by or about 120 parts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Overwrite FILE if it exists
+    #[arg(long, requires = "svg")]
+    pub(crate) force: bool,
+    /// The chain's genesis.json, if it is neither beside the store nor built in: it says how far apart clique's blocks are
+    #[arg(long, value_name = "FILE")]
     pub(crate) genesis: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) jobs: JobsArg,

@@ -59,3 +59,23 @@ pub(crate) fn again<T>(
         answer => answer,
     }
 }
+
+/// What inspects writes nothing in the store.
+pub(crate) fn refuse_inside(path: &Path, folder: &Path) -> Result<(), Failure> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let inside = match (parent.canonicalize(), folder.canonicalize()) {
+        (Ok(parent), Ok(folder)) => parent.starts_with(folder),
+        _ => false,
+    };
+    match inside {
+        true => Err(Failure::Usage(format!(
+            "{}: what inspects writes nothing into the store: name a file outside {}",
+            path.display(),
+            folder.display()
+        ))),
+        false => Ok(()),
+    }
+}

@@ -16,6 +16,7 @@ mod people;
 mod progress;
 mod request;
 mod rlp;
+mod svg;
 mod view;
 
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! What the words typed mean: checked, before any file is opened.
 
-use std::{num::NonZero, path::PathBuf, thread};
+use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
 use alloy_primitives::{B256, hex};
 
@@ -19,6 +19,8 @@ pub(crate) enum Request {
     Dump(Store, Dump),
     Gaps(Store, Jobs),
     Verify(Store, Verify),
+    Stats(Store, Stats),
+    Bench(Store, Duration),
     Generate(GenerateArgs),
 }
 
@@ -58,6 +60,17 @@ pub(crate) struct Dump {
 pub(crate) struct Verify {
     pub(crate) deep: bool,
     pub(crate) resume: Option<PathBuf>,
+    pub(crate) genesis: Option<PathBuf>,
+    pub(crate) jobs: Jobs,
+}
+
+/// What to count, and how to show it.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    pub(crate) range: Range,
+    pub(crate) by: Option<u64>,
+    pub(crate) svg: Option<PathBuf>,
+    pub(crate) force: bool,
     pub(crate) genesis: Option<PathBuf>,
     pub(crate) jobs: Jobs,
 }
@@ -104,6 +117,26 @@ impl Request {
                     jobs: args.jobs.into(),
                 };
                 Self::Verify(located(args.store)?, verify)
+            }
+            Command::Stats(args) => {
+                let all = Ok(Range::Numbers(0, None));
+                let stats = Stats {
+                    range: args.range.as_deref().map_or(all, Range::parse)?,
+                    by: args.by,
+                    svg: args.svg,
+                    force: args.force,
+                    genesis: args.genesis,
+                    jobs: args.jobs.into(),
+                };
+                Self::Stats(located(args.store)?, stats)
+            }
+            Command::Bench { seconds, store } => {
+                if !(0.01..=86_400.0).contains(&seconds) {
+                    return Err(Failure::Usage(format!(
+                        "--seconds {seconds}: give 0.01 to 86400"
+                    )));
+                }
+                Self::Bench(located(store)?, Duration::from_secs_f64(seconds))
             }
             Command::Generate(args) => Self::Generate(args),
         })

@@ -285,6 +285,8 @@ fn what_inspects_never_writes() {
         &["get", "head", "body", "--raw"],
         &["dump", "3..9"],
         &["gaps"],
+        &["stats", "--by", "7"],
+        &["bench", "--seconds", "0.1"],
         &["verify"],
         &["verify", "--json"],
         &["verify", "--deep"],

@@ -4,9 +4,12 @@
 
 mod common;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use alloy_primitives::{Address, bytes::Bytes};
+use alloy_primitives::Address;
 use cairn::{
     chain::{DEV_SIGNER_KEY, SealedHeader, clique},
     generate::{self, Fork, GeneratedBlock, Params},
@@ -61,9 +64,7 @@ fn the_genesis_may_be_named_and_must_be_the_stores() {
     let other = Fixture::clique(2);
     other.write_genesis(Fork::London);
     let named = |store: &Fixture| store.dir.path().join("genesis.json");
-    let args =
-        |file: &PathBuf| vec!["verify", "--deep", "--genesis", file.to_str().unwrap()].join("\n");
-    let run = |file: &PathBuf| prague.run(&args(file).split('\n').collect::<Vec<_>>());
+    let run = |file: &Path| prague.run(&["verify", "--deep", "--genesis", file.to_str().unwrap()]);
     run(&named(&other)).refused(2, "the store's is 0x");
     run(&named(&prague)).refused(2, "genesis.json");
     prague.write_genesis(Fork::Prague);

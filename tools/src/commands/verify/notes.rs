@@ -16,7 +16,7 @@ use alloy_primitives::B256;
 use cairn_store::Snapshot;
 use serde_json::{Value, json};
 
-use crate::{crew::UNIT_BLOCKS, failure::Failure, view};
+use crate::{crew::UNIT_BLOCKS, failure::Failure, follow, view};
 
 /// Version of the lines.
 const VERSION: u64 = 1;
@@ -57,7 +57,7 @@ impl Notes {
         deep: bool,
     ) -> Result<Self, Failure> {
         let refused = |error: io::Error| Failure::file("cannot keep notes in", path, &error);
-        refuse_inside(path, folder)?;
+        follow::refuse_inside(path, folder)?;
         let mut file = File::options()
             .read(true)
             .write(true)
@@ -271,24 +271,4 @@ fn files(folder: &Path) -> BTreeMap<u64, String> {
             (era, files.join(" "))
         })
         .collect()
-}
-
-/// What inspects writes nothing in the store.
-fn refuse_inside(path: &Path, folder: &Path) -> Result<(), Failure> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let inside = match (parent.canonicalize(), folder.canonicalize()) {
-        (Ok(parent), Ok(folder)) => parent.starts_with(folder),
-        _ => false,
-    };
-    match inside {
-        true => Err(Failure::Usage(format!(
-            "{}: verify writes nothing into the store: name a file outside {}",
-            path.display(),
-            folder.display()
-        ))),
-        false => Ok(()),
-    }
 }
