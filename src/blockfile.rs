@@ -5,9 +5,9 @@ use std::io::{self, BufReader, Read};
 
 use bytes::Bytes;
 
-/// A larger block is refused before it is read: mainnet's limit for the RLP of a block is 10 MiB (EIP-7934), and a
-/// private chain gets room.
-pub const BLOCK_LIMIT_BYTES: u64 = 128 << 20;
+/// A larger block is refused before it is read: mainnet ends a block at 8 MiB (EIP-7934), and a message that carries one
+/// to a peer ends at 10 MiB. Some room is left for chains that are imported and never served.
+pub const BLOCK_LIMIT_BYTES: u64 = 48 << 20;
 const READ_BUFFER_BYTES: usize = 1 << 20;
 
 /// Reads blocks from a file, one at a time.

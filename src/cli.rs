@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use alloy_primitives::{Address, B256};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// An Ethereum block node that stores first.
 #[derive(Debug, Parser)]
@@ -91,6 +91,15 @@ pub struct Run {
     pub synctarget: Option<B256>,
 }
 
+/// How blocks are written to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Blocks in RLP, back to back, as `geth export` writes them
+    Rlp,
+    /// Eras of 8192 blocks with receipts and total difficulty, as `geth export-history` writes them
+    Era1,
+}
+
 /// The commands besides running.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -101,17 +110,20 @@ pub enum Command {
     },
     /// Check the blocks of a file and store them
     Import {
-        /// Blocks in RLP, back to back, as `geth export` writes them
+        /// Blocks in RLP, back to back, as `geth export` writes them, or an era1 file
         file: PathBuf,
     },
-    /// Write stored blocks to a file, in RLP back to back
+    /// Write stored blocks to a file, in RLP back to back or as era1
     Export {
-        /// The file to write; `-` is standard output
+        /// The file to write; `-` is standard output. With era1 also a folder, for a file each era
         file: PathBuf,
-        /// First block [default: 0]
+        /// First block [default: the first one; era1: the first era's]
         first: Option<u64>,
-        /// Last block [default: the head]
+        /// Last block [default: the head; era1: the last whole era's]
         last: Option<u64>,
+        /// What to write [default: era1 if FILE ends in .era1, else rlp]
+        #[arg(long, value_name = "FORMAT", value_enum)]
+        format: Option<Format>,
     },
     /// Show a validator and a full node at work on this machine
     Demo {

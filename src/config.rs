@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, B256};
 use cairn_net::enode::{Enode, EnodeError, EnodeUrl};
+use cairn_store::Head;
 use secp256k1::SecretKey;
 
 use crate::chain::clique::address_of;
@@ -13,8 +14,9 @@ use crate::chain::{DEV_SIGNER_KEY, Genesis};
 use crate::cli::{Common, Run};
 use crate::datadir::{self, DataDir, DataDirError, Made};
 
-/// More peers than this would need more file descriptors than a system gives by default (1024).
-const PEERS_LIMIT: usize = 1000;
+/// With the connections that shake hands, linger or are dialled (some 300), these need fewer file descriptors than a
+/// system gives by default (1024).
+const PEERS_LIMIT: usize = 700;
 /// Bootnodes are dialled for ever, each with its own schedule.
 const BOOTNODES_LIMIT: usize = 256;
 
@@ -128,6 +130,32 @@ pub fn make_folder(datadir: &DataDir, genesis: &Genesis) -> Result<(), ConfigErr
         }
     }
     Ok(())
+}
+
+/// As `make_folder`, for an import of blocks right above `below`: a new folder begins there.
+///
+/// # Errors
+/// As `make_folder`.
+pub fn make_folder_above(
+    datadir: &DataDir,
+    genesis: &Genesis,
+    below: Option<Head>,
+) -> Result<(), ConfigError> {
+    // Who may seal a clique block is known from the genesis block on alone: such a chain begins nowhere else.
+    let below = below.filter(|_| genesis.spec.clique.is_none());
+    match below {
+        Some(below) if !datadir.is_made()? => {
+            datadir.init_above(genesis, below)?;
+            log::warn!(
+                "New data folder that begins above genesis datadir={} genesis={} first={} (what is older can be imported later)",
+                datadir.path().display(),
+                genesis.header.hash,
+                below.number + 1
+            );
+            Ok(())
+        }
+        _ => make_folder(datadir, genesis),
+    }
 }
 
 impl Config {

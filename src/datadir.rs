@@ -13,7 +13,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::{B256, U256};
-use cairn_store::{Reader, Writer};
+use cairn_store::{Head, Reader, Writer};
 use secp256k1::SecretKey;
 
 use crate::chain::Genesis;
@@ -106,7 +106,9 @@ impl DataDir {
     /// # Errors
     /// `OtherGenesis` if the folder holds another chain; nothing is changed then.
     pub fn init(&self, genesis: &Genesis, json: Option<&[u8]>) -> Result<Made, DataDirError> {
-        match Reader::open(&self.blocks()) {
+        // A store whose making was cut short reads as damaged: making it again succeeds, where there was a whole one it does
+        // not, and then the damage is what there is to tell.
+        let damage = match Reader::open(&self.blocks()) {
             Ok(reader) => {
                 let stored = reader.snapshot().genesis_hash();
                 if stored != genesis.header.hash {
@@ -117,35 +119,44 @@ impl DataDir {
                 }
                 return Ok(Made::AlreadyThere);
             }
-            Err(cairn_store::Error::NoStore { .. }) => {}
+            Err(cairn_store::Error::NoStore { .. }) => None,
+            Err(error @ cairn_store::Error::Damaged { .. }) => Some(error),
             Err(error) => return Err(error.into()),
-        }
+        };
         self.make_folder()?;
+        let made = Writer::create(&self.blocks(), &of_store(genesis));
+        match (made, damage) {
+            (Ok(_), _) => {}
+            (Err(cairn_store::Error::Damaged { .. }), Some(damage)) => return Err(damage.into()),
+            (Err(error), _) => return Err(error.into()),
+        }
+        // After the store: a folder with the file alone would be taken for a new one, one with the store alone asks for it.
         if let Some(json) = json {
             self.write_genesis(json)?;
         }
-        let header = &genesis.header;
-        Writer::create(
-            &self.blocks(),
-            &cairn_store::Genesis {
-                chain_id: low_bits(genesis.spec.chain_id),
-                hash: header.hash,
-                difficulty: header.header.difficulty,
-                header: &header.raw,
-                body: &genesis.body,
-            },
-        )?;
         Ok(Made::New)
     }
 
-    /// Is there a store in the folder?
+    /// Makes the folder for a built-in `genesis`, with a store that begins above the block `below`, the last of an era.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being made; also a store that is there.
+    pub fn init_above(&self, genesis: &Genesis, below: Head) -> Result<(), DataDirError> {
+        self.make_folder()?;
+        Writer::create_at(&self.blocks(), &of_store(genesis), below)?;
+        Ok(())
+    }
+
+    /// Is there a store in the folder? One whose making was cut short is none; a damaged one is told by `init`.
     ///
     /// # Errors
     /// Whatever keeps an existing store from being read.
     pub fn is_made(&self) -> Result<bool, DataDirError> {
         match Reader::open(&self.blocks()) {
             Ok(_) => Ok(true),
-            Err(cairn_store::Error::NoStore { .. }) => Ok(false),
+            Err(cairn_store::Error::NoStore { .. } | cairn_store::Error::Damaged { .. }) => {
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -201,6 +212,16 @@ impl DataDir {
     }
 }
 
+fn of_store(genesis: &Genesis) -> cairn_store::Genesis<'_> {
+    cairn_store::Genesis {
+        chain_id: low_bits(genesis.spec.chain_id),
+        hash: genesis.header.hash,
+        difficulty: genesis.header.header.difficulty,
+        header: &genesis.header.raw,
+        body: &genesis.body,
+    }
+}
+
 /// What `init` found to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
@@ -215,7 +236,14 @@ pub enum Made {
 /// # Errors
 /// `Io` or `Genesis`, naming the file.
 pub fn read_genesis(path: &Path) -> Result<(Genesis, Vec<u8>), DataDirError> {
-    let json = read_limited(path, GENESIS_LIMIT_BYTES)?;
+    let file = fs::File::open(path).map_err(|source| io_error("open", path, source))?;
+    let json = read_limited(file, path, GENESIS_LIMIT_BYTES)?;
+    if json.len() as u64 > GENESIS_LIMIT_BYTES {
+        return Err(DataDirError::Genesis {
+            path: path.into(),
+            why: format!("it has more than {GENESIS_LIMIT_BYTES} bytes"),
+        });
+    }
     let genesis = Genesis::from_json(&json).map_err(|error| DataDirError::Genesis {
         path: path.into(),
         why: error.to_string(),
@@ -228,14 +256,44 @@ pub fn read_genesis(path: &Path) -> Result<(Genesis, Vec<u8>), DataDirError> {
 /// # Errors
 /// `Io`, or `Key` if the file holds anything else.
 pub fn read_key(path: &Path) -> Result<SecretKey, DataDirError> {
+    let file = fs::File::open(path).map_err(|source| io_error("open", path, source))?;
+    parse_key(path, read_limited(file, path, KEY_LIMIT_BYTES)?)
+}
+
+/// Reads a signing key, which nobody but its owner may be able to read: whoever has it can seal in the signer's name.
+///
+/// # Errors
+/// As `read_key`, and `Key` if group or others may read the file.
+pub fn read_signer_key(path: &Path) -> Result<SecretKey, DataDirError> {
+    let file = fs::File::open(path).map_err(|source| io_error("open", path, source))?;
+    let mode = file
+        .metadata()
+        .map_err(|source| io_error("read", path, source))?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        return Err(DataDirError::Key {
+            path: path.into(),
+            why: format!(
+                "others than its owner may use it (mode {:03o}); run: chmod 600 {}",
+                mode & 0o777,
+                path.display()
+            ),
+        });
+    }
+    parse_key(path, read_limited(file, path, KEY_LIMIT_BYTES)?)
+}
+
+/// The low 64 bits of a chain id: what the store keeps of it, and the default network id.
+pub fn low_bits(chain_id: U256) -> u64 {
+    chain_id.as_limbs()[0]
+}
+
+fn parse_key(path: &Path, text: Vec<u8>) -> Result<SecretKey, DataDirError> {
     let bad = |why: &str| DataDirError::Key {
         path: path.into(),
         why: why.into(),
     };
-    let text = read_limited(path, KEY_LIMIT_BYTES).map_err(|error| match error {
-        DataDirError::Genesis { why, .. } => bad(&why),
-        other => other,
-    })?;
     let text = std::str::from_utf8(&text)
         .map_err(|_| bad("expected 64 hex digits, found bytes that are no text"))?
         .trim();
@@ -253,33 +311,6 @@ pub fn read_key(path: &Path) -> Result<SecretKey, DataDirError> {
         .map_err(|_| bad("the number is not a secp256k1 key (zero or too large)"))
 }
 
-/// Reads a signing key, which nobody but its owner may be able to read: whoever has it can seal in the signer's name.
-///
-/// # Errors
-/// As `read_key`, and `Key` if group or others may read the file.
-pub fn read_signer_key(path: &Path) -> Result<SecretKey, DataDirError> {
-    let mode = fs::metadata(path)
-        .map_err(|source| io_error("read", path, source))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        return Err(DataDirError::Key {
-            path: path.into(),
-            why: format!(
-                "others than its owner may use it (mode {:03o}); run: chmod 600 {}",
-                mode & 0o777,
-                path.display()
-            ),
-        });
-    }
-    read_key(path)
-}
-
-/// The low 64 bits of a chain id: what the store keeps of it, and the default network id.
-pub fn low_bits(chain_id: U256) -> u64 {
-    chain_id.as_limbs()[0]
-}
-
 fn random_key() -> Result<SecretKey, DataDirError> {
     loop {
         let mut bytes = [0; 32];
@@ -295,18 +326,12 @@ fn random_key() -> Result<SecretKey, DataDirError> {
     }
 }
 
-fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, DataDirError> {
-    let file = fs::File::open(path).map_err(|source| io_error("open", path, source))?;
+/// Reads a file whole, up to one byte more than the limit: what is too long is found by its reader.
+fn read_limited(file: fs::File, path: &Path, limit_bytes: u64) -> Result<Vec<u8>, DataDirError> {
     let mut bytes = Vec::new();
     file.take(limit_bytes + 1)
         .read_to_end(&mut bytes)
         .map_err(|source| io_error("read", path, source))?;
-    if bytes.len() as u64 > limit_bytes {
-        return Err(DataDirError::Genesis {
-            path: path.into(),
-            why: format!("it has more than {limit_bytes} bytes"),
-        });
-    }
     Ok(bytes)
 }
 
@@ -314,10 +339,14 @@ fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, DataDirError> 
 fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DataDirError> {
     let new = path.with_extension("new");
     let written = (|| {
+        // One that a crash left behind may have another mode.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut file = fs::OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(mode)
             .open(&new)?;
         file.write_all(bytes)?;

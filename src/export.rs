@@ -1,14 +1,21 @@
 //! `cairn export`: writes stored blocks to a file, byte for byte as they were imported.
 
+mod era;
+
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use alloy_rlp::Header as RlpHeader;
 use cairn_store::{Reader, Snapshot};
 use serde::Serialize;
 
+pub use era::export_era1;
+
+use crate::chain::HeaderError;
+use crate::chain::receipts::ReceiptsError;
 use crate::logging::size;
 use crate::progress::Progress;
 
@@ -25,6 +32,25 @@ pub enum ExportError {
     Missing {
         /// Its number.
         number: u64,
+    },
+    /// The receipts of a block of the range are not stored, and era1 files have them.
+    NoReceipts {
+        /// Its number.
+        number: u64,
+    },
+    /// A stored header is none.
+    Header {
+        /// Its number.
+        number: u64,
+        /// What is wrong with it.
+        error: HeaderError,
+    },
+    /// Stored receipts are none.
+    Receipts {
+        /// The number of their block.
+        number: u64,
+        /// What is wrong with them.
+        error: ReceiptsError,
     },
     /// The file cannot be written.
     Io {
@@ -46,9 +72,23 @@ pub struct Exported {
     pub last: u64,
     /// Bytes written.
     pub bytes: u64,
+    /// The era1 files written, if these were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub eras: Vec<ExportedEra>,
 }
 
-/// Writes blocks `first` to `last` (by default 0 to the head) to `file`. A regular file appears whole or not at all;
+/// An era1 file that was written.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExportedEra {
+    /// Where it is.
+    pub file: String,
+    /// The name by which others look for it.
+    pub name: String,
+    /// Its accumulator root.
+    pub accumulator: String,
+}
+
+/// Writes blocks `first` to `last` (by default all from the first body to the head) to `file`. A regular file appears whole or not at all;
 /// `-` is standard output.
 ///
 /// # Errors
@@ -62,7 +102,7 @@ pub fn export(
 ) -> Result<Exported, ExportError> {
     let chain = reader.snapshot();
     let head = chain.head().number;
-    let (first, last) = (first.unwrap_or(0), last.unwrap_or(head));
+    let (first, last) = (first.unwrap_or(chain.first_body()), last.unwrap_or(head));
     if first > last {
         return Err(ExportError::Range(format!(
             "FIRST {first} is above LAST {last}"
@@ -80,27 +120,52 @@ pub fn export(
     if file == Path::new("-") {
         return write_blocks(&chain, io::stdout().lock(), first, last, true, &io_error);
     }
-    // A pipe or a device is written as it is: it cannot be renamed onto.
-    if file.metadata().is_ok_and(|meta| !meta.is_file()) {
-        let out = File::options().write(true).open(file).map_err(io_error)?;
+    if let Some(out) = in_place(file, &io_error)? {
         return write_blocks(&chain, out, first, last, quiet, &io_error);
     }
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let result = (|| {
-        let out = File::create(&new).map_err(io_error)?;
-        let handle = out.try_clone().map_err(io_error)?;
+    whole(file, &io_error, |out| {
         let exported = write_blocks(&chain, out, first, last, quiet, &io_error)?;
-        handle.sync_all().map_err(io_error)?;
-        std::fs::rename(&new, file).map_err(io_error)?;
-        Ok(exported)
-    })();
-    if result.is_err() {
-        // Ours alone, and useless: half an export looks like a whole one.
-        let _ = std::fs::remove_file(&new);
+        Ok((file.into(), exported))
+    })
+}
+
+/// Opens a pipe or a device, which is written as it is: it cannot be renamed onto.
+fn in_place(
+    file: &Path,
+    io_error: &dyn Fn(io::Error) -> ExportError,
+) -> Result<Option<File>, ExportError> {
+    match file.metadata() {
+        Ok(meta) if !meta.is_file() => {
+            let out = File::options().write(true).open(file);
+            out.map(Some).map_err(io_error)
+        }
+        _ => Ok(None),
     }
-    result
+}
+
+/// Writes a file into the folder of `near` under a name of its own, which is gone if this fails: half an export looks like a
+/// whole one. It gets the name that `write` says when all of it is on the disk.
+fn whole<T>(
+    near: &Path,
+    io_error: &dyn Fn(io::Error) -> ExportError,
+    write: impl FnOnce(&File) -> Result<(PathBuf, T), ExportError>,
+) -> Result<T, ExportError> {
+    let folder = match near.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let out = tempfile::Builder::new()
+        .prefix(".cairn-export-")
+        .permissions(Permissions::from_mode(0o644))
+        .tempfile_in(folder)
+        .map_err(io_error)?;
+    let (path, written) = write(out.as_file())?;
+    out.as_file().sync_all().map_err(io_error)?;
+    out.persist(path).map_err(|error| io_error(error.error))?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io_error)?;
+    Ok(written)
 }
 
 fn write_blocks(
@@ -142,6 +207,7 @@ fn write_blocks(
         first,
         last,
         bytes,
+        eras: Vec::new(),
     })
 }
 
@@ -160,7 +226,11 @@ impl fmt::Display for Exported {
             self.first,
             self.last,
             size(self.bytes)
-        )
+        )?;
+        for era in &self.eras {
+            writeln!(f, "Era root {} {}", era.accumulator, era.file)?;
+        }
+        Ok(())
     }
 }
 
@@ -173,6 +243,13 @@ impl fmt::Display for ExportError {
                 f,
                 "block {number} is not stored whole; see what is with `cairn-store info`"
             ),
+            ExportError::NoReceipts { number } => write!(
+                f,
+                "the receipts of block {number} are not stored, and an era1 file holds them; import an era1 file that has them \
+                 (what is stored is kept), or export RLP"
+            ),
+            ExportError::Header { number, error } => write!(f, "block {number}: {error}"),
+            ExportError::Receipts { number, error } => write!(f, "block {number}: {error}"),
             ExportError::Io { path, source } => {
                 write!(f, "cannot write {}: {source}", path.display())
             }

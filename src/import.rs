@@ -1,75 +1,30 @@
 //! `cairn import`: checks the blocks of a file by the chain's rules and stores them, in order, until the first bad one.
 
+mod era;
+mod error;
+mod importer;
+
 use std::fmt;
 use std::fs::File;
+use std::io::{Cursor, Read};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use cairn_store::{Head, NewBlock, Writer};
+use cairn_store::{Head, Writer};
 use serde::Serialize;
 
-use crate::blockfile::{BlockFile, BlockFileError};
+pub use era::EraFile;
+pub use error::ImportError;
+pub use importer::{Importer, RawReceipts};
+
+use crate::blockfile::BlockFile;
 use crate::chain::body::{body_of_block, split_block};
-use crate::chain::{BodyError, Genesis, HeaderError, OmmerWindow, Rules, SealedHeader, Tip};
-use crate::logging::{elapsed, short, size};
-use crate::node::{NodeError, stored_tip};
+use crate::chain::{Genesis, SealedHeader};
+use crate::era1;
+use crate::logging::{elapsed, size};
 use crate::progress::Progress;
-
-/// Blocks are stored when so many bytes wait: large enough for the store to write them once (its batch), small beside
-/// any machine's memory.
-const BATCH_LIMIT_BYTES: usize = 16 << 20;
-/// And when so many blocks wait, however small.
-const BATCH_LIMIT_BLOCKS: usize = 4096;
-/// Ommers may be of the last six generations; their parents one further back.
-const OMMER_GENERATIONS: u64 = 8;
-
-/// Why an import stopped. What was stored before stays.
-#[derive(Debug)]
-pub enum ImportError {
-    /// The store or the folder cannot be used.
-    Start(NodeError),
-    /// The file cannot be opened.
-    Open(String),
-    /// The file is no whole file of blocks.
-    File(BlockFileError),
-    /// A header in it breaks a rule.
-    Header {
-        /// Where its block begins in the file.
-        offset_bytes: u64,
-        /// Which rule.
-        error: HeaderError,
-    },
-    /// A body in it breaks a rule.
-    Body {
-        /// Where its block begins in the file.
-        offset_bytes: u64,
-        /// Which rule.
-        error: BodyError,
-    },
-    /// Its first block is too far above the stored head.
-    Gap {
-        /// The number of the file's first block that is not stored.
-        number: u64,
-        /// The stored head.
-        head: u64,
-    },
-    /// Its chain leaves the stored one below the head.
-    Fork {
-        /// The first block that differs.
-        number: u64,
-        /// The hash that is stored.
-        stored: alloy_primitives::B256,
-        /// The hash in the file.
-        found: alloy_primitives::B256,
-    },
-    /// The store failed.
-    Store(cairn_store::Error),
-    /// Ctrl-C.
-    Interrupted,
-}
 
 /// What an import did.
 #[derive(Clone, Debug, Serialize)]
@@ -80,6 +35,10 @@ pub struct Imported {
     pub known: u64,
     /// Transactions in the stored blocks.
     pub transactions: u64,
+    /// Blocks whose receipts were stored.
+    pub receipts: u64,
+    /// The accumulator root of an era1 file.
+    pub accumulator: Option<String>,
     /// Bytes read from the file.
     pub bytes: u64,
     /// Milliseconds it took.
@@ -92,170 +51,83 @@ pub struct Imported {
     pub not_checked: Vec<String>,
 }
 
-/// Adds checked blocks to a store, in batches.
-pub struct Importer {
-    writer: Writer,
-    rules: Rules,
-    tip: Tip,
-    ommers: OmmerWindow,
-    waiting: Vec<(Arc<SealedHeader>, Bytes, alloy_primitives::U256)>,
-    waiting_bytes: usize,
-    transactions: u64,
-    stored: u64,
+/// A file to import, of which is known what it is.
+pub enum Found {
+    /// Blocks in RLP, back to back.
+    Blocks(BlocksFile),
+    /// A whole era1 file.
+    Era(EraFile),
 }
 
-impl Importer {
-    /// Goes on from the head that `writer` has.
+/// A file of blocks in RLP.
+pub struct BlocksFile {
+    /// What was read to find that out, and the rest.
+    input: std::io::Chain<Cursor<Vec<u8>>, File>,
+    bytes: u64,
+}
+
+impl Found {
+    /// Finds out by its content what `file` is. An era1 file is read to its end and checked but for the chain's rules, so that of one that is
+    /// not whole nothing is stored.
     ///
     /// # Errors
-    /// `Start` if the stored chain cannot be read.
-    pub fn new(genesis: &Genesis, writer: Writer) -> Result<Importer, ImportError> {
-        let rules = Rules::new(genesis);
-        let tip = stored_tip(&rules, &writer).map_err(ImportError::Start)?;
-        let mut ommers = OmmerWindow::new();
-        let snapshot = writer.reader().snapshot();
-        let head = tip.header.header.number;
-        for number in head.saturating_sub(OMMER_GENERATIONS)..=head {
-            let header = snapshot.header(number).map_err(ImportError::Store)?;
-            let body = snapshot.body(number).map_err(ImportError::Store)?;
-            if let (Some(header), Some(body)) = (header, body) {
-                let header =
-                    SealedHeader::decode(Bytes::copy_from_slice(&header)).map_err(|error| {
-                        ImportError::Header {
-                            offset_bytes: 0,
-                            error,
-                        }
-                    })?;
-                ommers.push(&header, &body);
-            }
+    /// `Open`, or `Era1` with the place of the fault.
+    pub fn open(file: &Path, quiet: bool, stop: &AtomicBool) -> Result<Found, ImportError> {
+        let open =
+            |e: std::io::Error| ImportError::Open(format!("cannot open {}: {e}", file.display()));
+        let mut input = File::open(file).map_err(open)?;
+        let meta = input.metadata().map_err(open)?;
+        if meta.is_dir() {
+            return Err(ImportError::Open(format!(
+                "{} is a folder, not a file of blocks",
+                file.display()
+            )));
         }
-        Ok(Importer {
-            writer,
-            rules,
-            tip,
-            ommers,
-            waiting: Vec::new(),
-            waiting_bytes: 0,
-            transactions: 0,
-            stored: 0,
-        })
-    }
-
-    /// The chain's rules.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
-    }
-
-    /// The last block that was added, stored or waiting.
-    pub fn tip(&self) -> &Tip {
-        &self.tip
-    }
-
-    /// Checks a block that must hang on the last one added. It is stored with its batch.
-    ///
-    /// # Errors
-    /// `Header` or `Body` says which rule it breaks; `Store` if its batch cannot be stored.
-    pub fn add(
-        &mut self,
-        header: SealedHeader,
-        body: Bytes,
-        offset_bytes: u64,
-        now_s: u64,
-    ) -> Result<(), ImportError> {
-        let body_error = |error| ImportError::Body {
-            offset_bytes,
-            error,
-        };
-        let header = Arc::new(header);
-        let tip = self
-            .rules
-            .extend(&self.tip, header.clone(), Some(now_s))
-            .map_err(|error| ImportError::Header {
-                offset_bytes,
-                error,
-            })?;
-        self.rules.check_body(&header, &body).map_err(body_error)?;
-        self.ommers
-            .check(&self.rules, &header, &body)
-            .map_err(body_error)?;
-        self.ommers.push(&header, &body);
-        self.transactions += crate::chain::body::transactions(&body).count() as u64;
-        self.waiting_bytes += header.raw.len() + body.len();
-        self.waiting.push((header, body, tip.td));
-        self.tip = tip;
-        if self.waiting_bytes >= BATCH_LIMIT_BYTES || self.waiting.len() >= BATCH_LIMIT_BLOCKS {
-            self.store_waiting()?;
+        let mut head = Vec::new();
+        (&mut input)
+            .take(ERA1_TYPE.len() as u64)
+            .read_to_end(&mut head)
+            .map_err(open)?;
+        if head != ERA1_TYPE {
+            return Ok(Found::Blocks(BlocksFile {
+                input: Cursor::new(head).chain(input),
+                bytes: meta.len(),
+            }));
         }
-        Ok(())
+        if !meta.is_file() {
+            return Err(ImportError::Open(format!(
+                "{} is no regular file, and an era1 file is read twice: to check it and to import it",
+                file.display()
+            )));
+        }
+        EraFile::check(file, meta.len(), quiet, stop).map(Found::Era)
     }
 
-    /// Stores all that waits: the end of a sound file.
-    ///
-    /// # Errors
-    /// `Store`.
-    pub fn store(&mut self) -> Result<Head, ImportError> {
-        self.store_first(self.waiting.len())
-    }
-
-    /// Stores what waits, though not a last block that only the next one will vouch for: where no seal is checked, most
-    /// fields of a header are vouched for by the hash in its child alone.
-    fn store_waiting(&mut self) -> Result<Head, ImportError> {
-        let unconfirmed = usize::from(!self.rules.seal_is_checked());
-        self.store_first(self.waiting.len().saturating_sub(unconfirmed))
-    }
-
-    /// Stores what is good when the next block was refused with `error`: if it does not link, and no seal is checked, the
-    /// one before it is as likely the bad one.
-    fn store_before(&mut self, error: &ImportError) -> Result<Head, ImportError> {
-        let is_link = matches!(error, ImportError::Header { error, .. }
-            if error.fault().is_some_and(|fault| fault.field == "parentHash"));
-        match is_link {
-            true => self.store_waiting(),
-            false => self.store(),
+    /// Of an era1 file that begins above genesis: the block below its first one.
+    pub fn below(&self) -> Option<Head> {
+        match self {
+            Found::Blocks(_) => None,
+            Found::Era(file) => file.below(),
         }
     }
 
-    fn store_first(&mut self, count: usize) -> Result<Head, ImportError> {
-        let Some((head, _, _)) = count.checked_sub(1).and_then(|last| self.waiting.get(last))
-        else {
-            return Ok(self.writer.head());
-        };
-        let start = Instant::now();
-        let bytes: usize = self.waiting[..count]
-            .iter()
-            .map(|(header, body, _)| header.raw.len() + body.len())
-            .sum();
-        let blocks: Vec<NewBlock<'_>> = self.waiting[..count]
-            .iter()
-            .map(|(header, body, td)| NewBlock {
-                number: header.header.number,
-                hash: header.hash,
-                td: *td,
-                header: &header.raw,
-                body,
-                receipts: None,
-            })
-            .collect();
-        let stored = self
-            .writer
-            .commit(&blocks, head.hash)
-            .map_err(ImportError::Store)?;
-        log::info!(
-            "Imported new chain segment number={} hash={} blocks={} bytes={} elapsed={}",
-            stored.number,
-            short(&stored.hash),
-            blocks.len(),
-            bytes,
-            elapsed(start.elapsed())
-        );
-        self.stored += count as u64;
-        self.waiting.drain(..count);
-        self.waiting_bytes -= bytes;
-        Ok(stored)
+    /// What the file's name says must not contradict the chain of the data folder.
+    ///
+    /// # Errors
+    /// `Network`.
+    pub fn check_network(&self, genesis: &Genesis) -> Result<(), ImportError> {
+        match self {
+            Found::Blocks(_) => Ok(()),
+            Found::Era(file) => file.check_network(genesis),
+        }
     }
 }
 
-/// Imports `file` into the store of `writer`. `stop` ends it after the block in hand.
+/// The first bytes of an era1 file. RLP lists begin with others.
+const ERA1_TYPE: &[u8] = &[era1::MAGIC[0], era1::MAGIC[1]];
+
+/// Imports `file` into the store of `writer`: blocks in RLP or an era1 file, whichever it is. `stop` ends it after the
+/// block in hand.
 ///
 /// # Errors
 /// `ImportError`; every block before the bad one is stored then, and none after it.
@@ -266,48 +138,80 @@ pub fn import(
     quiet: bool,
     stop: &AtomicBool,
 ) -> Result<Imported, ImportError> {
+    import_found(
+        genesis,
+        writer,
+        Found::open(file, quiet, stop)?,
+        quiet,
+        stop,
+    )
+}
+
+/// As [`import`], of a file that was looked at.
+///
+/// # Errors
+/// As `import`.
+pub fn import_found(
+    genesis: &Genesis,
+    writer: Writer,
+    found: Found,
+    quiet: bool,
+    stop: &AtomicBool,
+) -> Result<Imported, ImportError> {
     let start = Instant::now();
-    let open =
-        |e: std::io::Error| ImportError::Open(format!("cannot open {}: {e}", file.display()));
-    let input = File::open(file).map_err(open)?;
-    let meta = input.metadata().map_err(open)?;
-    if meta.is_dir() {
-        return Err(ImportError::Open(format!(
-            "{} is a folder, not a file of blocks",
-            file.display()
-        )));
-    }
-    let mut progress = Progress::new("Importing", "bytes", meta.len(), quiet);
+    found.check_network(genesis)?;
     let mut importer = Importer::new(genesis, writer)?;
-    let mut blocks = BlockFile::new(input);
     let mut known = 0;
-    let read = read_all(&mut blocks, &mut importer, &mut known, &mut progress, stop);
-    drop(progress);
+    let (accumulator, bytes, read) = match found {
+        Found::Blocks(file) => {
+            let mut progress = Progress::new("Importing", "bytes", file.bytes, quiet);
+            let mut blocks = BlockFile::new(file.input);
+            let read = read_all(&mut blocks, &mut importer, &mut known, &mut progress, stop);
+            (None, blocks.offset_bytes(), read)
+        }
+        Found::Era(file) => {
+            let read = era::import(&file, &mut importer, &mut known, quiet, stop);
+            let summary = file.summary();
+            (Some(summary.root.to_string()), summary.bytes, read)
+        }
+    };
     if let Err(error) = read {
         importer.store_before(&error)?;
         return Err(error);
     }
     let head = importer.store()?;
+    let first_header = importer.snapshot().first_header();
+    let mut not_checked = match &accumulator {
+        None => not_checked(importer.seals_checked()),
+        Some(_) => not_checked_with_receipts(importer.seals_checked()),
+    };
+    if first_header > 0 {
+        not_checked.push(format!(
+            "what is below block {first_header}: it is not stored, and the file is trusted for it"
+        ));
+    }
     Ok(Imported {
-        blocks: importer.stored,
+        blocks: importer.stored(),
         known,
-        transactions: importer.transactions,
-        bytes: blocks.offset_bytes(),
+        transactions: importer.transactions(),
+        receipts: importer.receipts(),
+        accumulator,
+        bytes,
         elapsed_ms: start.elapsed().as_millis() as u64,
         head_number: head.number,
         head_hash: head.hash.to_string(),
-        not_checked: not_checked(&importer.rules),
+        not_checked,
     })
 }
 
 fn read_all(
-    blocks: &mut BlockFile<File>,
+    blocks: &mut BlockFile<impl Read>,
     importer: &mut Importer,
     known: &mut u64,
     progress: &mut Progress,
     stop: &AtomicBool,
 ) -> Result<(), ImportError> {
-    let snapshot = importer.writer.reader().snapshot();
+    let snapshot = importer.snapshot();
     let head = snapshot.head().number;
     while let Some(block) = blocks.next_block().map_err(ImportError::File)? {
         if stop.load(Ordering::Relaxed) {
@@ -325,8 +229,8 @@ fn read_all(
             }
         })?;
         let number = header.header.number;
-        let next = importer.tip.header.header.number + 1;
-        if number <= head && importer.stored == 0 && importer.waiting.is_empty() {
+        let next = importer.last().number + 1;
+        if number <= head && importer.is_fresh() {
             match snapshot.hash(number).map_err(ImportError::Store)? {
                 Some(stored) if stored == header.hash => {
                     *known += 1;
@@ -340,9 +244,12 @@ fn read_all(
                         found: header.hash,
                     });
                 }
-                None => {}
+                None => {
+                    let first = snapshot.first_body();
+                    return Err(ImportError::Below { number, first });
+                }
             }
-        } else if number > next && importer.stored == 0 && importer.waiting.is_empty() {
+        } else if number > next && importer.is_fresh() {
             return Err(ImportError::Gap { number, head });
         }
         let body = Bytes::from(
@@ -351,19 +258,27 @@ fn read_all(
                 error,
             })?,
         );
-        importer.add(header, body, offset_bytes, unix_s())?;
+        importer.add(header, body, None, offset_bytes, unix_s())?;
         progress.set(blocks.offset_bytes());
     }
     Ok(())
 }
 
 /// What an import takes on trust, in the words of its report.
-pub fn not_checked(rules: &Rules) -> Vec<String> {
+fn not_checked(seals_checked: bool) -> Vec<String> {
+    let mut list = not_checked_with_receipts(seals_checked);
+    let place = usize::from(!seals_checked);
+    list[place] = "state roots, receipts roots, logs blooms, gas used and requests: transactions are not executed".into();
+    list
+}
+
+/// The same where receipts are there, and vouch for what the headers say of them.
+fn not_checked_with_receipts(seals_checked: bool) -> Vec<String> {
     let mut list = Vec::new();
-    if !rules.seal_is_checked() {
+    if !seals_checked {
         list.push("seals: proof of work and proof of stake are not verified; the file is trusted for them".into());
     }
-    list.push("state roots, receipts roots, logs blooms, gas used and requests: transactions are not executed".into());
+    list.push("state roots and requests, and whether the receipts are true: transactions are not executed".into());
     list.push("the signatures of transactions".into());
     list
 }
@@ -378,13 +293,17 @@ impl fmt::Display for Imported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "Imported {} blocks ({} were there already), {} transactions, {} in {}",
+            "Imported {} blocks ({} were there already), {} transactions, receipts of {} blocks, {} in {}",
             self.blocks,
             self.known,
             self.transactions,
+            self.receipts,
             size(self.bytes),
             elapsed(Duration::from_millis(self.elapsed_ms))
         )?;
+        if let Some(root) = &self.accumulator {
+            writeln!(f, "Era root {root}")?;
+        }
         writeln!(f, "Head     {} {}", self.head_number, self.head_hash)?;
         for what in &self.not_checked {
             writeln!(f, "Not checked: {what}")?;
@@ -392,40 +311,3 @@ impl fmt::Display for Imported {
         Ok(())
     }
 }
-
-impl fmt::Display for ImportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ImportError::Start(error) => error.fmt(f),
-            ImportError::Open(why) => f.write_str(why),
-            ImportError::File(error) => error.fmt(f),
-            ImportError::Header {
-                offset_bytes,
-                error,
-            } => write!(f, "{error} (the block at byte {offset_bytes} of the file)"),
-            ImportError::Body {
-                offset_bytes,
-                error,
-            } => write!(f, "{error} (the block at byte {offset_bytes} of the file)"),
-            ImportError::Gap { number, head } => write!(
-                f,
-                "the file begins with block {number}, but the stored head is block {head}: import the blocks between first"
-            ),
-            ImportError::Fork {
-                number,
-                stored,
-                found,
-            } => write!(
-                f,
-                "the file's chain is another one from block {number} on: hash: expected {stored} (stored), found {found}; \
-                 import it into a data folder of its own"
-            ),
-            ImportError::Store(error) => error.fmt(f),
-            ImportError::Interrupted => {
-                f.write_str("interrupted; run the same command again to go on")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ImportError {}

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod datadir;
 pub mod demo;
+pub mod era1;
 pub mod export;
 pub mod generate;
 pub mod import;

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use cairn::cli::{Cli, Command, Common};
+use cairn::cli::{Cli, Command, Common, Format};
 use cairn::config::{self, Config, ConfigError};
 use cairn::datadir::{self, Made};
 use cairn::demo::{self, DemoOptions};
 use cairn::export::{self, ExportError};
+use cairn::import::{Found, ImportError};
 use cairn::{import, logging, node};
 use cairn_store::{Reader, Writer};
 use clap::Parser as _;
@@ -33,7 +34,12 @@ fn main() -> ExitCode {
             .and_then(|config| node::run(config).map_err(failed)),
         Some(Command::Init { genesis }) => init(&cli.common, genesis.as_deref()),
         Some(Command::Import { file }) => import(&cli.common, file),
-        Some(Command::Export { file, first, last }) => export(&cli.common, file, *first, *last),
+        Some(Command::Export {
+            file,
+            first,
+            last,
+            format,
+        }) => export(&cli.common, file, (*first, *last), *format),
         Some(Command::Demo {
             keep,
             blocks,
@@ -48,16 +54,17 @@ fn main() -> ExitCode {
                 txs_per_block: *txs,
                 body_bytes: *body_bytes,
                 quiet: cli.common.verbosity < 3,
+                stop: match stop_flag() {
+                    Ok(stop) => stop,
+                    Err(failure) => return failure.exit(),
+                },
             };
             demo(&cli.common, &options)
         }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("cairn: {}", failure.what);
-            ExitCode::from(failure.status)
-        }
+        Err(failure) => failure.exit(),
     }
 }
 
@@ -116,36 +123,44 @@ fn init(common: &Common, file: Option<&std::path::Path>) -> Result<(), Failure> 
 fn import(common: &Common, file: &std::path::Path) -> Result<(), Failure> {
     let datadir = config::datadir(common)?;
     let genesis = config::find_genesis(common, &datadir)?;
-    config::make_folder(&datadir, &genesis)?;
+    let quiet = common.verbosity < 3;
+    let stop = stop_flag()?;
+    let told = |error: ImportError| match error {
+        ImportError::Era1(error) => failed(error), // names the file
+        other => failed(format!("{}: {other}", file.display())),
+    };
+    let found = Found::open(file, quiet, &stop).map_err(told)?;
+    found.check_network(&genesis).map_err(told)?;
+    config::make_folder_above(&datadir, &genesis, found.below())?;
     let writer = Writer::open(&datadir.blocks()).map_err(failed)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
-    }
-    let imported = import::import(&genesis, writer, file, common.verbosity < 3, &stop)
-        .map_err(|error| failed(format!("{}: {error}", file.display())))?;
+    let imported = import::import_found(&genesis, writer, found, quiet, &stop).map_err(told)?;
     print(common, &imported, &imported.to_string())
 }
 
 fn export(
     common: &Common,
     file: &std::path::Path,
-    first: Option<u64>,
-    last: Option<u64>,
+    (first, last): (Option<u64>, Option<u64>),
+    format: Option<Format>,
 ) -> Result<(), Failure> {
     let datadir = config::datadir(common)?;
     let reader = Reader::open(&datadir.blocks()).map_err(failed)?;
-    let exported =
-        export::export(&reader, file, first, last, common.verbosity < 3).map_err(|error| {
-            Failure {
-                status: if matches!(error, ExportError::Range(_)) {
-                    WRONG_USAGE
-                } else {
-                    FAILED
-                },
-                what: error.to_string(),
-            }
-        })?;
+    let quiet = common.verbosity < 3;
+    let is_era1 = file.extension().is_some_and(|end| end == "era1");
+    let exported = match format {
+        Some(Format::Era1) | None if is_era1 || format.is_some() => {
+            let genesis = datadir.genesis().map_err(failed)?;
+            export::export_era1(&reader, &genesis, file, first, last, quiet)
+        }
+        _ => export::export(&reader, file, first, last, quiet),
+    };
+    let exported = exported.map_err(|error| Failure {
+        status: match error {
+            ExportError::Range(_) => WRONG_USAGE,
+            _ => FAILED,
+        },
+        what: error.to_string(),
+    })?;
     if file == std::path::Path::new("-") {
         log::info!("{}", exported.to_string().trim_end());
         return Ok(());
@@ -178,6 +193,23 @@ fn print(common: &Common, result: &impl Serialize, text: &str) -> Result<(), Fai
             Err(failed(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// A flag that Ctrl-C and SIGTERM raise.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
+    }
+    Ok(stop)
+}
+
+impl Failure {
+    /// Tells it, and gives the exit status.
+    fn exit(&self) -> ExitCode {
+        eprintln!("cairn: {}", self.what);
+        ExitCode::from(self.status)
     }
 }
 

@@ -14,8 +14,8 @@
 //! | heads | sync -> sealer | 1 | sync takes the older head out: only the newest counts |
 //! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a new head |
 //!
-//! Stop order: sealer (its links close), net (says goodbye to peers, at most 200 ms), sync (finishes its commit), the
-//! store (its lock is let go). A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
+//! Stop order: net is told (it says goodbye to peers, at most 200 ms), then sync (it finishes its commit, and the store's
+//! lock goes with it), whose end closes the sealer's links; all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
 
 use std::any::Any;
 use std::fmt;
@@ -23,9 +23,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use cairn_net::enode::{Enode, NodeId};
-use cairn_net::reactor::{Command, Handle, Reactor, ReactorConfig};
+use cairn_net::reactor::{Command, Handle, Reactor, ReactorConfig, SendError};
 use cairn_net::session;
 use cairn_store::Writer;
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
@@ -41,6 +42,9 @@ use crate::sync::{Heads, Machine, MachineConfig, SyncRole, local_chain};
 /// Events between net and sync. Each may be one message of at most 10 MiB, in practice under 2: a few are enough to keep
 /// sync busy while net reads on.
 const EVENTS_BOUND: usize = 16;
+
+/// How soon a stop is tried again that did not fit into the link to net, which empties it in every round.
+const SHUTDOWN_RETRY: Duration = Duration::from_millis(1);
 
 /// What peers see as our name.
 fn client_name() -> String {
@@ -74,6 +78,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         tip.td,
         config.datadir.path().display()
     );
+    let expects_peers = !config.bootnodes.is_empty();
     let chain = local_chain(
         &genesis,
         config.network_id,
@@ -86,7 +91,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             secret_key: config.node_key,
             client: client_name(),
             port: config.listen.port(),
-            eth_versions: vec![69, 68],
+            eth_versions: cairn_net::eth::VERSIONS.to_vec(),
         },
         listen: config.listen,
         max_peers: config.max_peers,
@@ -159,6 +164,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             newest: heads_in,
             older: heads.clone(),
         }),
+        expects_peers,
         stop,
     };
     let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;
@@ -177,20 +183,20 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     };
 
     let first_end = wait(&mut signals, &ended);
+    let unasked = first_end.is_some();
     stop_all(net_thread, &net, stop_sync, sync_thread, sealer_thread);
-    // A thread that died and the ones it took along: the first to end is the cause.
-    match first_end {
+    // One that dies lets go of its links first, so another may have ended, without a fault, before it says why.
+    let mut ends = first_end.into_iter().chain(ended.try_iter());
+    match ends.find(|end| end.why.is_some()) {
         Some(Ended { role, why }) => Err(NodeError::Died {
             role,
-            why: why.unwrap_or_else(|| "it ended unasked".into()),
+            why: why.unwrap_or_default(),
         }),
-        None => match ended.try_iter().find(|end| end.why.is_some()) {
-            Some(Ended { role, why }) => Err(NodeError::Died {
-                role,
-                why: why.unwrap_or_default(),
-            }),
-            None => Ok(()),
-        },
+        None if unasked => Err(NodeError::Died {
+            role: "main",
+            why: "a thread ended unasked and gave no reason; this is a fault of cairn".into(),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -205,8 +211,7 @@ fn wait(signals: &mut Signals, ended: &Receiver<Ended>) -> Option<Ended> {
     }
 }
 
-/// Stops in the written order. Sync closes the sealer's links when it ends, so the sealer is joined after it, though it
-/// has sealed its last block when sync is told to stop: a block that sync did not take is never announced.
+/// Stops in the written order.
 fn stop_all(
     net_thread: JoinHandle<()>,
     net: &Handle,
@@ -214,8 +219,10 @@ fn stop_all(
     sync_thread: JoinHandle<()>,
     sealer_thread: Option<JoinHandle<()>>,
 ) {
-    let _ = net.send(Command::Shutdown); // fails only if net has ended already
-    net.wake();
+    // Its link may be full for a moment; where net has ended already there is nobody to tell.
+    while let Err(SendError::Full(_)) = net.send(Command::Shutdown) {
+        std::thread::sleep(SHUTDOWN_RETRY);
+    }
     drop(stop_sync);
     for thread in [Some(sync_thread), sealer_thread, Some(net_thread)]
         .into_iter()

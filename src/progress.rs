@@ -56,14 +56,6 @@ impl Progress {
             );
         }
     }
-
-    /// The total has changed (a chain that grows while it is followed).
-    pub fn set_total(&mut self, total: u64) {
-        self.total = total;
-        if let Some(bar) = &self.bar {
-            bar.set_length(total);
-        }
-    }
 }
 
 impl Drop for Progress {

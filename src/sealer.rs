@@ -9,6 +9,7 @@ use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH};
 use alloy_primitives::{B64, B256, Bloom, Bytes, U256};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use crate::chain::body::EMPTY_BODY;
 use crate::chain::clique;
 use crate::chain::{Rules, SealedHeader, Tip};
 use crate::config::SealerConfig;
@@ -16,9 +17,7 @@ use crate::logging::short;
 use crate::sync::SealedBlock;
 
 /// What the vanity bytes of a sealed block say.
-const VANITY: &[u8; 32] = b"cairn v0.1.0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-/// RLP of a body without transactions and ommers.
-const EMPTY_BODY: [u8; 3] = [0xc2, 0xc0, 0xc0];
+const VANITY: &str = concat!("cairn v", env!("CARGO_PKG_VERSION"));
 /// Out of turn, a signer leaves this much for every signer of the majority before its own random wait ends (EIP-225).
 const WIGGLE_MS: u64 = 500;
 
@@ -63,7 +62,12 @@ pub fn slot(parent: &Tip, config: &SealerConfig, now_ms: u64, draw: u64) -> Resu
     if snapshot.signed_recently(number, &config.address) {
         return Err(NotNow::SignedRecently);
     }
-    let time_s = (parent.header.header.timestamp + config.pace_s).max(now_ms / 1000);
+    let time_s = parent
+        .header
+        .header
+        .timestamp
+        .saturating_add(config.pace_s)
+        .max(now_ms / 1000);
     let in_turn = snapshot.in_turn(number, &config.address);
     let wait_ms = match in_turn {
         true => 0,
@@ -71,7 +75,10 @@ pub fn slot(parent: &Tip, config: &SealerConfig, now_ms: u64, draw: u64) -> Resu
     };
     Ok(Slot {
         time_s,
-        seal_at_ms: (time_s * 1000).max(now_ms) + wait_ms,
+        seal_at_ms: time_s
+            .saturating_mul(1000)
+            .max(now_ms)
+            .saturating_add(wait_ms),
         in_turn,
     })
 }
@@ -85,7 +92,8 @@ pub fn seal(rules: &Rules, parent: &Tip, slot: Slot, key: &secp256k1::SecretKey)
         .clique
         .as_ref()
         .expect("a slot is only given on a clique chain");
-    let mut extra = VANITY.to_vec();
+    let mut extra = VANITY.as_bytes().to_vec();
+    extra.resize(32, 0);
     if rules.is_checkpoint(number) {
         for signer in snapshot.signers() {
             extra.extend_from_slice(signer.as_slice());
@@ -114,7 +122,7 @@ pub fn seal(rules: &Rules, parent: &Tip, slot: Slot, key: &secp256k1::SecretKey)
     clique::seal(&mut header, key);
     SealedBlock {
         header: Arc::new(SealedHeader::from_header(header)),
-        body: bytes::Bytes::from_static(&EMPTY_BODY),
+        body: bytes::Bytes::from_static(EMPTY_BODY),
     }
 }
 
@@ -159,7 +167,7 @@ pub fn run(
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {
                 // The clock may have been set back while we slept: a block of the future is nobody's.
-                if now_ms() < slot.time_s * 1000 {
+                if now_ms() < slot.time_s.saturating_mul(1000) {
                     continue;
                 }
                 let block = seal(rules, &parent, slot, &config.key);
@@ -178,7 +186,9 @@ pub fn run(
                     Ok(newer) => parent = newer,
                     Err(RecvTimeoutError::Disconnected) => return Ok(()),
                     Err(RecvTimeoutError::Timeout) => {
-                        log::error!("The block sealed last was not taken; sealing again");
+                        log::warn!(
+                            "The block sealed last was not taken: a better chain came; sealing again"
+                        );
                     }
                 }
             }
@@ -223,5 +233,111 @@ impl fmt::Display for NotNow {
             }
             NotNow::NoPace => "the period is 0 and there is no --block-interval-ms",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::chain::Genesis;
+    use crate::chain::clique::address_of;
+    use secp256k1::SecretKey;
+
+    fn key(byte: u8) -> SecretKey {
+        SecretKey::from_byte_array(&[byte; 32]).unwrap()
+    }
+
+    fn config(byte: u8, pace_s: u64) -> SealerConfig {
+        let key = key(byte);
+        SealerConfig {
+            address: address_of(&key),
+            key,
+            pace_s,
+        }
+    }
+
+    /// A clique chain at time 1000 whose signers are the keys of these bytes.
+    fn rules(signers: &[u8]) -> Rules {
+        let mut addresses: Vec<_> = signers.iter().map(|byte| address_of(&key(*byte))).collect();
+        addresses.sort();
+        let list: String = addresses
+            .iter()
+            .map(alloy_primitives::hex::encode)
+            .collect();
+        let json = format!(
+            r#"{{"config":{{"chainId":5,"homesteadBlock":0,"eip150Block":0,"eip155Block":0,"eip158Block":0,"byzantiumBlock":0,
+            "constantinopleBlock":0,"petersburgBlock":0,"istanbulBlock":0,"berlinBlock":0,"londonBlock":0,
+            "clique":{{"period":1,"epoch":4}}}},"difficulty":"0x1","gasLimit":"0x1c9c380","timestamp":"0x3e8",
+            "extraData":"0x{}{list}{}","alloc":{{}}}}"#,
+            "00".repeat(32),
+            "00".repeat(65)
+        );
+        Rules::new(&Genesis::from_json(json.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_slot_comes_one_pace_after_the_parent_and_never_before_now() {
+        let (rules, config) = (rules(&[1]), config(1, 7));
+        let tip = rules.genesis_tip();
+        let early = slot(&tip, &config, 1_000_000, 0).unwrap();
+        assert_eq!((early.time_s, early.seal_at_ms), (1007, 1_007_000));
+        let late = slot(&tip, &config, 9_000_500, 0).unwrap();
+        assert_eq!((late.time_s, late.seal_at_ms), (9000, 9_000_500));
+    }
+
+    #[test]
+    fn out_of_turn_a_signer_waits_at_random_and_not_as_long_as_half_a_second_for_each_of_the_majority()
+     {
+        let rules = rules(&[1, 2, 3]);
+        let tip = rules.genesis_tip();
+        let mut turns = 0;
+        for byte in [1, 2, 3] {
+            let config = config(byte, 1);
+            let waits: Vec<u64> = (0..4000)
+                .map(|draw| slot(&tip, &config, 0, draw).unwrap().seal_at_ms - 1_001_000)
+                .collect();
+            if slot(&tip, &config, 0, 0).unwrap().in_turn {
+                turns += 1;
+                assert!(waits.iter().all(|wait| *wait == 0));
+            } else {
+                assert_eq!(waits.iter().max(), Some(&999)); // (3 / 2 + 1) * 500 - 1
+            }
+        }
+        assert_eq!(turns, 1);
+    }
+
+    #[test]
+    fn who_may_not_seal_is_told_why() {
+        let rules = rules(&[1, 2]);
+        let tip = rules.genesis_tip();
+        assert_eq!(slot(&tip, &config(9, 1), 0, 0), Err(NotNow::NotASigner));
+        assert_eq!(slot(&tip, &config(1, 0), 0, 0), Err(NotNow::NoPace));
+        let first = slot(&tip, &config(1, 1), 0, 0).unwrap();
+        let block = seal(&rules, &tip, first, &key(1));
+        let tip = rules.extend(&tip, block.header, None).unwrap();
+        assert_eq!(slot(&tip, &config(1, 1), 0, 0), Err(NotNow::SignedRecently));
+        assert!(slot(&tip, &config(2, 1), 0, 0).is_ok());
+    }
+
+    #[test]
+    fn sealed_blocks_obey_the_rules_over_checkpoints_and_with_the_signers_in_turn() {
+        let rules = rules(&[1, 2, 3]);
+        let mut tip = rules.genesis_tip();
+        for number in 1..=20 {
+            let (byte, slot) = [1, 2, 3]
+                .into_iter()
+                .filter_map(|byte| Some((byte, slot(&tip, &config(byte, 1), 0, 0).ok()?)))
+                .find(|(_, slot)| slot.in_turn)
+                .unwrap();
+            let block = seal(&rules, &tip, slot, &key(byte));
+            rules.check_body(&block.header, &block.body).unwrap();
+            tip = rules.extend(&tip, block.header.clone(), None).unwrap();
+            assert_eq!(
+                block.header.header.state_root,
+                rules.genesis_tip().header.header.state_root
+            );
+            assert_eq!(tip.td, U256::from(1 + 2 * number));
+        }
     }
 }

@@ -6,17 +6,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
+use alloy_trie::EMPTY_ROOT_HASH;
+use bytes::Bytes;
 use cairn_net::eth::message::{Request, Start};
+use cairn_net::limits::{MAX_ITEMS, MAX_MESSAGE_BYTES, SOFT_ANSWER_BYTES};
 use cairn_net::reactor::{NetEvent, Reply, Service};
 use cairn_net::session::PeerInfo;
 use cairn_store::{Reader, Snapshot};
 use crossbeam_channel::{Sender, TrySendError};
 
-/// Headers, bodies or receipts in one answer: what eth's specification recommends and geth enforces.
-pub const ANSWER_LIMIT_ITEMS: usize = 1024;
-/// Bytes after which an answer of bodies is closed, before compression: eth's recommended soft limit.
-pub const ANSWER_SOFT_LIMIT_BYTES: usize = 2 << 20;
-/// Bodies that are smaller on average are compressed together: streams compressed apart would cost the link more
+use crate::chain::SealedHeader;
+use crate::chain::receipts::{Form, NO_RECEIPTS, convert};
+
+/// Room that is left for an answer's list prefixes and its request id (5 + 5 + 9 bytes at the most).
+const PREFIX_LIMIT_BYTES: usize = 32;
+/// All items of an answer are no longer than this, for a message to hold them.
+const ANSWER_LIMIT_BYTES: usize = MAX_MESSAGE_BYTES - PREFIX_LIMIT_BYTES;
+/// [`NO_RECEIPTS`] as a snappy literal: the length less one in the upper bits of the tag.
+const NO_RECEIPTS_STREAM: &[u8] = &[0, NO_RECEIPTS[0]];
+/// Bodies and receipts that are smaller on average are compressed together: streams compressed apart would cost the link more
 /// than compressing costs the processor (store.md: tiny bodies grow by 139 %).
 const READY_BODY_FLOOR_BYTES: usize = 4096;
 /// Served requests are told in the log this often at the most.
@@ -34,9 +42,11 @@ pub struct Server {
 }
 
 /// What was served since the last line in the log.
+#[derive(Default)]
 struct Served {
     headers: usize,
     bodies: usize,
+    receipts: usize,
     requests: usize,
     last_line: Option<Instant>,
 }
@@ -48,12 +58,7 @@ impl Server {
             reader,
             events,
             stalled,
-            served: Served {
-                headers: 0,
-                bodies: 0,
-                requests: 0,
-                last_line: None,
-            },
+            served: Served::default(),
             damage: None,
         }
     }
@@ -65,6 +70,7 @@ impl Server {
 
     fn reply(
         &mut self,
+        eth: u8,
         request: &Request,
         reply: &mut Reply<'_>,
     ) -> Result<(), cairn_store::Error> {
@@ -76,8 +82,7 @@ impl Server {
                 skip,
                 reverse,
             } => {
-                let amount = usize::try_from(*amount)
-                    .map_or(ANSWER_LIMIT_ITEMS, |n| n.min(ANSWER_LIMIT_ITEMS));
+                let amount = usize::try_from(*amount).map_or(MAX_ITEMS, |n| n.min(MAX_ITEMS));
                 let first = match start {
                     Start::Number(number) => Some(*number),
                     Start::Hash(hash) => chain.number(hash)?,
@@ -91,8 +96,12 @@ impl Server {
                 };
             }
             Request::Bodies { hashes } => self.served.bodies += bodies(&chain, hashes, reply)?,
-            // Receipts are not kept yet: none are known of any block, which the protocol says with an empty list.
-            Request::Receipts { .. } => reply.receipts(&[]),
+            Request::Receipts { hashes } => {
+                self.served.receipts += match eth {
+                    68 => receipts_with_blooms(&chain, hashes, reply)?,
+                    _ => receipts(&chain, hashes, reply)?,
+                }
+            }
         }
         Ok(())
     }
@@ -100,8 +109,17 @@ impl Server {
 
 impl Service for Server {
     fn answer(&mut self, peer: &PeerInfo, id: u64, request: &Request, reply: &mut Reply<'_>) {
-        let before = (self.served.headers, self.served.bodies);
-        if let Err(error) = self.reply(request, reply) {
+        let before = (
+            self.served.headers,
+            self.served.bodies,
+            self.served.receipts,
+        );
+        let mut answered = self.reply(peer.eth, request, reply);
+        if let (Err(cairn_store::Error::Superseded { .. }), false) = (&answered, reply.is_sent()) {
+            // A commit replaced a file between the snapshot and the look into it: the next snapshot has its successor.
+            answered = self.reply(peer.eth, request, reply);
+        }
+        if let Err(error) = answered {
             // The peer gets what a node without those blocks would say; the fault is ours, and told.
             log::error!("Cannot serve from the store: {error}");
             self.damage = Some(error);
@@ -112,14 +130,19 @@ impl Service for Server {
             }
         }
         log::debug!(
-            "Served peer={} id={id} {} headers={} bodies={}",
+            "Served peer={} id={id} {} headers={} bodies={} receipts={}",
             peer.id.short(),
             Short(request),
             self.served.headers - before.0,
-            self.served.bodies - before.1
+            self.served.bodies - before.1,
+            self.served.receipts - before.2
         );
         self.served.requests += 1;
         self.served.tell();
+    }
+
+    fn has_failed(&self) -> bool {
+        self.damage.is_some()
     }
 
     fn offer(&mut self, event: NetEvent) -> Result<(), NetEvent> {
@@ -145,15 +168,18 @@ impl Served {
         let due = self
             .last_line
             .is_none_or(|at| at.elapsed() >= SERVED_LINE_INTERVAL);
-        if due && self.headers + self.bodies > 0 {
+        if due && self.headers + self.bodies + self.receipts > 0 {
             log::info!(
-                "Served requests={} headers={} bodies={}",
+                "Served requests={} headers={} bodies={} receipts={}",
                 self.requests,
                 self.headers,
-                self.bodies
+                self.bodies,
+                self.receipts
             );
-            (self.headers, self.bodies, self.requests) = (0, 0, 0);
-            self.last_line = Some(Instant::now());
+            *self = Served {
+                last_line: Some(Instant::now()),
+                ..Served::default()
+            };
         }
     }
 }
@@ -206,21 +232,21 @@ fn bodies(
     let mut streams = Vec::new();
     let mut raw_len = 0;
     let mut next = None;
-    for hash in hashes.iter().take(ANSWER_LIMIT_ITEMS) {
-        // Requests name blocks in a row: the one after the last is tried before the index.
-        let number = match next {
-            Some(number) if chain.hash(number)? == Some(*hash) => Some(number),
-            _ => chain.number(hash)?,
+    for hash in hashes.iter().take(MAX_ITEMS) {
+        let Some(number) = number_of(chain, hash, &mut next)? else {
+            continue;
         };
-        let Some(number) = number else { continue };
-        next = number.checked_add(1);
         let Some(body) = chain.body_stream(number)? else {
             continue;
         };
+        // One body more may be longer than the soft limit; together they must still be a message.
+        if !streams.is_empty() && raw_len + body.raw_len > ANSWER_LIMIT_BYTES {
+            break;
+        }
         raw_len += body.raw_len;
         numbers.push(number);
         streams.push(body.stream);
-        if raw_len >= ANSWER_SOFT_LIMIT_BYTES {
+        if raw_len >= SOFT_ANSWER_BYTES {
             break;
         }
     }
@@ -237,6 +263,122 @@ fn bodies(
     }
     reply.bodies(&[&raw]);
     Ok(numbers.len())
+}
+
+/// The number of a block. Requests name blocks in a row: the one after the last is tried before the index.
+fn number_of(
+    chain: &Snapshot,
+    hash: &B256,
+    next: &mut Option<u64>,
+) -> Result<Option<u64>, cairn_store::Error> {
+    let number = match *next {
+        Some(number) if chain.hash(number)? == Some(*hash) => Some(number),
+        _ => chain.number(hash)?,
+    };
+    if let Some(number) = number {
+        *next = number.checked_add(1);
+    }
+    Ok(number)
+}
+
+/// Answers with the receipts of `hashes` as they are kept, in eth/69's form, until the soft limit. The first block whose
+/// receipts are not there ends the answer (eth.md, "Receipts").
+fn receipts(
+    chain: &Snapshot,
+    hashes: &[B256],
+    reply: &mut Reply<'_>,
+) -> Result<usize, cairn_store::Error> {
+    let mut numbers = Vec::new();
+    let mut kept = Vec::new();
+    let mut raw_len = 0;
+    let mut next = None;
+    for hash in hashes.iter().take(MAX_ITEMS) {
+        let Some(number) = number_of(chain, hash, &mut next)? else {
+            break;
+        };
+        let stream = chain.receipts_stream(number)?;
+        let bytes = match &stream {
+            Some(stream) => stream.raw_len,
+            None if has_none(chain, number)? => NO_RECEIPTS.len(),
+            None => break,
+        };
+        if raw_len + bytes > ANSWER_LIMIT_BYTES {
+            break;
+        }
+        raw_len += bytes;
+        numbers.push(number);
+        kept.push(stream);
+        if raw_len >= SOFT_ANSWER_BYTES {
+            break;
+        }
+    }
+    if raw_len >= READY_BODY_FLOOR_BYTES * numbers.len() {
+        let streams: Vec<&[u8]> = kept
+            .iter()
+            .map(|kept| {
+                kept.as_ref()
+                    .map_or(NO_RECEIPTS_STREAM, |kept| &*kept.stream)
+            })
+            .collect();
+        reply.ready_receipts(raw_len, &streams);
+        return Ok(numbers.len());
+    }
+    let mut raw = Vec::with_capacity(raw_len);
+    for number in &numbers {
+        match chain.receipts(*number)? {
+            Some(receipts) => raw.extend_from_slice(&receipts),
+            None => raw.extend_from_slice(NO_RECEIPTS),
+        }
+    }
+    reply.receipts(&[&raw]);
+    Ok(numbers.len())
+}
+
+/// The same in eth/68's form, made of what is kept by computing the blooms.
+fn receipts_with_blooms(
+    chain: &Snapshot,
+    hashes: &[B256],
+    reply: &mut Reply<'_>,
+) -> Result<usize, cairn_store::Error> {
+    let mut raw = Vec::new();
+    let mut count = 0;
+    let mut next = None;
+    for hash in hashes.iter().take(MAX_ITEMS) {
+        let Some(number) = number_of(chain, hash, &mut next)? else {
+            break;
+        };
+        let receipts = match chain.receipts(number)? {
+            Some(kept) => match convert(Form::Eth69, Form::Eth68, &kept) {
+                Ok(receipts) => receipts,
+                Err(error) => {
+                    // Their checksum is right, so this is what the store was given.
+                    log::error!("Stored receipts are none number={number}: {error}");
+                    break;
+                }
+            },
+            None if has_none(chain, number)? => NO_RECEIPTS.into(),
+            None => break,
+        };
+        if raw.len() + receipts.len() > ANSWER_LIMIT_BYTES {
+            break;
+        }
+        raw.extend_from_slice(&receipts);
+        count += 1;
+        if raw.len() >= SOFT_ANSWER_BYTES {
+            break;
+        }
+    }
+    reply.receipts(&[&raw]);
+    Ok(count)
+}
+
+/// Whether the header of a block says that it has no receipts, so that they need not be stored.
+fn has_none(chain: &Snapshot, number: u64) -> Result<bool, cairn_store::Error> {
+    let Some(raw) = chain.header(number)? else {
+        return Ok(false);
+    };
+    let header = SealedHeader::decode(Bytes::copy_from_slice(&raw));
+    Ok(header.is_ok_and(|header| header.header.receipts_root == EMPTY_ROOT_HASH))
 }
 
 /// A request on one short line of a log: thousands of hashes are counted, not listed.
@@ -259,3 +401,6 @@ impl fmt::Display for Short<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -456,3 +456,72 @@ fn the_data_folder_of_a_missing_genesis_file_is_told() {
     run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
     Node::start(&data, &[]).stop();
 }
+
+#[test]
+fn a_folder_whose_making_was_cut_short_is_made_the_next_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = chain_file(dir.path(), &small());
+    let data = dir.path().join("d");
+    run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
+    // As a power cut leaves it before the first manifest is whole.
+    std::fs::write(data.join("blocks/MANIFEST.0"), b"").unwrap();
+    std::fs::remove_file(data.join("blocks/MANIFEST.1")).unwrap();
+    std::fs::remove_file(data.join("genesis.json")).unwrap();
+    run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
+    run_ok(&["import", "--datadir", text(&data), text(&chain.blocks)]);
+    // Where there was a whole store, its damage is told and nothing is made over it.
+    for name in ["MANIFEST.0", "MANIFEST.1"] {
+        std::fs::write(data.join("blocks").join(name), b"").unwrap();
+    }
+    fails(
+        &["init", "--datadir", text(&data), text(&chain.genesis)],
+        1,
+        &["MANIFEST"],
+    );
+    fails(&["--datadir", text(&data), "--port", "0"], 1, &["MANIFEST"]);
+    assert!(
+        data.join("blocks/headers").exists()
+            || std::fs::read_dir(data.join("blocks")).unwrap().count() > 3
+    );
+}
+
+/// Half-alive is worse than dead: who asks for a block that is damaged must not be told for ever that there is none.
+#[test]
+fn a_node_that_finds_its_blocks_damaged_stops_with_status_one_and_the_place() {
+    let dir = tempfile::tempdir().unwrap();
+    // Large enough to be settled into segments.
+    let params = Params {
+        blocks: 300,
+        txs_per_block: 10,
+        body_bytes: Some(40_000),
+        ..small()
+    };
+    let chain = chain_file(dir.path(), &params);
+    let (data, fresh) = (dir.path().join("d"), dir.path().join("fresh"));
+    for folder in [&data, &fresh] {
+        run_ok(&["init", "--datadir", text(folder), text(&chain.genesis)]);
+    }
+    run_ok(&["import", "--datadir", text(&data), text(&chain.blocks)]);
+    let bodies = std::fs::read_dir(data.join("blocks/bodies"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let mut bytes = std::fs::read(&bodies).unwrap();
+    bytes[1_000_000] ^= 1;
+    std::fs::write(&bodies, &bytes).unwrap();
+    let mut serving = Node::start(&data, &[]);
+    let following = Node::start(&fresh, &["--bootnodes", &serving.enode]);
+    let status = serving.child.wait().unwrap();
+    assert_eq!(status.code(), Some(1), "{}", serving.log());
+    let log = serving.log();
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.contains("bodies/") && last.contains("the net thread ended the node"),
+        "{last}"
+    );
+    following.stop();
+    // What it got before is whole.
+    assert_same_chain(&data, &fresh, 0);
+}

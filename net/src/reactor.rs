@@ -173,7 +173,7 @@ impl Reactor {
         self.local_addr
     }
 
-    /// Drives everything until [`Command::Shutdown`] or until the last [`Handle`] is dropped; then all peers are told
+    /// Drives everything until [`Command::Shutdown`], until the service has failed or the last [`Handle`] is dropped; then all peers are told
     /// Quitting, for [`SHUTDOWN_FLUSH_MS`] at most. An error is the poll's own: nothing of a peer ends it.
     pub fn run(mut self, service: &mut dyn Service) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
@@ -198,6 +198,9 @@ impl Reactor {
             }
             self.fire_timers(service);
             self.dial();
+            if service.has_failed() {
+                return self.shut_down(&mut events);
+            }
         }
     }
 

@@ -9,6 +9,11 @@ use super::{
     rlp::{self, Item},
 };
 
+/// `[[], []]`: no transactions, no ommers.
+pub const EMPTY_BODY: &[u8] = &[0xc2, 0xc0, 0xc0];
+/// `[[], [], []]`: no withdrawals either (EIP-4895).
+pub const EMPTY_BODY_WITH_WITHDRAWALS: &[u8] = &[0xc3, 0xc0, 0xc0, 0xc0];
+
 /// The three lists of a body, as slices of it. Each is known to be a list, and nothing follows the last.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {

@@ -3,6 +3,7 @@
 //! Headers and bodies stay the slices that they came in: a header is decoded once beside its bytes, a body is never decoded,
 //! its roots are computed over its raw items. What needs the state (balances, nonces, receipts, state roots) is not judged here.
 
+mod above;
 pub mod body;
 pub mod clique;
 mod error;
@@ -12,8 +13,10 @@ mod header;
 mod next;
 mod ommers;
 mod pow;
+pub mod receipts;
 mod rlp;
 mod rules;
+mod size;
 mod spec;
 mod tx;
 

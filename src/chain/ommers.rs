@@ -33,6 +33,9 @@ struct Generation {
 }
 
 impl OmmerWindow {
+    /// Blocks that it looks back on: push so many after a restart.
+    pub const BLOCKS: u64 = GENERATIONS as u64;
+
     /// A window that has seen nothing.
     pub fn new() -> Self {
         Self::default()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy_consensus::{Header, constants::EMPTY_OMMER_ROOT_HASH};
-use alloy_primitives::{B64, Bytes as ExtraData, U256, hex};
+use alloy_primitives::{B64, U256, hex};
 use bytes::Bytes;
 
 use super::{
@@ -14,12 +14,13 @@ use super::{
     header::SealedHeader,
     ommers::MOST_OMMERS,
     pow,
+    size::check_extra_length,
     spec::{Fork, Spec},
     tx,
 };
 
 /// Longest `extraData` where no signers stand in it, in bytes (yellow paper, section 4.3.4).
-const EXTRA_LIMIT_BYTES: usize = 32;
+pub(super) const EXTRA_LIMIT_BYTES: usize = 32;
 /// The gas limit moves by less than this fraction of the parent's (yellow paper, section 4.3.4).
 const GAS_LIMIT_BOUND_DIVISOR: u64 = 1_024;
 /// The least gas limit (yellow paper, section 4.3.4).
@@ -63,7 +64,7 @@ enum Seal {
 pub struct Rules {
     /// What the rules depend on.
     pub spec: Spec,
-    genesis: Arc<SealedHeader>,
+    pub(super) genesis: Arc<SealedHeader>,
     chain_id_v: tx::ChainIdV,
 }
 
@@ -94,6 +95,12 @@ impl Rules {
     /// True if the right to make a block is checked: clique's seals are. Work is not, and stake is not a header's matter.
     pub fn seal_is_checked(&self) -> bool {
         self.spec.clique.is_some()
+    }
+
+    /// True if the right to make the block after `tip` is checked: a clique chain that has passed its terminal total
+    /// difficulty has no seals any more.
+    pub fn seal_is_checked_after(&self, tip: &Tip) -> bool {
+        self.seal_after(tip.td) == Seal::Clique
     }
 
     /// Judges `header` after `parent` by every rule that needs no state, and gives what is known after it. `now_s` is the
@@ -408,18 +415,6 @@ fn presence(field: &'static str, is_there: bool, must_be: bool, fork: Fork) -> R
             "none",
         )),
         _ => Ok(()),
-    }
-}
-
-fn check_extra_length(header: &Header) -> Result<(), Fault> {
-    let extra: &ExtraData = &header.extra_data;
-    match extra.len() <= EXTRA_LIMIT_BYTES {
-        true => Ok(()),
-        false => Err(Fault::mismatch(
-            "extraData",
-            format_args!("at most {EXTRA_LIMIT_BYTES} bytes"),
-            format_args!("{} bytes", extra.len()),
-        )),
     }
 }
 

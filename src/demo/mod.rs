@@ -5,6 +5,8 @@ mod process;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -41,6 +43,8 @@ pub struct DemoOptions {
     pub body_bytes: Option<usize>,
     /// No progress.
     pub quiet: bool,
+    /// Set when the demo is to end early.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Why the demo could not be shown.
@@ -75,6 +79,7 @@ pub fn run(options: &DemoOptions) -> Result<Outcome, DemoError> {
     let mut validator = Node::start(
         "validator",
         &validator_dir,
+        &options.stop,
         &[
             "--enable-consensus",
             "--validator",
@@ -88,7 +93,12 @@ pub fn run(options: &DemoOptions) -> Result<Outcome, DemoError> {
 
     let validator_cpu_before = validator.usage().cpu_seconds;
     let started = Instant::now();
-    let mut fullnode = Node::start("full node", &fullnode_dir, &["--bootnodes", &enode])?;
+    let mut fullnode = Node::start(
+        "full node",
+        &fullnode_dir,
+        &options.stop,
+        &["--bootnodes", &enode],
+    )?;
     fullnode.enode()?;
     let mut progress = Progress::new("Catching up", "blocks", options.blocks, options.quiet);
     fullnode.wait_for(&mut validator, options.blocks, &mut |number| {
@@ -168,7 +178,7 @@ fn make_chain(dir: &Path, options: &DemoOptions) -> Result<(), DemoError> {
     for block in blocks {
         let number = block.header.header.number;
         importer
-            .add(block.header, Bytes::from(block.body), 0, now_s)
+            .add(block.header, Bytes::from(block.body), None, 0, now_s)
             .map_err(step("check a generated block"))?;
         progress.set(number);
     }

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cairn_store::Reader;
@@ -29,12 +31,18 @@ pub(super) struct Node {
     datadir: DataDir,
     log: PathBuf,
     reader: Option<Reader>,
+    stop: Arc<AtomicBool>,
     /// The most memory of its own that was seen when it was looked at.
     pub(super) peak_anonymous_bytes: u64,
 }
 
 impl Node {
-    pub(super) fn start(name: &'static str, dir: &Path, args: &[&str]) -> Result<Node, DemoError> {
+    pub(super) fn start(
+        name: &'static str,
+        dir: &Path,
+        stop: &Arc<AtomicBool>,
+        args: &[&str],
+    ) -> Result<Node, DemoError> {
         let log = dir.with_extension("log");
         let out = File::create(&log).map_err(step("make a log file"))?;
         let program = std::env::current_exe().map_err(step("find this program"))?;
@@ -54,6 +62,7 @@ impl Node {
             datadir: DataDir::new(dir),
             log,
             reader: None,
+            stop: stop.clone(),
             peak_anonymous_bytes: 0,
         })
     }
@@ -117,6 +126,9 @@ impl Node {
     }
 
     pub(super) fn must_run(&mut self) -> Result<(), DemoError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(DemoError("interrupted".into()));
+        }
         match self.child.try_wait().map_err(step("look at a node"))? {
             None => Ok(()),
             Some(status) => Err(self.failed(&format!("ended by itself ({status})"))),

@@ -4,13 +4,14 @@ use alloy_consensus::proofs::calculate_withdrawals_root;
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{Address, B256};
 use alloy_rlp::{Encodable, Header as RlpHeader};
-use alloy_trie::root::{ordered_trie_root_encoded, ordered_trie_root_with_encoder};
+use alloy_trie::root::ordered_trie_root_encoded;
 
 use super::{
     calldata::Mix,
     dice::Dice,
     transactions::{ENVELOPE_BYTES, Maker, Room, Transaction},
 };
+use crate::chain::receipts::{Form, Receipts};
 
 /// Withdrawals of a block, as on mainnet.
 const WITHDRAWALS: u64 = 16;
@@ -43,6 +44,8 @@ pub(super) struct Body {
     pub(super) transactions_root: B256,
     /// Of receipts as they would be if each transaction succeeded, used the gas that was made up for it and logged nothing.
     pub(super) receipts_root: B256,
+    /// RLP of those receipts, in eth/69's form.
+    pub(super) receipts: Vec<u8>,
     pub(super) withdrawals_root: Option<B256>,
     pub(super) gas_used: u64,
     pub(super) blobs: u64,
@@ -129,10 +132,12 @@ pub(super) fn make(
         made.push(transaction);
     }
 
+    let receipts = receipts(&made);
     let raw: Vec<&[u8]> = made.iter().map(|made| made.raw.as_slice()).collect();
     Body {
         transactions_root: ordered_trie_root_encoded(&raw),
-        receipts_root: receipts_root(&made),
+        receipts_root: root_of(&receipts),
+        receipts,
         withdrawals_root: withdrawals.as_deref().map(calculate_withdrawals_root),
         rlp: list(&[&list(&[&payload]), &tail]),
         gas_used,
@@ -182,25 +187,26 @@ fn data_bytes(bytes_left: usize, left: u64, dice: &mut Dice) -> usize {
     if data < 36 { 0 } else { data }
 }
 
-fn receipts_root(transactions: &[Transaction]) -> B256 {
+/// The receipts of transactions that succeeded and logged nothing, in eth/69's form.
+fn receipts(transactions: &[Transaction]) -> Vec<u8> {
     let mut cumulative = 0;
-    let receipts: Vec<(u8, u64)> = transactions
-        .iter()
-        .map(|transaction| {
-            cumulative += transaction.gas_used;
-            (transaction.kind, cumulative)
-        })
-        .collect();
-    ordered_trie_root_with_encoder(&receipts, |(kind, cumulative), out| {
-        if *kind != 0 {
-            out.push(*kind);
-        }
-        let mut payload = vec![1]; // success
-        cumulative.encode(&mut payload);
-        [0_u8; 256].encode(&mut payload); // the bloom of no logs
-        payload.push(alloy_rlp::EMPTY_LIST_CODE);
-        out.extend_from_slice(&list(&[&payload]));
-    })
+    let mut receipts = Vec::with_capacity(transactions.len() * 16);
+    for transaction in transactions {
+        cumulative += transaction.gas_used;
+        let mut fields = Vec::with_capacity(16);
+        transaction.kind.encode(&mut fields);
+        fields.push(1); // success
+        cumulative.encode(&mut fields);
+        fields.push(alloy_rlp::EMPTY_LIST_CODE);
+        receipts.extend_from_slice(&list(&[&fields]));
+    }
+    list(&[&receipts])
+}
+
+fn root_of(receipts: &[u8]) -> B256 {
+    Receipts::decode(Form::Eth69, receipts)
+        .expect("they were just made")
+        .root()
 }
 
 #[cfg(test)]
@@ -243,11 +249,11 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            receipts_root(&transactions),
+            root_of(&super::receipts(&transactions)),
             calculate_receipt_root(&receipts)
         );
         assert_eq!(
-            receipts_root(&[]),
+            root_of(&super::receipts(&[])),
             calculate_receipt_root::<ReceiptEnvelope>(&[])
         );
     }

@@ -43,6 +43,8 @@ pub struct GeneratedBlock {
     pub header: SealedHeader,
     /// RLP `[transactions, ommers]` or `[transactions, ommers, withdrawals]`.
     pub body: Vec<u8>,
+    /// RLP of its receipts in eth/69's form: those that the header's root is of, made up and not executed.
+    pub receipts: Vec<u8>,
     /// Total difficulty up to and with this block.
     pub td: U256,
 }
@@ -114,6 +116,7 @@ impl Iterator for Blocks {
         Some(GeneratedBlock {
             header,
             body: body.rlp,
+            receipts: body.receipts,
             td,
         })
     }

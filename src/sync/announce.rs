@@ -20,7 +20,7 @@ fn takes_blocks(info: &PeerInfo) -> bool {
 
 impl Machine {
     fn takers(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
-        let sealed = self.rules.seal_is_checked();
+        let sealed = self.target.is_none();
         self.peers
             .iter()
             .filter(move |(_, peer)| {
@@ -161,7 +161,7 @@ impl Machine {
 
     /// When the chain has stood still for so long that a peer is asked for news.
     pub(super) fn poll_deadline(&self) -> Option<u64> {
-        if !self.rules.seal_is_checked() || self.peers.is_empty() {
+        if self.target.is_some() || self.peers.is_empty() {
             return None;
         }
         let more = self.poll_more.is_some() && self.main_is_idle();

@@ -7,10 +7,10 @@ use cairn_net::reactor::PeerId;
 
 use super::fault::Fault;
 use super::headers::Got;
-use super::limits::STALL_FORGIVEN_AFTER;
+use super::limits::{HEADERS_LEAST, STALL_FORGIVEN_AFTER};
 use super::machine::{ChainView, Machine, Now};
 use super::peers::{Asked, What};
-use crate::chain::{BodyError, SealedHeader, body};
+use crate::chain::{BodyError, Rules, SealedHeader, body};
 
 impl Machine {
     /// Takes the request that this answer belongs to off the list of what the peer owes.
@@ -50,7 +50,7 @@ impl Machine {
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
         let asked = self.settle(now, id, request, true)?;
-        let judged = judge_headers(&asked.what, raw);
+        let judged = judge_headers(&self.rules, &asked.what, raw);
         let headers = match judged {
             Ok(headers) => headers,
             Err(fault) => {
@@ -63,10 +63,7 @@ impl Machine {
                 epoch,
                 first,
                 count,
-            } => {
-                self.rising_answer(id, epoch, (first, count), headers, asked.given_up);
-                Ok(())
-            }
+            } => self.rising_answer(id, epoch, (first, count), headers, asked.given_up),
             What::Head { hash } => {
                 if let Some(peer) = self
                     .peers
@@ -88,9 +85,10 @@ impl Machine {
                     let number = header.header.number;
                     if peer.head.number.is_none_or(|known| known < number) {
                         peer.claim(number, header.hash, None);
-                    }
-                    if headers.len() as u64 == count {
-                        self.poll_more = Some(id);
+                        // Only after news: one whose branch was refused would be polled without end.
+                        if headers.len() as u64 == count {
+                            self.poll_more = Some(id);
+                        }
                     }
                 }
                 Ok(())
@@ -99,7 +97,7 @@ impl Machine {
                 self.fetched_header(now, id, hash, headers.into_iter().next(), chain)
             }
             What::Ancestor { top, count } => {
-                self.ancestor_answer(id, (top, count), &headers, chain)
+                self.ancestor_answer(now, id, (top, count), &headers, chain)
             }
             What::Falling { hash, .. } => {
                 self.falling_answer(id, hash, headers, asked.given_up, chain)
@@ -115,26 +113,32 @@ impl Machine {
         (first, count): (u64, u64),
         headers: Vec<Arc<SealedHeader>>,
         given_up: bool,
-    ) {
+    ) -> Result<(), Fault> {
         let found = headers.len() as u64;
         let Some(peer) = self.peers.get_mut(&id) else {
-            return;
+            return Ok(());
         };
+        let first_empty = found == 0 && peer.lacks_from.is_none();
         if found == 0 {
             // Only what it has been shown to lack, not what it may have got since: a new claim clears this.
             peer.lacks_from = Some(peer.lacks_from.map_or(first, |lacks| lacks.min(first)));
         } else if found < count {
-            peer.header_cap = found.max(16);
+            peer.header_cap = found.max(HEADERS_LEAST);
         } else {
             peer.header_cap = peer.header_cap.max(count.saturating_mul(2));
         }
-        let Some(pipe) = self.pipe(epoch) else { return };
-        if !given_up {
-            pipe.headers.give_back(first + found, count - found);
+        if let Some(pipe) = self.pipe(epoch) {
+            if !given_up {
+                pipe.headers.give_back(first + found, count - found);
+            }
+            if found > 0 {
+                pipe.headers.put(first, Got { peer: id, headers });
+            }
         }
-        if found > 0 {
-            pipe.headers.put(first, Got { peer: id, headers });
+        if first_empty {
+            return self.empty_claim(id); // once for each claim
         }
+        Ok(())
     }
 
     /// A peer did not have what it claims. Once is an accident.
@@ -166,6 +170,7 @@ impl Machine {
         match asked.what {
             What::FetchBody { header } => {
                 if bodies.len() > 1 {
+                    self.live.fetch_failed(&header.hash);
                     return Err(Fault::TooManyItems {
                         allowed: 1,
                         found: bodies.len(),
@@ -323,7 +328,11 @@ fn belong(roots: &body::Roots, header: &SealedHeader) -> bool {
 
 /// Decodes an answer's headers and holds them against what was asked: how many, which first, which way, and that each
 /// links to the one before it. What cannot be told from the answer alone is judged later.
-fn judge_headers(what: &What, raw: Vec<Bytes>) -> Result<Vec<Arc<SealedHeader>>, Fault> {
+fn judge_headers(
+    rules: &Rules,
+    what: &What,
+    raw: Vec<Bytes>,
+) -> Result<Vec<Arc<SealedHeader>>, Fault> {
     let (allowed, first, falling) = match what {
         What::Rising { first, count, .. } => (*count, Some(*first), false),
         What::Poll { number, count } => (*count, Some(*number), false),
@@ -345,7 +354,7 @@ fn judge_headers(what: &What, raw: Vec<Bytes>) -> Result<Vec<Arc<SealedHeader>>,
             Some(last) if falling => last.header.number.checked_sub(1),
             Some(last) => last.header.number.checked_add(1),
         };
-        let header = SealedHeader::decode(raw).map_err(|error| Fault::BadHeader {
+        let header = rules.read_header(raw).map_err(|error| Fault::BadHeader {
             number: expected.unwrap_or(0),
             why: error.to_string(),
         })?;

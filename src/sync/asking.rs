@@ -74,7 +74,11 @@ impl Machine {
     }
 
     fn ask_headers(&mut self, now: Now, order: &[PeerId]) {
-        if now.s < self.main.pause_until_s || !self.peers.values().any(|peer| self.leads(peer)) {
+        let ends = !self.rules.seal_is_checked_after(self.main.top());
+        if ends
+            || now.s < self.main.pause_until_s
+            || !self.peers.values().any(|peer| self.leads(peer))
+        {
             return;
         }
         let ours = self.tip.header.header.number;

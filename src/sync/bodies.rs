@@ -7,12 +7,8 @@ use alloy_primitives::B256;
 use bytes::Bytes;
 use cairn_net::reactor::PeerId;
 
+use crate::chain::body::{EMPTY_BODY, EMPTY_BODY_WITH_WITHDRAWALS};
 use crate::chain::{SealedHeader, Tip};
-
-/// `[[], []]`: no transactions, no ommers.
-const EMPTY_BODY: &[u8] = &[0xc2, 0xc0, 0xc0];
-/// `[[], [], []]`: no withdrawals either (EIP-4895).
-const EMPTY_BODY_WITH_WITHDRAWALS: &[u8] = &[0xc3, 0xc0, 0xc0, 0xc0];
 
 /// The body of a header whose roots are those of empty lists: it need not be asked for.
 pub(super) fn made_body(header: &SealedHeader) -> Option<Bytes> {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use cairn_net::eth::message::Start;
 use cairn_net::reactor::PeerId;
+use log::Level;
 
 use super::asking::headers_of;
 use super::choice::is_better;
 use super::fault::Fault;
-use super::limits::ANCESTOR_FIRST;
+use super::limits::{ANCESTOR_FIRST, ANCESTOR_MOST, REFUSALS_TOLD, RESTORE_MIN_MS};
 use super::machine::{ChainView, Machine, Now};
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
@@ -59,7 +60,7 @@ impl Branch {
     pub(super) fn held_bytes(&self) -> usize {
         match &self.stage {
             Stage::Seek { .. } => 0,
-            Stage::Follow(pipe) => pipe.bodies.held_bytes(),
+            Stage::Follow(pipe) => pipe.bodies.held_bytes() + pipe.headers.held_bytes(),
         }
     }
 }
@@ -114,7 +115,7 @@ impl Machine {
                         }
                     }
                 }
-                self.follow_branch(now, branch)
+                self.follow_branch(now, branch, chain)
             }
         }
     }
@@ -169,12 +170,13 @@ impl Machine {
             } else {
                 self.config.limits.branch_depth
             };
-        depth.min(top + 1).min(1024)
+        depth.min(top + 1).min(ANCESTOR_MOST)
     }
 
     /// Headers of a peer falling from `top`, which link to each other: is one of them ours?
     pub(super) fn ancestor_answer(
         &mut self,
+        now: Now,
         id: PeerId,
         (top, count): (u64, u64),
         headers: &[Arc<SealedHeader>],
@@ -217,6 +219,11 @@ impl Machine {
             if self.is_too_deep(id, number + 1, branch.head, chain) {
                 return Ok(());
             }
+            if !self.may_restore(now, id, number) {
+                log::debug!("Left a branch at block {number}: its peer had one rebuilt just now");
+                self.judge(id, branch.head);
+                return self.empty_claim(id);
+            }
             let Some(base) = self.tip_at(number, chain) else {
                 log::error!(
                     "Cannot rebuild the chain's state at block {number}: the branch is left"
@@ -255,17 +262,59 @@ impl Machine {
         if ours.saturating_sub(lowest) < limit && lowest > floor {
             return false;
         }
-        log::warn!(
+        self.refuse(id, lowest, head, chain);
+        true
+    }
+
+    /// Leaves a branch that replaces too many of our blocks, and says so: loudly once for a peer and the place where it leaves
+    /// our chain, for the peer may claim heads as it likes.
+    fn refuse(&mut self, id: PeerId, lowest: u64, head: B256, chain: &dyn ChainView) {
+        let ours = self.tip.header.header.number;
+        let limit = self.config.limits.branch_depth;
+        let floor = chain.lowest_fork();
+        let is_new = self
+            .peers
+            .get_mut(&id)
+            .is_some_and(|peer| peer.refused.len() < REFUSALS_TOLD && peer.refused.insert(lowest));
+        let level = if is_new { Level::Warn } else { Level::Debug };
+        log::log!(
+            level,
             "Refused a branch that leaves our chain at block {lowest} or below: head={ours} limit={limit} settled={floor} peer={} branch={head}",
             id.0,
         );
         self.judge(id, head);
+    }
+
+    /// Whether the state at block `number` may be had for this peer's branch: at once if it is at hand, else once in a while,
+    /// for it takes reading up to an epoch of headers.
+    fn may_restore(&mut self, now: Now, id: PeerId, number: u64) -> bool {
+        let is_at_hand = self.recent.contains_key(&number)
+            || self
+                .restored
+                .as_ref()
+                .is_some_and(|tip| tip.header.header.number == number);
+        let Some(peer) = self.peers.get_mut(&id).filter(|_| !is_at_hand) else {
+            return is_at_hand;
+        };
+        if peer
+            .restored_ms
+            .is_some_and(|at| now.ms.saturating_sub(at) < RESTORE_MIN_MS)
+        {
+            return false;
+        }
+        peer.restored_ms = Some(now.ms);
         true
     }
 
     /// The state of our chain at block `number`.
-    fn tip_at(&self, number: u64, chain: &dyn ChainView) -> Option<Tip> {
+    fn tip_at(&mut self, number: u64, chain: &dyn ChainView) -> Option<Tip> {
         if let Some(tip) = self.recent.get(&number) {
+            return Some(tip.clone());
+        }
+        let kept = self.restored.as_ref().filter(|tip| {
+            tip.header.header.number == number && chain.hash(number) == Some(tip.header.hash)
+        });
+        if let Some(tip) = kept {
             return Some(tip.clone());
         }
         let td = chain.td(number)?;
@@ -273,7 +322,10 @@ impl Machine {
             .rules
             .restore(number, td, &mut |number| chain.header(number))
         {
-            Ok(tip) => Some(tip),
+            Ok(tip) => {
+                self.restored = Some(tip.clone());
+                Some(tip)
+            }
             Err(error) => {
                 log::error!("Stored headers do not verify: {error}");
                 None
@@ -288,7 +340,7 @@ impl Machine {
     }
 
     /// Asks for more of the branch, stores it if it is better, leaves it if it cannot become so.
-    fn follow_branch(&mut self, now: Now, mut branch: Branch) -> bool {
+    fn follow_branch(&mut self, now: Now, mut branch: Branch, chain: &dyn ChainView) -> bool {
         let id = branch.peer;
         let limits = self.config.limits.clone();
         let Some(pipe) = branch.pipe_mut() else {
@@ -304,6 +356,11 @@ impl Machine {
                 .is_some_and(|tip| is_better(tip, &self.tip))
         });
         if better.is_some() {
+            if base < chain.lowest_fork() {
+                // Settled since the search began.
+                self.refuse(id, base + 1, branch.head, chain);
+                return false;
+            }
             let Stage::Follow(mut pipe) = branch.stage else {
                 return false;
             };
@@ -318,7 +375,11 @@ impl Machine {
         }
 
         if pipe.bodies.held_bytes() > limits.branch_bytes {
-            log::warn!(
+            let is_new = self.peers.get_mut(&id).is_some_and(|peer| {
+                peer.refused.len() < REFUSALS_TOLD && peer.refused.insert(base + 1)
+            });
+            log::log!(
+                if is_new { Level::Warn } else { Level::Debug },
                 "Refused a branch: it holds more than {} bytes before it is better",
                 limits.branch_bytes
             );

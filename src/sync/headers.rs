@@ -23,6 +23,12 @@ pub(super) struct HeaderQueue {
     frontier: u64,
     gaps: BTreeMap<u64, u64>, // first -> last
     got: BTreeMap<u64, Got>,
+    got_bytes: usize,
+}
+
+/// Bytes of headers as they came.
+fn raw_bytes(headers: &[Arc<SealedHeader>]) -> usize {
+    headers.iter().map(|header| header.raw.len()).sum()
 }
 
 impl HeaderQueue {
@@ -32,6 +38,7 @@ impl HeaderQueue {
             frontier: first,
             gaps: BTreeMap::new(),
             got: BTreeMap::new(),
+            got_bytes: 0,
         }
     }
 
@@ -70,14 +77,21 @@ impl HeaderQueue {
         debug_assert!(!got.headers.is_empty(), "an empty answer is a gap");
         match self.got.get(&first) {
             Some(other) if other.headers.len() >= got.headers.len() => {}
-            _ => drop(self.got.insert(first, got)),
+            _ => {
+                self.got_bytes += raw_bytes(&got.headers);
+                if let Some(shorter) = self.got.insert(first, got) {
+                    self.got_bytes -= raw_bytes(&shorter.headers);
+                }
+            }
         }
     }
 
     /// The answer that begins at `first`, if it is there. What lies below is let go: it is verified.
     pub(super) fn pop(&mut self, first: u64) -> Option<Got> {
         self.forget_below(first);
-        self.got.remove(&first)
+        let got = self.got.remove(&first)?;
+        self.got_bytes -= raw_bytes(&got.headers);
+        Some(got)
     }
 
     fn forget_below(&mut self, first: u64) {
@@ -90,12 +104,18 @@ impl HeaderQueue {
         }
         while let Some(got) = self.got.first_entry().filter(|got| *got.key() < first) {
             let (start, mut got) = got.remove_entry();
+            self.got_bytes -= raw_bytes(&got.headers);
             let below = usize::try_from(first - start).unwrap_or(usize::MAX);
             if below < got.headers.len() {
                 got.headers.drain(..below);
                 self.put(first, got);
             }
         }
+    }
+
+    /// Bytes of the headers in the answers that wait.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.got_bytes
     }
 
     /// Whether any answer waits.
@@ -156,10 +176,13 @@ mod tests {
             6,
             "the longer one stays"
         );
+        assert_eq!(queue.held_bytes(), 0);
         queue.put(1, headers(1, 10));
+        assert_eq!(queue.held_bytes(), raw_bytes(&headers(1, 10).headers));
         let rest = queue.pop(7).unwrap();
         assert_eq!((rest.headers.len(), rest.headers[0].header.number), (4, 7));
         assert!(queue.pop(11).is_none() && !queue.is_waiting());
+        assert_eq!(queue.held_bytes(), 0);
         assert_eq!(
             queue.take(100, 100, 10),
             Some((11, 10)),

@@ -71,6 +71,11 @@ impl Default for Limits {
     }
 }
 
+/// A better chain that is claimed, of which nothing old is verified or stored for so long, no longer keeps our sealer waiting:
+/// three timeouts of a request, in which whoever has the chain has shown some of it.
+pub(super) const CATCH_UP_PATIENCE_MS: u64 = 30_000;
+/// The same in seconds, as blocks count them.
+pub(super) const CATCH_UP_PATIENCE_S: u64 = CATCH_UP_PATIENCE_MS / 1000;
 /// Timeouts in a row (that is, without eight good answers between) before a peer is dropped: one may be the line's fault.
 pub(super) const STALLS_ALLOWED: u32 = 2;
 /// What a peer that stalled is taken to bring, until it shows otherwise.
@@ -125,3 +130,17 @@ pub(super) const ANCESTOR_FIRST: u64 = 64;
 pub(super) const SHY_MS: u64 = 3_000;
 /// ... and so many such peers are remembered, 64 bytes each.
 pub(super) const SHY_PEERS: usize = 1024;
+/// Headers in any look for a common ancestor: no client answers more.
+pub(super) const ANCESTOR_MOST: u64 = 1024;
+/// Refused branches of one peer that are warned of: more are worth a debug line only.
+pub(super) const REFUSALS_TOLD: usize = 4;
+/// The state at a block below the recent tips is rebuilt for one peer no more often: reading an epoch of headers takes about
+/// 0.1 s.
+pub(super) const RESTORE_MIN_MS: u64 = 60_000;
+/// Headers asked for at once of a peer that was slow or cut an answer short, at the least: fewer cost a round trip for next to
+/// nothing.
+pub(super) const HEADERS_LEAST: u64 = 16;
+/// Request timeouts that one answer may take while others come: a slow line brings one after the other.
+pub(super) const SLOW_TIMEOUTS: u64 = 3;
+/// Periods of a clique chain without a new block before it is asked for: in one the block may just be late.
+pub(super) const POLL_PERIODS: u64 = 2;

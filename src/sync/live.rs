@@ -166,13 +166,16 @@ impl Machine {
         td: U256,
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
-        if !self.rules.seal_is_checked() {
+        if self.target.is_some() {
             return Ok(()); // an announcement proves nothing there
         }
-        let header = SealedHeader::decode(header).map_err(|error| Fault::BadHeader {
-            number: 0,
-            why: error.to_string(),
-        })?;
+        let header = self
+            .rules
+            .read_header(header)
+            .map_err(|error| Fault::BadHeader {
+                number: 0,
+                why: error.to_string(),
+            })?;
         let number = header.header.number;
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.known.insert(header.hash);
@@ -201,7 +204,7 @@ impl Machine {
                 found: hashes.len(),
             });
         }
-        if !self.rules.seal_is_checked() {
+        if self.target.is_some() {
             return Ok(());
         }
         let ours = self.tip.header.header.number;
@@ -354,6 +357,10 @@ impl Machine {
             }
             return Ok(());
         };
+        if !self.rules.seal_is_checked_after(&parent) {
+            self.live.fetches.remove(&hash);
+            return Ok(()); // past the terminal total difficulty nothing in it says that it is right
+        }
         let bad = |error: HeaderError| Fault::BadHeader {
             number,
             why: error.to_string(),

@@ -10,10 +10,11 @@ use cairn_net::p2p::DisconnectReason;
 use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
 use cairn_net::session::{Close, PeerInfo};
 
+use super::behind::Behind;
 use super::bodies::BodySize;
 use super::branch::Branch;
 use super::fault::Fault;
-use super::limits::{Limits, MEMORY_LIMIT_BYTES, RECENT_TIPS};
+use super::limits::{Limits, MEMORY_LIMIT_BYTES, POLL_PERIODS, RECENT_TIPS};
 use super::live::Live;
 use super::peers::{Asked, Peer, What};
 use super::pipe::Pipe;
@@ -147,6 +148,8 @@ pub struct Machine {
     pub(super) main: Pipe,
     /// Another line, that may become better than ours.
     pub(super) branch: Option<Branch>,
+    /// The last state of our chain that was rebuilt for a branch, which may be claimed again.
+    pub(super) restored: Option<Tip>,
     /// What is followed where seals cannot be checked.
     pub(super) target: Option<Target>,
     pub(super) live: Live,
@@ -159,6 +162,8 @@ pub struct Machine {
     /// How far everything was when it was last looked at, and since when that has not changed though there is work.
     pub(super) progress: (u64, u64, usize, usize),
     pub(super) stuck_since_ms: Option<u64>,
+    /// For how long a better chain has been claimed.
+    pub(super) behind: Behind,
     /// Blocks were stored in catch-up that no peer has been told of.
     pub(super) untold: bool,
     /// The last blocks of a chain that may have ommers.
@@ -174,7 +179,8 @@ pub struct Machine {
 impl Machine {
     /// A machine that goes on from the stored head.
     pub fn new(rules: Arc<Rules>, tip: Tip, config: MachineConfig) -> Machine {
-        let target = Target::new(&rules, &config);
+        let target = Target::new(&rules, &config, &tip);
+        let behind = Behind::new(&tip);
         let limits = &config.limits;
         Machine {
             recent: BTreeMap::from([(tip.header.header.number, tip.clone())]),
@@ -188,6 +194,7 @@ impl Machine {
             next_id: 1,
             next_epoch: 1,
             branch: None,
+            restored: None,
             target,
             live: Live::default(),
             news_ms: 0,
@@ -196,6 +203,7 @@ impl Machine {
             ommers: OmmerWindow::new(),
             progress: (0, 0, 0, 0),
             stuck_since_ms: None,
+            behind,
             untold: false,
             shy: BTreeSet::new(),
             clocks: Now { ms: 0, s: 0 },
@@ -231,7 +239,8 @@ impl Machine {
         self.pump(now, chain);
     }
 
-    /// A block of our own sealer: checked like any other, stored, announced. One that does not hang on the head is let go.
+    /// A block of our own sealer: checked like any other, stored, announced. One that does not hang on the head is let go, and
+    /// so is one made while a better chain is being caught up with.
     pub fn handle_sealed(&mut self, now_ms: u64, block: SealedBlock, chain: &dyn ChainView) {
         let since_s = now_ms.saturating_sub(self.clocks.ms) / 1000;
         let now = Now {
@@ -241,6 +250,10 @@ impl Machine {
         let number = block.header.header.number;
         if block.header.header.parent_hash != self.tip.header.hash {
             log::debug!("Sealed block {number} came too late: the head has moved");
+            return;
+        }
+        if !self.is_caught_up() {
+            log::debug!("Sealed block {number} is let go: a better chain is being caught up with");
             return;
         }
         if let Err(fault) = self.take_block(now, None, block.header, block.body, chain) {
@@ -293,7 +306,7 @@ impl Machine {
         }
     }
 
-    /// Bytes of bodies held and expected: what the memory limit bounds.
+    /// Bytes of bodies held and expected and of headers not yet verified: what the memory limit bounds.
     pub fn memory_bytes(&self) -> usize {
         let branch = self.branch.as_ref().map_or(0, Branch::held_bytes);
         let expected: usize = self
@@ -302,7 +315,7 @@ impl Machine {
             .flat_map(|peer| peer.asked.values())
             .map(|a| a.expected_bytes)
             .sum();
-        self.main.bodies.held_bytes() + branch + expected
+        self.main.bodies.held_bytes() + self.main.headers.held_bytes() + branch + expected
     }
 
     fn clock(&mut self, ms: u64, s: u64) -> Now {
@@ -456,7 +469,7 @@ impl Machine {
         self.config
             .limits
             .poll_ms
-            .max(period_s.saturating_mul(2_000))
+            .max(period_s.saturating_mul(POLL_PERIODS * 1000))
     }
 
     /// The head has moved, along tips in rising order that hang on block `ancestor`.

@@ -8,6 +8,7 @@
 mod announce;
 mod answers;
 mod asking;
+mod behind;
 mod bodies;
 mod branch;
 mod choice;

@@ -64,6 +64,10 @@ pub(super) struct Peer {
     /// The claimed head that was found to be no better than ours.
     pub(super) judged: Option<B256>,
     pub(super) empty_claims: u32,
+    /// Where branches of its that were refused leave our chain: each is told of once.
+    pub(super) refused: BTreeSet<u64>,
+    /// When a state of our chain was last rebuilt for its branch.
+    pub(super) restored_ms: Option<u64>,
     pub(super) asked: BTreeMap<u64, Asked>,
     pub(super) stalls: u32,
     pub(super) good_answers: u32,
@@ -102,6 +106,8 @@ impl Peer {
             off_chain: false,
             judged: None,
             empty_claims: 0,
+            refused: BTreeSet::new(),
+            restored_ms: None,
             asked: BTreeMap::new(),
             stalls: 0,
             good_answers: 0,

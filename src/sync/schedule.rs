@@ -30,6 +30,7 @@ impl Machine {
     pub(super) fn pump(&mut self, now: Now, chain: &dyn ChainView) {
         loop {
             self.take_orphan(now, chain);
+            self.stop_at_terminal();
             self.verify_main(now);
             self.feed_target(now);
             let mut moved = self.commit_main(now, false);
@@ -41,6 +42,7 @@ impl Machine {
             }
         }
         self.unstick(now);
+        self.count_behind(now);
         self.tell(now);
         self.poll(now);
         self.deadline = self.next_deadline(now);
@@ -160,7 +162,7 @@ pub(super) fn verify_next(
     now: Now,
 ) -> Verified {
     let first = pipe.top_number() + 1;
-    if now.s < pipe.pause_until_s {
+    if now.s < pipe.pause_until_s || !rules.seal_is_checked_after(pipe.top()) {
         return Verified::Nothing;
     }
     let Some(got) = pipe.headers.pop(first) else {
@@ -173,6 +175,9 @@ pub(super) fn verify_next(
     }
     let mut headers = got.headers.into_iter();
     while let Some(header) = headers.next() {
+        if !rules.seal_is_checked_after(pipe.top()) {
+            return Verified::Some; // of what follows nobody can say whether it is right
+        }
         let number = header.header.number;
         match rules.extend(pipe.top(), header.clone(), Some(now.s)) {
             Ok(tip) => pipe.bodies.push(tip, got.peer),

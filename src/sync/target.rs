@@ -16,7 +16,7 @@ use super::fault::Fault;
 use super::limits::{FUTURE_S, HEADER_BYTES};
 use super::machine::{ChainView, Machine, MachineConfig, Now, due_s};
 use super::peers::What;
-use crate::chain::{Rules, SealedHeader};
+use crate::chain::{Rules, SealedHeader, Tip};
 
 /// Headers that are wanted falling from a hash.
 #[derive(Debug)]
@@ -78,9 +78,11 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// What is followed on this chain: nothing of the kind if its seals can be checked.
-    pub(super) fn new(rules: &Rules, config: &MachineConfig) -> Option<Target> {
-        if rules.seal_is_checked() {
+    /// What is followed on this chain above `tip`: nothing of the kind if the seals there can be checked. On a clique chain
+    /// that is to merge a target given is followed from the start: it decides which terminal block is the right one.
+    pub(super) fn new(rules: &Rules, config: &MachineConfig, tip: &Tip) -> Option<Target> {
+        let may_merge = rules.spec.terminal_total_difficulty.is_some();
+        if rules.seal_is_checked_after(tip) && !(may_merge && config.sync_target.is_some()) {
             if config.sync_target.is_some() {
                 log::warn!("The sync target is not needed: this chain's seals are checked");
             }
@@ -89,6 +91,13 @@ impl Target {
         let hash = config.sync_target.unwrap_or_default();
         let phase = match config.sync_target {
             Some(hash) => Phase::Falling(Fall::new(hash, None)),
+            None if rules.seal_is_checked() => {
+                log::warn!(
+                    "Not following beyond block {}: the chain has reached its terminal total difficulty, after which no seal can be checked; pass --synctarget HASH of a head you trust. Serving what is stored",
+                    tip.header.header.number
+                );
+                Phase::Nothing
+            }
             None => {
                 log::warn!(
                     "Not following: no seal of this chain can be checked; pass --synctarget HASH of a head you trust. Serving what is stored"
@@ -179,6 +188,18 @@ impl Target {
 }
 
 impl Machine {
+    /// When our head is the last whose seal can be checked, lets go of everything above it: from there on only a trusted hash
+    /// is followed.
+    pub(super) fn stop_at_terminal(&mut self) {
+        if self.target.is_some() || self.rules.seal_is_checked_after(&self.tip) {
+            return;
+        }
+        self.target = Target::new(&self.rules, &self.config, &self.tip);
+        self.branch = None;
+        self.poll_more = None;
+        self.restart_main();
+    }
+
     /// Whether a target is on its way.
     pub(super) fn target_waits(&self) -> bool {
         self.target.as_ref().is_some_and(Target::waits)

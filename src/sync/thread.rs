@@ -26,6 +26,12 @@ use crate::logging::{elapsed, short};
 const COMMANDS_LIMIT: usize = 4096;
 /// What was asked of peers is told this often at the most.
 const REQUESTED_LINE_INTERVAL: Duration = Duration::from_secs(1);
+/// Announcements told in the log in a second: a busy network makes a few.
+const ANNOUNCED_LINES_PER_S: u32 = 10;
+/// How soon commands are tried again that found the link to net full.
+const COMMANDS_RETRY: Duration = Duration::from_millis(5);
+/// A sealer that has peers to dial leaves them this long after the start to show a better chain; then it seals alone.
+const FIRST_PEER_WAIT: Duration = Duration::from_secs(5);
 /// With nothing to wait for, the thread still looks around this often.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
@@ -51,6 +57,8 @@ pub struct SyncRole {
     pub sealed: Receiver<SealedBlock>,
     /// New heads for the sealer, if there is one.
     pub heads: Option<Heads>,
+    /// Are there nodes to dial, of which one may know a better chain than ours?
+    pub expects_peers: bool,
     /// Closed when the node stops.
     pub stop: Receiver<()>,
 }
@@ -97,9 +105,11 @@ impl SyncRole {
         let start = Instant::now();
         let mut waiting = VecDeque::new();
         let mut asked = Asked::default();
-        self.tell_sealer(self.machine.tip());
+        let mut announcements = Announcements::default();
+        let mut sealed_on = None;
         loop {
             self.act(&mut waiting, &mut asked)?;
+            self.tell_sealer(&mut sealed_on, start.elapsed());
             self.send_waiting(&mut waiting)?;
             let now_ms = start.elapsed().as_millis() as u64;
             let wait = match self.machine.deadline_ms() {
@@ -109,7 +119,7 @@ impl SyncRole {
             let wait = if waiting.is_empty() {
                 wait
             } else {
-                wait.min(Duration::from_millis(5))
+                wait.min(COMMANDS_RETRY)
             };
             let input = select! {
                 recv(self.events) -> event => match event {
@@ -137,7 +147,7 @@ impl SyncRole {
             };
             match input {
                 Input::Event(event) => {
-                    tell_event(&event);
+                    announcements.tell(&event, now_ms);
                     self.machine.handle_event(now_ms, unix_s(), event, &view);
                 }
                 Input::Sealed(block) => self.machine.handle_sealed(now_ms, block, &view),
@@ -162,7 +172,6 @@ impl SyncRole {
                     let earliest = self.writer.reader().snapshot().first_body();
                     let chain = local_chain(&self.genesis, self.network_id, &tip, earliest);
                     waiting.push_back(Command::SetChain(chain));
-                    self.tell_sealer(&tip);
                 }
                 Action::Punish { peer, fault } => {
                     log::warn!("Dropping peer peer={} fault=\"{fault}\"", peer.0);
@@ -220,8 +229,19 @@ impl SyncRole {
         Ok(())
     }
 
-    fn tell_sealer(&self, tip: &Tip) {
+    /// Gives the sealer a head that it has not had, once there is nothing to catch up with: a signer that is behind would
+    /// seal a fork on every block of the way.
+    fn tell_sealer(&self, told: &mut Option<B256>, since_start: Duration) {
         let Some(heads) = &self.heads else { return };
+        let tip = self.machine.tip();
+        let alone = self.expects_peers && self.machine.status().peers == 0;
+        if *told == Some(tip.header.hash)
+            || !self.machine.is_caught_up()
+            || (alone && since_start < FIRST_PEER_WAIT)
+        {
+            return;
+        }
+        *told = Some(tip.header.hash);
         // Only the newest head counts, and this thread alone puts any in: with the older one out there is room.
         while heads.older.try_recv().is_ok() {}
         let _ = heads.newest.try_send(tip.clone());
@@ -284,44 +304,49 @@ impl ChainView for View {
     fn td(&self, number: u64) -> Option<U256> {
         self.keep(self.snapshot.td(number))
     }
-
-    fn lowest_fork(&self) -> u64 {
-        self.snapshot.first_unsettled().saturating_sub(1)
-    }
 }
 
-fn tell_event(event: &NetEvent) {
-    use cairn_net::eth::message::Message;
-    match event {
-        // The net thread told of both, with the peer's name.
-        NetEvent::Connected { .. } | NetEvent::Gone { .. } => {}
-        NetEvent::Message { peer, message } => match message {
-            Message::NewBlock { header, .. } => log::info!(
-                "Announced block hash={} peer={}",
-                short(&alloy_primitives::keccak256(header)),
-                peer.0
-            ),
-            Message::NewBlockHashes(hashes) => {
-                if let Some((hash, number)) = hashes.last() {
-                    log::info!(
-                        "Announced hashes count={} number={number} hash={} peer={}",
-                        hashes.len(),
-                        short(hash),
-                        peer.0
-                    );
-                }
+/// Announcements in the log, at most so many a second: any stranger can send them.
+#[derive(Default)]
+struct Announcements {
+    second: u64,
+    lines: u32,
+}
+
+impl Announcements {
+    /// Tells of an announcement. Of connecting and leaving the net thread has told, with the peer's name.
+    fn tell(&mut self, event: &NetEvent, now_ms: u64) {
+        use cairn_net::eth::message::Message;
+        let NetEvent::Message { peer, message } = event else {
+            return;
+        };
+        let what = match message {
+            Message::NewBlock { header, .. } => {
+                format!("block hash={}", short(&alloy_primitives::keccak256(header)))
             }
+            Message::NewBlockHashes(hashes) => match hashes.last() {
+                Some((hash, number)) => format!(
+                    "hashes count={} number={number} hash={}",
+                    hashes.len(),
+                    short(hash)
+                ),
+                None => return,
+            },
             Message::BlockRange {
                 latest,
                 latest_hash,
                 ..
-            } => log::info!(
-                "Announced range latest={latest} hash={} peer={}",
-                short(latest_hash),
-                peer.0
-            ),
-            _ => {}
-        },
+            } => format!("range latest={latest} hash={}", short(latest_hash)),
+            _ => return,
+        };
+        let second = now_ms / 1000;
+        if self.second != second {
+            (self.second, self.lines) = (second, 0);
+        }
+        self.lines += 1;
+        if self.lines <= ANNOUNCED_LINES_PER_S {
+            log::info!("Announced {what} peer={}", peer.0);
+        }
     }
 }
 

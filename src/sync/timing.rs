@@ -3,7 +3,9 @@
 use cairn_net::reactor::PeerId;
 
 use super::fault::Fault;
-use super::limits::{DUE_STEP_MS, PAUSE_MS, SLOW_BYTES_PER_S, STALLS_ALLOWED};
+use super::limits::{
+    DUE_STEP_MS, HEADERS_LEAST, PAUSE_MS, SLOW_BYTES_PER_S, SLOW_TIMEOUTS, STALLS_ALLOWED,
+};
 use super::machine::{Machine, Now};
 use super::peers::{Asked, Peer, What};
 use super::target::Target;
@@ -32,7 +34,7 @@ impl Machine {
             peer.stalls += 1;
             // Perhaps it is only slow: it is asked for little until it shows its rate.
             peer.rate = SLOW_BYTES_PER_S;
-            peer.header_cap = 16;
+            peer.header_cap = HEADERS_LEAST;
             peer.good_answers = 0;
             peer.heard_ms = now.ms;
             if peer.stalls >= STALLS_ALLOWED {
@@ -74,7 +76,7 @@ impl Machine {
         }
         let since = *self.stuck_since_ms.get_or_insert(now.ms);
         let patience_ms = if self.is_coming() {
-            limits.request_timeout_ms.saturating_mul(3)
+            limits.request_timeout_ms.saturating_mul(SLOW_TIMEOUTS)
         } else {
             limits.stuck_ms
         };
@@ -147,6 +149,7 @@ impl Machine {
             self.live.deadline(),
             self.tell_deadline(),
             self.poll_deadline(),
+            self.behind.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -163,10 +166,10 @@ pub(super) fn due_ms(now: Now, due_s: u64) -> u64 {
         .saturating_add(whole_s.saturating_mul(1000).max(DUE_STEP_MS))
 }
 
-/// When a peer has stalled: it has given no answer at all for the timeout, or not this one for three times as long (a slow
+/// When a peer has stalled: it has given no answer at all for the timeout, or not this one for [`SLOW_TIMEOUTS`] times as long (a slow
 /// line brings one answer after the other).
 fn stall_deadline(peer: &Peer, timeout_ms: u64) -> Option<u64> {
     let oldest_ms = peer.asked.values().map(|asked| asked.sent_ms).min()?;
     let silent = peer.heard_ms.saturating_add(timeout_ms);
-    Some(silent.min(oldest_ms.saturating_add(timeout_ms.saturating_mul(3))))
+    Some(silent.min(oldest_ms.saturating_add(timeout_ms.saturating_mul(SLOW_TIMEOUTS))))
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use alloy_primitives::U256;
 
+use crate::change::Edit;
 use crate::error::Error;
 use crate::file::{Disk, OutFile};
 use crate::format::{
@@ -11,64 +12,94 @@ use crate::format::{
     slot_of,
 };
 use crate::manifest::{Manifest, era_path};
+use crate::scale::WRITE_BYTES;
 use crate::segment;
 use crate::snappy::{Buffer, Compressor};
 use crate::snapshot::Snapshot;
 
-/// How much is gathered before it is written, in bytes: large enough that the call costs nothing beside the copy.
-const WRITE_BYTES: usize = 2 << 20;
 /// Memory of the buffer that is kept between commits, in bytes: a full write and one large body.
 const KEEP_BYTES: usize = 4 << 20;
 
 /// One segment being appended to. Dropped without [`Appender::finish`], what it wrote lies past the committed end.
-pub(crate) struct Appender<'a> {
+pub(crate) struct Appender {
     file: OutFile,
     kind: Kind,
-    buffer: &'a mut Buffer,
+    buffer: Buffer,
     /// Where the data ends, with what is buffered, from the start of the data.
     end: u64,
     first: u64,
     entries: Vec<u8>,
-    /// True if the file was made, so that its folder must be synced.
-    pub(crate) made: bool,
 }
 
-impl<'a> Appender<'a> {
-    /// Opens the segment that block `first` goes to, or makes it and names it in `next`. `td` is the total difficulty
-    /// before the block.
+impl Appender {
+    /// Opens the segment that block `first` goes to, or makes it. `td` is the total difficulty before the block, if it is
+    /// known and headers are meant.
     pub(crate) fn open(
+        edit: &mut Edit<'_>,
+        kind: Kind,
+        first: u64,
+        td: Option<U256>,
+    ) -> Result<Appender, Error> {
+        let era = first / ERA_BLOCKS;
+        let Some(sequence) = edit.next.segment(kind, era) else {
+            return Appender::make(edit, kind, first, td);
+        };
+        // The place behind the last record is taken from a record whose checksum was checked: a damaged entry must not
+        // send new bytes over committed ones. (A segment that was cut in this change is a copy up to here.)
+        let end = match slot_of(first) {
+            0 => 0,
+            slot => {
+                let mapped = edit.old.segment(kind, era, slot)?;
+                segment::record(&mapped, first - 1)?.end as u64 - DATA_START
+            }
+        };
+        let file = edit
+            .disk
+            .open(&era_path(edit.old.dir(), kind, era, sequence))?;
+        let mut buffer = std::mem::replace(&mut edit.work.buffer, Buffer::new());
+        buffer.clear(KEEP_BYTES);
+        Ok(Appender {
+            file,
+            kind,
+            buffer,
+            end,
+            first,
+            entries: Vec::new(),
+        })
+    }
+
+    /// Makes the segment whose first record is block `first`'s and names it: a new one or one that replaces another.
+    pub(crate) fn make(
+        edit: &mut Edit<'_>,
+        kind: Kind,
+        first: u64,
+        td: Option<U256>,
+    ) -> Result<Appender, Error> {
+        edit.made(kind);
+        let mut buffer = std::mem::replace(&mut edit.work.buffer, Buffer::new());
+        buffer.clear(KEEP_BYTES);
+        Appender::create(
+            edit.disk,
+            edit.old.dir(),
+            &mut edit.next,
+            kind,
+            first,
+            td,
+            buffer,
+        )
+    }
+
+    /// As [`Appender::make`], outside an edit.
+    pub(crate) fn create(
         disk: &Disk,
-        old: &Snapshot,
+        dir: &Path,
         next: &mut Manifest,
         kind: Kind,
         first: u64,
-        td: U256,
-        buffer: &'a mut Buffer,
-    ) -> Result<Appender<'a>, Error> {
-        let dir: &Path = old.dir();
+        td: Option<U256>,
+        buffer: Buffer,
+    ) -> Result<Appender, Error> {
         let era = first / ERA_BLOCKS;
-        buffer.clear(KEEP_BYTES);
-        if let Some(sequence) = old.manifest.segment(kind, era) {
-            // The place behind the last record is taken from a record whose checksum was checked: a damaged entry must
-            // not send new bytes over committed ones.
-            let end = match slot_of(first) {
-                0 => 0,
-                slot => {
-                    let mapped = old.segment(kind, era, slot)?;
-                    segment::record(&mapped, first - 1)?.end as u64 - DATA_START
-                }
-            };
-            let file = disk.open(&era_path(dir, kind, era, sequence))?;
-            return Ok(Appender {
-                file,
-                kind,
-                buffer,
-                end,
-                first,
-                entries: Vec::new(),
-                made: false,
-            });
-        }
         let sequence = next.tip; // a change's files all carry its sequence
         next.set_segment(kind, era, sequence);
         let file = disk.create(&era_path(dir, kind, era, sequence))?;
@@ -81,11 +112,11 @@ impl<'a> Appender<'a> {
             entries: ERA_BLOCKS,
             level: 0,
             rest_crc: 0,
-            td: Some(if kind == Kind::Headers {
+            td: if kind == Kind::Headers {
                 td
             } else {
-                U256::ZERO
-            }),
+                Some(U256::ZERO)
+            },
         };
         let mut start = page.encode();
         start.resize(DATA_START as usize, 0);
@@ -97,7 +128,6 @@ impl<'a> Appender<'a> {
             end: 0,
             first,
             entries: Vec::new(),
-            made: true,
         })
     }
 
@@ -110,6 +140,16 @@ impl<'a> Appender<'a> {
     pub(crate) fn stored(&mut self, raw: u32, crc: u32, stored: &[u8]) -> Result<(), Error> {
         self.buffer.push(stored);
         self.entry(raw, crc, stored.len())
+    }
+
+    /// Appends the next block's record as it is kept in a settled segment of this kind, checked and unchanged.
+    pub(crate) fn copy(&mut self, old: &Snapshot, number: u64) -> Result<(), Error> {
+        debug_assert_eq!(number, self.next());
+        let mapped = old.segment(self.kind, number / ERA_BLOCKS, slot_of(number) + 1)?;
+        let found = segment::record(&mapped, number)?;
+        let stored = &mapped.map[found.start..found.end];
+        let crc = record_crc(number, self.kind, found.raw, stored);
+        self.stored(found.raw, crc, stored)
     }
 
     /// Appends a record whose kept bytes are its raw bytes.
@@ -126,7 +166,7 @@ impl<'a> Appender<'a> {
     ) -> Result<(), Error> {
         let start = self.buffer.len();
         if !is_constant(raw) {
-            compressor.append(raw, self.buffer);
+            compressor.append(raw, &mut self.buffer);
         }
         let stored = &self.buffer.as_slice()[start..];
         let crc = record_crc(self.next(), self.kind, raw.len() as u32, stored);
@@ -164,8 +204,8 @@ impl<'a> Appender<'a> {
         Ok(())
     }
 
-    /// Writes what is left and makes all of it durable.
-    pub(crate) fn finish(mut self) -> Result<(), Error> {
+    /// Writes what is left, makes all of it durable, and gives the buffer back.
+    pub(crate) fn finish(mut self) -> Result<Buffer, Error> {
         if self.buffer.len() > 0 {
             self.flush()?;
         }
@@ -173,6 +213,7 @@ impl<'a> Appender<'a> {
             PAGE_BYTES + slot_of(self.first) * ENTRY_BYTES,
             &self.entries,
         )?;
-        self.file.sync()
+        self.file.sync()?;
+        Ok(self.buffer)
     }
 }

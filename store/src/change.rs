@@ -1,6 +1,7 @@
-//! Manifest commits: the first change of a session, settling, and batches. All are one thing: some of the canonical chain
-//! goes cold, the rest goes to a new tip log, and a new MANIFEST says so.
+//! Manifest commits: what goes cold and what is replaced, the new tip log, and the MANIFEST that says so. Every change
+//! but a single frame is one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,104 +10,166 @@ use alloy_primitives::B256;
 use crate::append::Appender;
 use crate::error::Error;
 use crate::file::{Disk, names};
-use crate::format::{ERA_BLOCKS, Kind, RecordHead, SEGMENT_KINDS, slot_of};
+use crate::format::{ERA_BLOCKS, Kind, RecordHead, SEGMENT_KINDS};
 use crate::frame::FrameBuilder;
-use crate::manifest::{self, Found, Manifest, RunName};
+use crate::manifest::{self, Found, Manifest, RunName, Span};
+use crate::merge::Merge;
 use crate::plan::{Link, Plan};
-use crate::runs::{self, Run};
+use crate::runs::{Run, run_path};
+use crate::scale::{
+    ABSENT_BLOCKS, BATCH_BYTES, BATCH_KEEP_BLOCKS, BATCH_KEEP_BYTES, BATCH_KEEP_MAX_BYTES,
+    KEEP_BLOCKS, KEEP_BYTES, MERGE_ENTRIES, TIP_BLOCKS, TIP_BYTES,
+};
 use crate::snappy::{Buffer, Compressor};
 use crate::snapshot::Snapshot;
 use crate::tip::{Place, TipBlock, TipFile, TipIndex};
-use crate::tiplog::{KEEP_BLOCKS, KEEP_BYTES, TipLog, TipWriter};
+use crate::tiplog::{TipLog, TipWriter};
 
-/// Blocks, forks included, that the tip holds at most before it settles.
-pub(crate) const TIP_BLOCKS: usize = 2048;
-/// Length of the tip log before it settles, in bytes. With one frame more it stays below 64 MiB.
-pub(crate) const TIP_BYTES: u64 = 48 << 20;
-/// New blocks of this many uncompressed bytes go behind the cold ones at once: a batch.
-pub(crate) const BATCH_BYTES: u64 = 8 << 20;
-/// After a batch fewer stay, for they are written twice: so many blocks whatever their size below the second limit, else
-/// so many bytes.
-const BATCH_KEEP_BLOCKS: usize = 64;
-const BATCH_KEEP_BYTES: u64 = 2 << 20;
-const BATCH_KEEP_MAX_BYTES: u64 = 8 << 20;
-/// What a manifest commit works with.
-pub(crate) struct Change<'a, 'b> {
-    pub(crate) disk: &'a Disk,
-    pub(crate) old: &'a Snapshot,
-    pub(crate) plan: &'a Plan<'b>,
-    pub(crate) compressor: &'a mut Compressor,
-    pub(crate) frame: &'a mut FrameBuilder,
-    pub(crate) buffer: &'a mut Buffer,
+/// What a writer works with: buffers that are kept between commits, and the merge of runs that is under way.
+pub(crate) struct Work {
+    pub(crate) compressor: Compressor,
+    pub(crate) frame: FrameBuilder,
+    pub(crate) buffer: Buffer,
+    merge: Option<Merge>,
+    /// A damaged run was met: the index is as good as before, and rebuilding it is asked for, not done.
+    no_merges: bool,
 }
 
-impl Change<'_, '_> {
-    /// Makes the change, and returns the view after it and the new tip log.
-    pub(crate) fn make(mut self) -> Result<(Snapshot, TipLog), Error> {
-        let dir = self.old.dir();
-        let mut next = (*self.old.manifest).clone();
-        next.sequence += 1;
-        next.tip = u32::try_from(next.sequence).map_err(|_| {
-            Error::damaged(
-                &dir.join(manifest::COPIES[0]),
-                24,
-                format!("sequence {} is out of names", next.sequence),
-            )
-        })?;
-        let chain = self.plan.chain(&self.old.tip);
-        let cold = &chain[..chain.len() - self.keep(&chain)];
-        let mut folders = vec![dir.to_path_buf()]; // the tip log's
+impl Work {
+    pub(crate) fn new() -> Work {
+        Work {
+            compressor: Compressor::new(),
+            frame: FrameBuilder::new(),
+            buffer: Buffer::new(),
+            merge: None,
+            no_merges: false,
+        }
+    }
+
+    /// A commit's share of the merge that is under way.
+    pub(crate) fn merge_on(&mut self, disk: &Disk) -> Result<(), Error> {
+        if let Some(mut merge) = self.merge.take_if(|merge| !merge.is_done()) {
+            match merge.advance(&mut MERGE_ENTRIES.clone()) {
+                Ok(()) => self.merge = Some(merge),
+                Err(e) => self.stop(disk, Some(merge), e)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A damaged run stops merging, nothing else.
+    fn stop(&mut self, disk: &Disk, merge: Option<Merge>, error: Error) -> Result<(), Error> {
+        if !matches!(error, Error::Damaged { .. }) {
+            return Err(error);
+        }
+        log::warn!("{error}; rebuild the index: until then its runs are not merged");
+        self.no_merges = true;
+        merge.map_or(Ok(()), |merge| merge.abandon(disk))
+    }
+}
+
+/// One manifest commit in the making.
+pub(crate) struct Edit<'a> {
+    pub(crate) disk: &'a Disk,
+    pub(crate) old: &'a Snapshot,
+    pub(crate) next: Manifest,
+    pub(crate) work: &'a mut Work,
+    /// Folders where names were made.
+    folders: BTreeSet<&'static str>,
+    /// Runs that were written, also those that a merge has taken up since.
+    runs: Vec<RunName>,
+    /// Segments that were made, some of which may not be named in the end.
+    pub(crate) unnamed: Vec<PathBuf>,
+}
+
+impl<'a> Edit<'a> {
+    pub(crate) fn new(
+        disk: &'a Disk,
+        old: &'a Snapshot,
+        work: &'a mut Work,
+    ) -> Result<Edit<'a>, Error> {
+        Ok(Edit {
+            disk,
+            old,
+            next: next_manifest(old)?,
+            work,
+            folders: BTreeSet::new(),
+            runs: Vec::new(),
+            unnamed: Vec::new(),
+        })
+    }
+
+    pub(crate) fn made(&mut self, kind: Kind) {
+        self.folders.insert(kind.name());
+    }
+
+    /// Makes a plan's chain the canonical one: replaces what is settled above its base, and settles some of it.
+    pub(crate) fn commit(mut self, plan: &Plan<'_>) -> Result<(Snapshot, TipLog), Error> {
+        let (base, chain) = plan.chain(&self.old.tip);
+        self.truncate(base)?;
+        let cold = &chain[..chain.len() - self.keep(plan, &chain)];
+        let mut hashes = Vec::new();
         if let Some(&last) = cold.last() {
             for kind in SEGMENT_KINDS {
-                if self.settle(kind, cold, &mut next)? {
-                    folders.push(dir.join(kind.name()));
-                }
+                self.settle(kind, plan, base, cold)?;
             }
-            let end = self.old.tip.base() + cold.len() as u64;
+            let end = base + cold.len() as u64;
             for kind in [Kind::Headers, Kind::Bodies] {
-                next.spans[kind.column()].end = end;
+                self.next.spans[kind.column()].end = end;
             }
-            let (_, hash, td) = self.plan.name(&self.old.tip, last);
-            (next.cold_hash, next.cold_td) = (hash, td);
+            let (_, hash, td) = plan.name(self.old, last)?;
+            (self.next.cold_hash, self.next.cold_td) = (hash, td);
+            for &link in cold {
+                hashes.push(plan.name(self.old, link)?.1);
+            }
         }
-        let replaced = self.finish_eras(cold, &mut next)?;
-        if next.runs != self.old.manifest.runs {
-            folders.push(dir.join(Kind::Run.name()));
-        }
-        let (log, tip) = self.write_tip(&chain, &next)?;
-        for folder in &folders {
-            self.disk.sync_dir(folder)?;
-        }
-        check_ours(dir, self.old.manifest.sequence)?;
-        manifest::write(self.disk, dir, &next.encode(), 0)?;
+        self.finish_eras(base, &hashes)?;
+        self.publish(plan)
+    }
 
-        // The change is made. What it replaced is only in the way: if it cannot be removed now, the next session does.
-        let old = &self.old.manifest;
-        let mut gone = vec![manifest::tip_path(dir, old.tip)];
-        gone.extend(replaced.iter().map(|run| run_path(dir, run)));
-        for path in gone {
-            if let Err(e) = self.disk.remove(&path) {
-                log::warn!("a replaced file stays for now: {e}");
+    /// Cuts the settled chain so that `base` is the next block: the eras above go, the one it is in is copied up to it.
+    fn truncate(&mut self, base: u64) -> Result<(), Error> {
+        let headers = self.next.headers();
+        if base >= headers.end {
+            return Ok(());
+        }
+        let era = base / ERA_BLOCKS;
+        for kind in SEGMENT_KINDS {
+            let span = self.next.span(kind);
+            let cut = Span {
+                first: span.first.min(base),
+                end: span.end.min(base),
+            };
+            self.next.spans[kind.column()] = cut;
+            self.next.cut_segments(kind, era);
+            let from = cut.first.max(era * ERA_BLOCKS);
+            if from < cut.end {
+                let td = self.old.segment(kind, era, 0)?.page.td;
+                let mut out = Appender::make(self, kind, from, td)?;
+                for number in from..cut.end {
+                    out.copy(self.old, number)?;
+                }
+                self.work.buffer = out.finish()?;
             }
         }
-        let next = Arc::new(next);
-        let tip_file = Arc::new(TipFile::open(dir, &next)?);
-        let snapshot = Snapshot::new(next, Arc::new(tip), tip_file, self.old.shared.clone())?;
-        Ok((snapshot, log))
+        self.next.runs.retain(|run| u64::from(run.era) < era);
+        let anchor = base - 1; // the genesis block is never replaced
+        self.next.cold_hash = self.old.expect_hash(anchor)?;
+        self.next.cold_td = self.old.expect_td(anchor)?;
+        Ok(())
     }
 
     /// How many blocks of the chain stay in the tip.
-    fn keep(&self, chain: &[Link]) -> usize {
+    fn keep(&self, plan: &Plan<'_>, chain: &[Link]) -> usize {
         let tip = &self.old.tip;
         let size = |link: &Link| match *link {
             Link::Tip(i) => tip.block(i).stored(),
-            Link::Fresh(i) => self.plan.fresh[i as usize].raw(),
-            Link::Anchor => 0,
+            Link::Fresh(i) => plan.fresh[i as usize].raw(),
+            Link::Base(_) => 0,
         };
-        let is_batch = self.plan.raw >= BATCH_BYTES;
-        let all: u64 = tip.blocks().iter().map(TipBlock::stored).sum::<u64>() + self.plan.raw;
-        if !is_batch && tip.blocks().len() + self.plan.fresh.len() <= TIP_BLOCKS && all <= TIP_BYTES
-        {
+        let is_batch = plan.raw >= BATCH_BYTES;
+        let all: u64 = tip.blocks().iter().map(TipBlock::stored).sum::<u64>() + plan.raw;
+        if !is_batch && tip.blocks().len() + plan.fresh.len() <= TIP_BLOCKS && all <= TIP_BYTES {
             return chain.len();
         }
         let mut bytes = 0;
@@ -126,123 +189,300 @@ impl Change<'_, '_> {
         keep
     }
 
-    /// Appends one kind of record of the chain's cold part to its segments. True if a file was made.
-    fn settle(&mut self, kind: Kind, cold: &[Link], next: &mut Manifest) -> Result<bool, Error> {
-        let (old, plan) = (self.old, self.plan);
-        let base = old.tip.base();
-        let has = |link: &Link| match *link {
-            Link::Tip(i) => old.tip.block(i).place(kind).is_some(),
-            Link::Fresh(i) => {
-                kind != Kind::Receipts || plan.fresh[i as usize].block.receipts.is_some()
-            }
-            Link::Anchor => false,
-        };
-        let (mut from, mut to) = (0, cold.len());
+    /// Appends one kind of record of the chain's cold part, whose first block is `base`, to its segments.
+    fn settle(
+        &mut self,
+        kind: Kind,
+        plan: &Plan<'_>,
+        base: u64,
+        cold: &[Link],
+    ) -> Result<(), Error> {
+        let old = self.old;
+        let (mut next, mut end) = (base, base + cold.len() as u64);
         if kind == Kind::Receipts {
-            // Receipts that do not join the end of those kept are left out, to be fetched again.
-            let span = old.manifest.span(kind);
-            let Some(last) = cold.iter().rposition(&has) else {
-                return Ok(false);
+            // Receipts far above those kept are left out, to be fetched again.
+            let has = |link: &Link| match *link {
+                Link::Tip(i) => {
+                    old.tip.block(i).place(kind).is_some() || plan.late.contains_key(&i)
+                }
+                Link::Fresh(i) => plan.fresh[i as usize].block.receipts.is_some(),
+                Link::Base(_) => false,
             };
-            to = last + 1;
+            let (Some(first), Some(last)) = (cold.iter().position(has), cold.iter().rposition(has))
+            else {
+                return Ok(());
+            };
+            let span = &mut self.next.spans[kind.column()];
             if span.first == span.end {
-                from = cold.iter().position(&has).unwrap_or(0);
-                next.spans[kind.column()].first = base + from as u64;
-            } else if span.end != base {
-                return Ok(false);
+                next = base + first as u64;
+                span.first = next;
+            } else if base + first as u64 - span.end > ABSENT_BLOCKS {
+                return Ok(());
+            } else {
+                next = span.end;
             }
-            next.spans[kind.column()].end = base + to as u64;
+            end = base + last as u64 + 1;
+            span.end = end;
         }
-        let mut made = false;
-        while from < to {
-            let first = base + from as u64;
-            let in_era = usize::try_from(ERA_BLOCKS - slot_of(first)).unwrap_or(usize::MAX);
-            let part = &cold[from..to.min(from.saturating_add(in_era))];
-            let td = match from {
-                0 => old.tip.anchor().1,
-                n => plan.name(&old.tip, cold[n - 1]).2,
+        while next < end {
+            let td = match next.checked_sub(base) {
+                Some(n) if n > 0 => Some(plan.name(old, cold[n as usize - 1])?.2),
+                _ => Some(self.next.cold_td),
             };
-            let mut out = Appender::open(self.disk, old, next, kind, first, td, self.buffer)?;
-            made |= out.made;
-            for &link in part {
-                append(old, plan, kind, link, &mut out, self.compressor)?;
+            let mut out = Appender::open(self, kind, next, td)?;
+            let to = end.min((next / ERA_BLOCKS + 1) * ERA_BLOCKS);
+            for number in next..to {
+                match number.checked_sub(base) {
+                    Some(n) => append(old, plan, kind, cold[n as usize], &mut out, self.work)?,
+                    None => out.absent()?,
+                }
             }
-            out.finish()?;
-            from += part.len();
+            self.work.buffer = out.finish()?;
+            next = to;
         }
-        Ok(made)
+        Ok(())
     }
 
-    /// Writes the runs of the eras that the cold part finishes, and returns those that they replace.
-    fn finish_eras(&mut self, cold: &[Link], next: &mut Manifest) -> Result<Vec<RunName>, Error> {
-        let (before, after) = (self.old.manifest.headers(), next.headers());
-        let mut fresh = Vec::new();
-        for era in before.end / ERA_BLOCKS..after.end / ERA_BLOCKS {
-            let first = (era * ERA_BLOCKS).max(after.first);
+    /// Writes the runs of the eras that become finished. `hashes` are of the blocks from `base` on.
+    fn finish_eras(&mut self, base: u64, hashes: &[B256]) -> Result<(), Error> {
+        let headers = self.next.headers();
+        for era in base / ERA_BLOCKS..headers.end / ERA_BLOCKS {
+            let first = (era * ERA_BLOCKS).max(headers.first);
             let mut blocks: Vec<(u64, B256)> = Vec::with_capacity(ERA_BLOCKS as usize);
-            self.old.each_cold_hash(first, before.end, |number, hash| {
+            self.old.each_cold_hash(first, base, |number, hash| {
                 blocks.push((number, hash));
             })?;
-            for number in first.max(before.end)..(era + 1) * ERA_BLOCKS {
-                let link = cold[(number - before.end) as usize];
-                blocks.push((number, self.plan.name(&self.old.tip, link).1));
+            for number in first.max(base)..(era + 1) * ERA_BLOCKS {
+                blocks.push((number, hashes[(number - base) as usize]));
             }
-            let era = u32::try_from(era).expect("2^32 eras are more blocks than fit a disk");
-            fresh.push(Run::of_era(era, &blocks));
+            self.write_run(era, &blocks)?;
         }
-        if fresh.is_empty() {
-            return Ok(Vec::new());
+        Ok(())
+    }
+
+    /// Writes the run of one era and names it.
+    pub(crate) fn write_run(&mut self, era: u64, blocks: &[(u64, B256)]) -> Result<(), Error> {
+        let era = u32::try_from(era).expect("2^32 eras are more blocks than fit a disk");
+        let run = Run::of_blocks(era, 0, blocks);
+        let name = RunName {
+            era,
+            level: 0,
+            sequence: self.next.tip,
+        };
+        let file = self.disk.create(&run_path(self.old.dir(), &name))?;
+        file.write_at(0, &run.encode(self.next.store_id, self.next.tip))?;
+        file.sync()?;
+        self.made(Kind::Run);
+        self.next.runs.push(name);
+        self.runs.push(name);
+        Ok(())
+    }
+
+    /// A commit's share of merging runs, and the end of merges that are done.
+    fn merge(&mut self) -> Result<(), Error> {
+        let dir = self.old.dir();
+        if let Some(merge) = self.work.merge.take_if(|merge| !merge.is_of(&self.next)) {
+            merge.abandon(self.disk)?;
         }
-        let merged = runs::add(self.old, fresh)?;
-        next.runs.retain(|run| !merged.replaced.contains(run));
-        for run in merged.write {
-            let name = RunName {
-                era: run.era,
-                level: run.level,
-                sequence: next.tip,
+        let mut budget = MERGE_ENTRIES;
+        while !self.work.no_merges {
+            let mut merge = match self.work.merge.take() {
+                Some(merge) => merge,
+                None => match Merge::begin(self.disk, dir, &self.next) {
+                    Ok(Some(merge)) => merge,
+                    Ok(None) => break,
+                    Err(e) => return self.work.stop(self.disk, None, e),
+                },
             };
-            let file = self.disk.create(&run_path(self.old.dir(), &name))?;
-            file.write_at(0, &run.encode(next.store_id, next.tip))?;
-            file.sync()?;
-            next.runs.push(name);
+            if let Err(e) = merge.advance(&mut budget) {
+                return self.work.stop(self.disk, Some(merge), e);
+            }
+            // A run that this change wrote may have the name the merged one would get: it waits for the next.
+            if !merge.is_done() || self.runs.iter().any(|run| run.era == merge.era()) {
+                self.work.merge = Some(merge);
+                break;
+            }
+            if let Err(e) = merge.check() {
+                return self.work.stop(self.disk, Some(merge), e);
+            }
+            merge.publish(self.disk, dir, &mut self.next)?;
+            self.folders.insert(Kind::Run.name());
         }
-        Ok(merged.replaced)
+        Ok(())
+    }
+
+    /// Keeps late receipts of settled blocks, in rising order: behind the others, or in a replacement of their era.
+    pub(crate) fn add_receipts(&mut self, late: &[(u64, &[u8])]) -> Result<(), Error> {
+        let (Some(&(lowest, _)), Some(&(highest, _))) = (late.first(), late.last()) else {
+            return Ok(());
+        };
+        let had = self.next.span(Kind::Receipts);
+        let span = match had.first == had.end {
+            true => Span {
+                first: lowest,
+                end: highest + 1,
+            },
+            false => Span {
+                first: had.first.min(lowest),
+                end: had.end.max(highest + 1),
+            },
+        };
+        self.next.spans[Kind::Receipts.column()] = span;
+        let mut next = span.first;
+        let mut late = late.iter().peekable();
+        while next < span.end {
+            let era = next / ERA_BLOCKS;
+            let end = span.end.min((era + 1) * ERA_BLOCKS);
+            let first_late = late.peek().map_or(u64::MAX, |late| late.0);
+            let had_here = had.first.max(next)..had.end.min(end);
+            if first_late >= end && had_here == (next..end) {
+                next = end;
+                continue;
+            }
+            let behind =
+                !had_here.is_empty() && had_here.start == next && first_late >= had_here.end;
+            let mut out = if behind {
+                next = had_here.end;
+                Appender::open(self, Kind::Receipts, next, None)?
+            } else {
+                Appender::make(self, Kind::Receipts, next, None)?
+            };
+            for number in next..end {
+                if let Some((_, receipts)) = late.next_if(|late| late.0 == number) {
+                    out.compress(receipts, &mut self.work.compressor)?;
+                } else if had.contains(number) {
+                    out.copy(self.old, number)?;
+                } else {
+                    out.absent()?;
+                }
+            }
+            self.work.buffer = out.finish()?;
+            next = end;
+        }
+        Ok(())
+    }
+
+    /// Forgets the bodies and receipts of the eras below `era`.
+    pub(crate) fn expire(&mut self, era: u64) {
+        let first = era * ERA_BLOCKS;
+        for kind in [Kind::Bodies, Kind::Receipts] {
+            let span = &mut self.next.spans[kind.column()];
+            if span.first == span.end && kind == Kind::Receipts {
+                continue; // there are none: where they begin is not said yet
+            }
+            span.first = span.first.max(first.min(span.end));
+            self.next.drop_segments_below(kind, era);
+        }
     }
 
     /// Writes the new tip log: what stays of the old one, forks too, and the new blocks that are not cold.
-    fn write_tip(&mut self, chain: &[Link], next: &Manifest) -> Result<(TipLog, TipIndex), Error> {
+    fn write_tip(&mut self, plan: &Plan<'_>) -> Result<(TipLog, TipIndex), Error> {
         let old = &self.old.tip;
-        let base = next.headers().end;
+        let base = self.next.headers().end;
         let mut in_tip = vec![false; old.blocks().len()];
-        let mut in_fresh = vec![false; self.plan.fresh.len()];
-        for &link in chain {
+        let mut in_fresh = vec![false; plan.fresh.len()];
+        for link in plan.chain(old).1 {
             match link {
                 Link::Tip(i) => in_tip[i as usize] = old.block(i).number >= base,
                 Link::Fresh(i) => {
-                    in_fresh[i as usize] = self.plan.fresh[i as usize].block.number >= base;
+                    in_fresh[i as usize] = plan.fresh[i as usize].block.number >= base;
                 }
-                Link::Anchor => {}
+                Link::Base(_) => {}
             }
         }
-        let mut tip = TipWriter::create(self.disk, self.old.dir(), next, self.frame)?;
+        let dir = self.old.dir();
+        let Work {
+            frame, compressor, ..
+        } = &mut *self.work;
+        let mut tip = TipWriter::create(self.disk, dir, &self.next, frame)?;
         for (i, block) in old.blocks().iter().enumerate() {
-            let parent = self.plan.name(old, Link::of_tip(block.parent)).1;
+            let parent = old.parent_hash(block);
             if tip.takes(block.number, parent, block.stored(), in_tip[i]) {
-                tip.make_room(block.stored())?;
+                let late = plan.late.get(&(i as u32)).copied();
+                tip.make_room(block.stored() + late.map_or(0, |bytes| bytes.len() as u64))?;
                 copy(self.old, block, parent, tip.frame)?;
+                if let Some(receipts) = late {
+                    let (number, hash) = (block.number, block.hash);
+                    tip.frame
+                        .compress(number, Kind::Receipts, hash, receipts, compressor);
+                }
                 tip.took(block.number, block.hash, in_tip[i]);
             }
         }
-        for (i, fresh) in self.plan.fresh.iter().enumerate() {
+        for (i, fresh) in plan.fresh.iter().enumerate() {
             let block = fresh.block;
             if tip.takes(block.number, fresh.parent_hash, fresh.raw(), in_fresh[i]) {
                 tip.make_room(fresh.raw())?;
-                fresh.put(tip.frame, self.compressor);
+                fresh.put(tip.frame, compressor);
                 tip.took(block.number, block.hash, in_fresh[i]);
             }
         }
-        tip.finish(self.plan.head_number, self.plan.head_hash)
+        tip.finish(plan.head_number, plan.head_hash)
     }
+
+    /// Writes the new tip log and then the MANIFEST, and removes what is named no more. Returns the view after it.
+    pub(crate) fn publish(mut self, plan: &Plan<'_>) -> Result<(Snapshot, TipLog), Error> {
+        self.merge()?;
+        let dir = self.old.dir();
+        let (log, tip) = self.write_tip(plan)?;
+        for folder in &self.folders {
+            self.disk.sync_dir(&dir.join(folder))?;
+        }
+        self.disk.sync_dir(dir)?;
+        check_ours(dir, self.old.manifest.sequence)?;
+        manifest::write(self.disk, dir, &self.next.encode(), 0)?;
+
+        // The change is made. What it replaced is only in the way: if it cannot be removed now, the next session does.
+        for path in self.gone() {
+            if let Err(e) = self.disk.remove(&path) {
+                log::warn!("a replaced file stays for now: {e}");
+            }
+        }
+        let next = Arc::new(self.next);
+        let tip_file = Arc::new(TipFile::open(dir, &next)?);
+        let snapshot = Snapshot::new(next, Arc::new(tip), tip_file, self.old.shared.clone())?;
+        Ok((snapshot, log))
+    }
+
+    /// The files that the old MANIFEST or this change named and the new one does not.
+    fn gone(&self) -> Vec<PathBuf> {
+        let (dir, old, next) = (self.old.dir(), &self.old.manifest, &self.next);
+        let mut gone = vec![manifest::tip_path(dir, old.tip)];
+        for (row, era) in old.eras.iter().zip(u64::from(old.first_era)..) {
+            for kind in SEGMENT_KINDS {
+                let sequence = row[kind.column()];
+                if sequence != 0 && next.segment(kind, era) != Some(sequence) {
+                    gone.push(manifest::era_path(dir, kind, era, sequence));
+                }
+            }
+        }
+        let is_named = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let folder = path.parent().and_then(|above| above.file_name()?.to_str());
+            matches!((folder, name), (Some(folder), Some(name)) if manifest::is_named(next, folder, name))
+        };
+        gone.extend(self.unnamed.iter().filter(|path| !is_named(path)).cloned());
+        let runs = old.runs.iter().chain(&self.runs);
+        gone.extend(
+            runs.filter(|run| !next.runs.contains(run))
+                .map(|run| run_path(dir, run)),
+        );
+        gone
+    }
+}
+
+/// The MANIFEST that follows a snapshot's, nothing changed but its name.
+pub(crate) fn next_manifest(old: &Snapshot) -> Result<Manifest, Error> {
+    let mut next = (*old.manifest).clone();
+    next.sequence += 1;
+    next.tip = u32::try_from(next.sequence).map_err(|_| {
+        Error::damaged(
+            &old.dir().join(manifest::COPIES[0]),
+            24,
+            format!("sequence {} is out of names", next.sequence),
+        )
+    })?;
+    Ok(next)
 }
 
 /// Appends a block's record of one kind to its segment.
@@ -251,14 +491,17 @@ fn append(
     plan: &Plan<'_>,
     kind: Kind,
     link: Link,
-    out: &mut Appender<'_>,
-    compressor: &mut Compressor,
+    out: &mut Appender,
+    work: &mut Work,
 ) -> Result<(), Error> {
+    let compressor = &mut work.compressor;
     match link {
         Link::Tip(i) => {
             let block = old.tip.block(i);
-            match (block.place(kind), old.in_tip(block, kind)?) {
-                (Some(place), Some(stored)) => out.stored(place.raw, place.crc, &stored),
+            let late = plan.late.get(&i).filter(|_| kind == Kind::Receipts);
+            match (block.place(kind), old.in_tip(block, kind)?, late) {
+                (Some(place), Some(stored), _) => out.stored(place.raw, place.crc, &stored),
+                (_, _, Some(receipts)) => out.compress(receipts, compressor),
                 _ => out.absent(),
             }
         }
@@ -271,7 +514,7 @@ fn append(
                 (_, None) => out.absent(),
             }
         }
-        Link::Anchor => unreachable!("the anchor is cold already"),
+        Link::Base(_) => unreachable!("what is below the base is cold already"),
     }
 }
 
@@ -307,10 +550,6 @@ fn copy(
         );
     }
     Ok(())
-}
-
-fn run_path(dir: &Path, run: &RunName) -> PathBuf {
-    manifest::era_path(dir, Kind::Run, u64::from(run.era), run.sequence)
 }
 
 /// Sees that nobody else has written a MANIFEST since ours.

@@ -88,13 +88,6 @@ pub enum Error {
         /// The parent that is not known.
         parent: B256,
     },
-    /// A reorganisation reaches below the tip, where blocks have settled into segments.
-    TooDeep {
-        /// The number of the block that would have to be replaced.
-        number: u64,
-        /// The first number that can be.
-        first: u64,
-    },
     /// The head asked for is neither stored nor among the blocks given.
     UnknownHead {
         /// Its hash.
@@ -209,10 +202,6 @@ impl fmt::Display for Error {
             Error::NotLinked { number, parent } => write!(
                 f,
                 "block {number}: its parent {parent} is not stored; give the blocks before it first"
-            ),
-            Error::TooDeep { number, first } => write!(
-                f,
-                "block {number} has settled: only blocks from {first} on can be reorganised by this version"
             ),
             Error::UnknownHead { hash } => {
                 write!(

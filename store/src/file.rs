@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 
@@ -32,6 +33,13 @@ pub enum Change<'a> {
     SyncDir(&'a Path),
     /// A file is unlinked.
     Remove(&'a Path),
+    /// A file is given another name in its folder, which must not be there.
+    Rename {
+        /// The name it has.
+        from: &'a Path,
+        /// The name it gets.
+        to: &'a Path,
+    },
 }
 
 /// What a [`Hook`] says to a change.
@@ -130,6 +138,13 @@ impl Disk {
         })
     }
 
+    /// Gives a file another name in the same folder.
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        self.run(&Change::Rename { from, to }, from, "rename", || {
+            fs::rename(from, to)
+        })
+    }
+
     /// Makes the names in a folder durable.
     pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), Error> {
         self.run(&Change::SyncDir(path), path, "sync folder", || {
@@ -224,10 +239,15 @@ impl InFile {
     }
 }
 
+/// How much of a map is asked for at once before it is looked at, in bytes: half of what the kernel reads ahead anyway.
+const WINDOW_BYTES: usize = 64 << 10;
+
 /// A read-only map of a whole file.
 pub(crate) struct Map {
     map: Option<memmap2::Mmap>,
     path: PathBuf,
+    /// A bit for each window that was asked for.
+    asked: Box<[AtomicU64]>,
 }
 
 impl Map {
@@ -240,6 +260,7 @@ impl Map {
             return Ok(Map {
                 map: None,
                 path: path.to_path_buf(),
+                asked: Box::default(),
             }); // the kernel refuses an empty map
         }
         // SAFETY: A map is sound while the bytes under it do not change and the file does not shrink. The store's laws
@@ -248,10 +269,29 @@ impl Map {
         // the folder breaks that for any map, as for every other store of this kind; the checksums find what he did.
         let map = unsafe { memmap2::MmapOptions::new().map(file) }
             .map_err(|e| Error::io(path, "map", e))?;
+        let windows = map.len().div_ceil(WINDOW_BYTES).div_ceil(64);
         Ok(Map {
             map: Some(map),
             path: path.to_path_buf(),
+            asked: (0..windows).map(|_| AtomicU64::new(0)).collect(),
         })
+    }
+
+    /// Asks for bytes before they are looked at, so that a sector that cannot be read is an error and no signal. Asked
+    /// once for each window: a page that the kernel gave up since and then cannot read again is a signal all the same.
+    pub(crate) fn populate(&self, from: usize, to: usize) -> Result<(), Error> {
+        let Some(map) = self.map.as_ref().filter(|_| from < to) else {
+            return Ok(());
+        };
+        for window in from / WINDOW_BYTES..=(to - 1).min(map.len() - 1) / WINDOW_BYTES {
+            let (word, bit) = (&self.asked[window / 64], 1 << (window % 64));
+            if word.load(Ordering::Relaxed) & bit != 0 {
+                continue;
+            }
+            populate(map, window * WINDOW_BYTES).map_err(|e| Error::io(&self.path, "read", e))?;
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -265,6 +305,23 @@ impl Map {
             let _ = map.advise(memmap2::Advice::Random);
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn populate(map: &memmap2::Mmap, at: usize) -> io::Result<()> {
+    const EFAULT: i32 = 14;
+    let length = WINDOW_BYTES.min(map.len() - at);
+    match map.advise_range(memmap2::Advice::PopulateRead, at, length) {
+        Err(e) if e.raw_os_error() == Some(EFAULT) => Err(io::Error::other(
+            "the bytes cannot be read: a bad sector, or the file was cut short",
+        )),
+        _ => Ok(()), // kernels before 5.14 do not know it
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn populate(_: &memmap2::Mmap, _: usize) -> io::Result<()> {
+    Ok(())
 }
 
 impl Deref for Map {
@@ -302,6 +359,26 @@ impl Lock {
     }
 }
 
+/// Whether a file is there.
+pub(crate) fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
+/// A file's length in bytes; 0 if it cannot be told.
+pub(crate) fn length(path: &Path) -> u64 {
+    path.metadata().map_or(0, |data| data.len())
+}
+
+/// Waits a little, for a writer that is between two writes.
+pub(crate) fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(2));
+}
+
+/// Random bytes that nobody can guess.
+pub(crate) fn fill_random(out: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(out).map_err(io::Error::other)
+}
+
 /// The names in a folder; none if the folder is not there.
 pub(crate) fn names(dir: &Path) -> Result<Vec<String>, Error> {
     let entries = match fs::read_dir(dir) {
@@ -315,4 +392,30 @@ pub(crate) fn names(dir: &Path) -> Result<Vec<String>, Error> {
         names.extend(entry.file_name().into_string());
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn bytes_that_cannot_be_read_are_an_error_and_no_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, vec![7; 3 * WINDOW_BYTES]).unwrap();
+        let map = InFile::open(&path).unwrap().map().unwrap();
+        map.populate(5, 5).unwrap();
+        map.populate(0, 9).unwrap();
+        // What a bad sector does to a map, a file that was cut short does too.
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(WINDOW_BYTES as u64).unwrap();
+        map.populate(0, WINDOW_BYTES).unwrap();
+        let error = map
+            .populate(WINDOW_BYTES - 1, WINDOW_BYTES + 1)
+            .unwrap_err();
+        assert!(error.to_string().contains("cannot be read"), "{error}");
+    }
 }

@@ -6,8 +6,7 @@ use alloy_primitives::{B256, U256};
 
 /// Size of the page a segment, a tip log and a run begin with, and what frames are aligned to, in bytes.
 pub(crate) const PAGE_BYTES: u64 = 4096;
-/// Blocks in an era: the unit of a segment file.
-pub(crate) const ERA_BLOCKS: u64 = 8192;
+pub(crate) use crate::scale::ERA_BLOCKS;
 /// Size of one entry of a segment's table, in bytes.
 pub(crate) const ENTRY_BYTES: u64 = 16;
 /// Where a segment's data begins: behind its page and its whole table.

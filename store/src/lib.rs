@@ -33,19 +33,22 @@
 //! - **Opening writes nothing**, nor do reading and [`check::verify`]; opening costs the same for any number of blocks.
 //! - **One writer, many readers**: a [`Snapshot`] does not change; what was handed out stays readable.
 //! - **Bodies are wire ready**: their streams can be laid end to end behind one length.
+//! - **History is what it says**: bodies and receipts are pruned and joined by whole eras, receipts may come late, settled
+//!   blocks may be replaced; headers stay.
 //! - **Newer versions are refused**, or only read, as they say themselves.
 //!
 //! # Limits
 //!
 //! - A record has at most 64 MiB, a frame of the tip log 16 MiB, the tip 2,048 blocks (forks included) and 64 MiB.
-//! - Reorganising below the tip ([`Snapshot::first_unsettled`]) is refused as [`Error::TooDeep`]. After settling the tip
-//!   has the last 1,024 blocks or 16 MiB; after a batch the last 64 (or as many of the last 1,024 as fit in 2 MiB).
-//! - Side blocks that hang below a new tip are dropped with the old one.
-//! - Receipts are kept where they were given with their block and join what is kept already.
+//! - Reorganising inside the tip ([`Snapshot::first_unsettled`]) costs one frame. After settling the tip has the last
+//!   1,024 blocks or 16 MiB; after a batch the last 64 (or as many of the last 1,024 as fit in 2 MiB). Below it the era of
+//!   the fork is copied up to there, and what was above is gone.
+//! - Side blocks that hang below the tip are not kept: a branch that is to replace settled blocks is given in one commit.
+//! - Receipts may come with their block or later. Those of single blocks may be absent, but for no more than a million
+//!   blocks in a row: what lies further above the others is not kept when it settles.
 //! - Unix, 64 bits, one host: no network file systems. The files must not be changed by anybody else while they are
 //!   mapped, as for every store of this kind; a sector that can no longer be read ends the process that reads it through
 //!   a map ([`check::verify`] uses no maps for data and reports it).
-//! - The whole index of a merged run is made in memory: runs of up to 64 eras, 4 MiB. Larger ones are not made yet.
 //!
 //! # How a change becomes durable
 //!
@@ -53,8 +56,9 @@
 //!
 //! - A **tip commit** is one frame behind the others in the tip log, and one `fdatasync`. It adds blocks and names the
 //!   head: to append, to rewind and to reorganise is the same.
-//! - A **manifest commit** is all else: the first change of a session, settling the tip, batches. New bytes go behind the
-//!   committed ends or to new files; these are synced, then the folders where names were made; then MANIFEST.0 is
+//! - A **manifest commit** is all else: the first change of a session, settling the tip, batches, reorganisations of what
+//!   has settled, late receipts of that, expiry, and joining older history. New bytes go behind the committed ends or to
+//!   new files; these are synced, then the folders where names were made; then MANIFEST.0 is
 //!   written and synced, then MANIFEST.1; then what was replaced is unlinked. What lies past the committed ends means
 //!   nothing.
 //!
@@ -171,7 +175,8 @@
 //! length of 3, 4 or 1 mean `c2c0c0`, `c3c0c0c0` and `c0`.
 //!
 //! The hash of cold block n is the first field of header n + 1, or in the MANIFEST. A run only proposes numbers: one counts
-//! if its block has the hash. Four runs in a row become one of the next level. The unfinished era has a table in memory,
+//! if its block has the hash; entries of replaced blocks stay and fail that. Four runs in a row become one of the next
+//! level: merged as a stream into a `.new` file, a MiB at each commit, which the next manifest commit names. The unfinished era has a table in memory,
 //! made at the first question. Requests name blocks in a row: a caller that was just given n does well to try n + 1 with
 //! [`Snapshot::hash`] before it asks [`Snapshot::number`].
 //!
@@ -180,19 +185,23 @@
 #![deny(unsafe_code)]
 
 mod append;
+mod block;
 mod change;
 pub mod check;
 mod error;
 mod file;
 mod format;
 mod frame;
+mod join;
 mod manifest;
 mod mapped;
+mod merge;
 mod plan;
 mod reader;
 mod record;
 mod rlp;
 mod runs;
+mod scale;
 mod segment;
 pub mod snappy;
 mod snapshot;
@@ -201,9 +210,9 @@ mod tiplog;
 mod vectors;
 mod writer;
 
-use alloy_primitives::{B256, U256};
-
+pub use block::{Genesis, Head, NewBlock, NewReceipts};
 pub use error::Error;
+pub use join::Join;
 pub use reader::Reader;
 pub use record::{BodyStream, Record};
 pub use snapshot::Snapshot;
@@ -212,45 +221,4 @@ pub use writer::Writer;
 /// The seam under the writer, where tests record, refuse or tear its changes to the disk.
 pub mod faults {
     pub use crate::file::{Change, Hook, Verdict};
-}
-
-/// The block a store is made with.
-pub struct Genesis<'a> {
-    /// The chain id's low 64 bits.
-    pub chain_id: u64,
-    /// Hash of block 0: what identifies the chain.
-    pub hash: B256,
-    /// Difficulty of block 0, so its total difficulty.
-    pub difficulty: U256,
-    /// RLP of its header.
-    pub header: &'a [u8],
-    /// RLP of its body.
-    pub body: &'a [u8],
-}
-
-/// A block to be stored.
-pub struct NewBlock<'a> {
-    /// Its number.
-    pub number: u64,
-    /// Its hash.
-    pub hash: B256,
-    /// Total difficulty up to and with this block.
-    pub td: U256,
-    /// RLP of its header.
-    pub header: &'a [u8],
-    /// RLP of its body: `[transactions, ommers]` or `[transactions, ommers, withdrawals]`.
-    pub body: &'a [u8],
-    /// RLP of its receipts in eth/69's form (no bloom), if they are known.
-    pub receipts: Option<&'a [u8]>,
-}
-
-/// The head of the canonical chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head {
-    /// Its number.
-    pub number: u64,
-    /// Its hash.
-    pub hash: B256,
-    /// Total difficulty up to and with it.
-    pub td: U256,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use alloy_primitives::{B256, U256};
 
 use crate::error::Error;
-use crate::file::{Disk, InFile};
+use crate::file::{self, Disk, InFile};
 use crate::format::{
     ERA_BLOCKS, Kind, SEGMENT_KINDS, array, hash_at, td_at, u16_at, u32_at, u64_at,
 };
@@ -107,11 +107,44 @@ impl Manifest {
         if self.eras.is_empty() {
             self.first_era = era;
         }
+        if era < self.first_era {
+            let rows = (self.first_era - era) as usize;
+            self.eras.splice(0..0, std::iter::repeat_n([0; 3], rows));
+            self.first_era = era;
+        }
         let row = (era - self.first_era) as usize;
         if self.eras.len() <= row {
             self.eras.resize(row + 1, [0; 3]);
         }
         self.eras[row][kind.column()] = sequence;
+    }
+
+    /// Names no segments of a kind any more from an era on.
+    pub(crate) fn cut_segments(&mut self, kind: Kind, era: u64) {
+        let keep = era.saturating_sub(u64::from(self.first_era));
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        for row in self.eras.iter_mut().skip(keep) {
+            row[kind.column()] = 0;
+        }
+        while self.eras.last() == Some(&[0; 3]) {
+            self.eras.pop();
+        }
+    }
+
+    /// Names the same segments of a kind as another MANIFEST of the store.
+    pub(crate) fn restore_segments(&mut self, kind: Kind, old: &Manifest) {
+        for (row, era) in self.eras.iter_mut().zip(u64::from(self.first_era)..) {
+            row[kind.column()] = old.segment(kind, era).unwrap_or(0);
+        }
+    }
+
+    /// Names no segments of a kind any more below an era.
+    pub(crate) fn drop_segments_below(&mut self, kind: Kind, era: u64) {
+        for (row, at) in self.eras.iter_mut().zip(u64::from(self.first_era)..) {
+            if at < era {
+                row[kind.column()] = 0;
+            }
+        }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -247,7 +280,7 @@ pub(crate) fn find(dir: &Path) -> Result<Found, Error> {
         if let Some(found) = find_once(dir, attempt + 1 == ATTEMPTS)? {
             return Ok(found);
         }
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        file::pause();
     }
     unreachable!("the last attempt returns a MANIFEST or an error")
 }
@@ -293,7 +326,7 @@ fn find_once(dir: &Path, last: bool) -> Result<Option<Found>, Error> {
         (Some(mut best), fault) => {
             if let Some((path, what)) = fault {
                 best.other = Some(format!("{}: {what}", path.display()));
-            } else if best.other.is_none() && !dir.join(COPIES[1 - best.copy]).exists() {
+            } else if best.other.is_none() && !file::exists(&dir.join(COPIES[1 - best.copy])) {
                 best.other = Some(format!("{} is missing", COPIES[1 - best.copy]));
             }
             Ok(Some(best))
@@ -357,6 +390,8 @@ pub(crate) fn write(disk: &Disk, dir: &Path, bytes: &[u8], first_copy: usize) ->
         let path = dir.join(COPIES[copy]);
         let file = match disk.open(&path) {
             Err(e) if e.is_not_found() => {
+                // The other copy's name may be as new: if making the store was cut short it was never synced.
+                disk.sync_dir(dir)?;
                 let file = disk.create(&path)?;
                 file.write_at(0, bytes)?;
                 file.sync()?;

@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 
 use crate::error::Error;
 use crate::file::{InFile, Map};
-use crate::format::{Kind, Page};
+use crate::format::{Kind, PAGE_BYTES, Page};
 use crate::manifest::era_path;
 
 /// Maps kept at once. Boards have 39 bits of addresses and an era of bodies is up to a gigabyte: 64 stay below a quarter.
@@ -33,6 +33,7 @@ pub(crate) struct Mapped {
 impl Mapped {
     fn open(path: &Path, id: FileId, store_id: &[u8; 16], covers: u64) -> Result<Mapped, Error> {
         let map = InFile::open(path)?.map()?;
+        map.populate(0, PAGE_BYTES as usize)?;
         let page = Page::decode(&map).map_err(|what| Error::damaged(path, 0, what))?;
         if (page.kind, u64::from(page.era), page.sequence) != (id.kind, id.era, id.sequence) {
             return Err(Error::damaged(

@@ -17,8 +17,8 @@ use crate::tip::{ANCHOR, TipIndex};
 /// A block that others hang on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Link {
-    /// The last cold block.
-    Anchor,
+    /// The settled chain below this number: its last block is meant.
+    Base(u64),
     /// A block of the tip's index.
     Tip(u32),
     /// A block of the plan.
@@ -26,9 +26,9 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    pub(crate) fn of_tip(at: u32) -> Link {
+    fn of_parent(tip: &TipIndex, at: u32) -> Link {
         if at == ANCHOR {
-            Link::Anchor
+            Link::Base(tip.base())
         } else {
             Link::Tip(at)
         }
@@ -74,8 +74,12 @@ pub(crate) struct Plan<'b> {
     pub(crate) head: Link,
     pub(crate) head_number: u64,
     pub(crate) head_hash: B256,
-    /// Uncompressed bytes of the new blocks.
+    /// The number of the first block above the settled ones that the head's chain goes on from.
+    base: u64,
+    /// Uncompressed bytes of what is new.
     pub(crate) raw: u64,
+    /// Receipts of blocks that are in the tip without any.
+    pub(crate) late: HashMap<u32, &'b [u8]>,
 }
 
 impl<'b> Plan<'b> {
@@ -87,7 +91,6 @@ impl<'b> Plan<'b> {
         let tip = &snapshot.tip;
         let mut fresh: Vec<Fresh<'b>> = Vec::with_capacity(blocks.len());
         let mut by_hash: HashMap<B256, u32> = HashMap::with_capacity(blocks.len());
-        let mut raw = 0;
         for block in blocks {
             if is_known(snapshot, block)? || by_hash.contains_key(&block.hash) {
                 continue;
@@ -99,10 +102,18 @@ impl<'b> Plan<'b> {
             };
             let parent = match by_hash.get(&fields.parent) {
                 Some(&at) => Link::Fresh(at),
-                None => tip
-                    .parent(block.number, &fields.parent)
-                    .map(Link::of_tip)
-                    .ok_or(missing)?,
+                None => match tip.parent(block.number, &fields.parent) {
+                    Some(at) => Link::of_parent(tip, at),
+                    None => match block.number.checked_sub(1) {
+                        Some(below)
+                            if below < tip.base()
+                                && snapshot.hash(below)? == Some(fields.parent) =>
+                        {
+                            Link::Base(block.number)
+                        }
+                        _ => return Err(missing),
+                    },
+                },
             };
             let (parent_number, parent_td) = match parent {
                 Link::Fresh(at) => (
@@ -110,7 +121,8 @@ impl<'b> Plan<'b> {
                     fresh[at as usize].block.td,
                 ),
                 Link::Tip(at) => (Some(tip.block(at).number), tip.block(at).td),
-                Link::Anchor => (tip.base().checked_sub(1), tip.anchor().1),
+                Link::Base(0) => (None, tip.anchor().1),
+                Link::Base(n) => (Some(n - 1), snapshot.expect_td(n - 1)?),
             };
             if block.number.checked_sub(1) != parent_number {
                 return Err(bad(
@@ -131,63 +143,119 @@ impl<'b> Plan<'b> {
                 parent_hash: fields.parent,
                 parent,
             });
-            raw += fresh.last().map_or(0, Fresh::raw);
         }
-        let (anchor, _) = tip.anchor();
         let (head_link, head_number) = if let Some(&at) = by_hash.get(&head) {
             (Link::Fresh(at), fresh[at as usize].block.number)
         } else if let Some(at) = tip.find(&head) {
             (Link::Tip(at), tip.block(at).number)
-        } else if let Some(number) = tip.base().checked_sub(1).filter(|_| head == anchor) {
-            (Link::Anchor, number)
+        } else if let Some(number) = tip.base().checked_sub(1)
+            && head == tip.anchor().0
+        {
+            (Link::Base(tip.base()), number)
         } else if let Some(number) = snapshot.number(&head)? {
-            return Err(Error::TooDeep {
-                number: number + 1,
-                first: tip.base(),
-            });
+            (Link::Base(number + 1), number)
         } else {
             return Err(Error::UnknownHead { hash: head });
         };
-        Ok(Plan {
+        let mut plan = Plan {
             fresh,
             head: head_link,
             head_number,
             head_hash: head,
-            raw,
-        })
+            base: tip.base(),
+            raw: 0,
+            late: HashMap::new(),
+        };
+        plan.base = plan.find_base(tip);
+        plan.drop_homeless(tip);
+        plan.raw = plan.fresh.iter().map(Fresh::raw).sum();
+        Ok(plan)
+    }
+
+    /// Blocks that hang below the settled chain's end can only be kept on the way to the head: others are left out.
+    fn drop_homeless(&mut self, tip: &TipIndex) {
+        let base = self.base;
+        let mut at = Vec::with_capacity(self.fresh.len());
+        let mut kept = 0;
+        for fresh in &self.fresh {
+            let has_home = match fresh.parent {
+                Link::Base(n) => n == base || n == tip.base(),
+                Link::Tip(_) => true,
+                Link::Fresh(parent) => at[parent as usize] != u32::MAX,
+            };
+            at.push(if has_home { kept } else { u32::MAX });
+            kept += u32::from(has_home);
+        }
+        if kept as usize == self.fresh.len() {
+            return;
+        }
+        let mut number = 0;
+        self.fresh.retain(|_| {
+            number += 1;
+            at[number - 1] != u32::MAX
+        });
+        let link = |link: &mut Link| {
+            if let Link::Fresh(i) = link {
+                *i = at[*i as usize];
+            }
+        };
+        link(&mut self.head);
+        for fresh in &mut self.fresh {
+            link(&mut fresh.parent);
+        }
+    }
+
+    /// Whether the tip goes on: nothing that has settled is replaced.
+    pub(crate) fn is_on_tip(&self, tip: &TipIndex) -> bool {
+        self.base == tip.base()
+    }
+
+    fn find_base(&self, tip: &TipIndex) -> u64 {
+        let mut at = self.head;
+        loop {
+            at = match at {
+                Link::Tip(_) => return tip.base(),
+                Link::Fresh(i) => self.fresh[i as usize].parent,
+                Link::Base(n) => return n,
+            };
+        }
     }
 
     /// True if nothing would change.
     pub(crate) fn is_nothing(&self, snapshot: &Snapshot) -> bool {
-        self.fresh.is_empty() && self.head_hash == snapshot.head.hash
+        self.fresh.is_empty() && self.late.is_empty() && self.head_hash == snapshot.head.hash
     }
 
-    /// The canonical chain above the last cold block, lowest first.
-    pub(crate) fn chain(&self, tip: &TipIndex) -> Vec<Link> {
+    /// The head's chain above the settled blocks it goes on from, lowest first, and the number of its first block.
+    pub(crate) fn chain(&self, tip: &TipIndex) -> (u64, Vec<Link>) {
         let mut chain = Vec::new();
         let mut at = self.head;
-        while at != Link::Anchor {
+        let base = loop {
             chain.push(at);
             at = match at {
-                Link::Tip(i) => Link::of_tip(tip.block(i).parent),
+                Link::Tip(i) => Link::of_parent(tip, tip.block(i).parent),
                 Link::Fresh(i) => self.fresh[i as usize].parent,
-                Link::Anchor => break,
+                Link::Base(n) => break n,
             };
-        }
+        };
+        chain.pop();
         chain.reverse();
-        chain
+        (base, chain)
     }
 
     /// Number, hash and total difficulty of a block of the chain.
-    pub(crate) fn name(&self, tip: &TipIndex, link: Link) -> (u64, B256, U256) {
-        match link {
-            Link::Tip(i) => (tip.block(i).number, tip.block(i).hash, tip.block(i).td),
+    pub(crate) fn name(&self, old: &Snapshot, link: Link) -> Result<(u64, B256, U256), Error> {
+        Ok(match link {
+            Link::Tip(i) => {
+                let block = old.tip.block(i);
+                (block.number, block.hash, block.td)
+            }
             Link::Fresh(i) => {
                 let block = self.fresh[i as usize].block;
                 (block.number, block.hash, block.td)
             }
-            Link::Anchor => (tip.base().saturating_sub(1), tip.anchor().0, tip.anchor().1),
-        }
+            Link::Base(n) => (n - 1, old.expect_hash(n - 1)?, old.expect_td(n - 1)?),
+        })
     }
 }
 
@@ -202,21 +270,11 @@ fn is_known(snapshot: &Snapshot, block: &NewBlock<'_>) -> Result<bool, Error> {
         }
         return Ok(true);
     }
-    let base = snapshot.tip.base();
-    if block.number >= base {
-        return Ok(false);
-    }
-    match snapshot.hash(block.number)? {
-        Some(hash) if hash == block.hash => Ok(true),
-        _ => Err(Error::TooDeep {
-            number: block.number,
-            first: base,
-        }),
-    }
+    Ok(block.number < snapshot.tip.base() && snapshot.hash(block.number)? == Some(block.hash))
 }
 
 /// What a store can see of a block: that its header is one, of this number, and that its records can be kept.
-fn check(block: &NewBlock<'_>) -> Result<rlp::Fields, Error> {
+pub(crate) fn check(block: &NewBlock<'_>) -> Result<rlp::Fields, Error> {
     let fields = rlp::fields(block.header)
         .ok_or_else(|| bad(block, "its header is not the RLP of a header".to_owned()))?;
     if fields.number != block.number {

@@ -5,25 +5,23 @@
 //! entry can lose a block until the index is rebuilt but never give a wrong one.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alloy_primitives::B256;
 
 use crate::error::Error;
 use crate::format::{ERA_BLOCKS, Kind, PAGE_BYTES, Page, u32_at, u64_at};
-use crate::manifest::RunName;
+use crate::manifest::{self, RunName};
 use crate::mapped::{FileId, Mapped};
+use crate::scale::{ERA_BITS, TOP_LEVEL};
 use crate::snapshot::Snapshot;
 
-/// Low bits of an entry of level 0 that hold the number.
-const ERA_BITS: u32 = 13;
 /// Runs of a level that are merged into one of the next.
-const FANOUT: u32 = 4;
-/// Runs of this level are not merged: a merge is done in memory for now, and this one takes 4 MiB.
-const TOP_LEVEL: u32 = 3;
+pub(crate) const FANOUT: u32 = 4;
 
 /// Where a run's table of starts begins.
-const STARTS: usize = PAGE_BYTES as usize;
+pub(crate) const STARTS: usize = PAGE_BYTES as usize;
 
 /// The hashes of the era that is not finished, made from its headers at the first question and grown at later ones.
 #[derive(Default)]
@@ -143,7 +141,7 @@ pub(crate) fn open(snapshot: &Snapshot, run: RunName) -> Result<Arc<Mapped>, Err
 }
 
 /// Numbers, from the run's first, of the blocks that may have the hash.
-fn candidates(run: &Mapped, level: u32, hash: &B256) -> Result<Vec<u64>, Error> {
+pub(crate) fn candidates(run: &Mapped, level: u32, hash: &B256) -> Result<Vec<u64>, Error> {
     let map = &run.map[..];
     let entries = run.page.entries;
     let prefix = prefix(hash);
@@ -154,6 +152,8 @@ fn candidates(run: &Mapped, level: u32, hash: &B256) -> Result<Vec<u64>, Error> 
     } else {
         (prefix >> (64 - top)) as usize
     };
+    let at = STARTS + 4 * bucket;
+    run.map.populate(at, at + 8)?;
     let start = u64::from(u32_at(map, STARTS + 4 * bucket));
     let end = u64::from(u32_at(map, STARTS + 4 * (bucket + 1)));
     if start > end || end > entries {
@@ -165,6 +165,8 @@ fn candidates(run: &Mapped, level: u32, hash: &B256) -> Result<Vec<u64>, Error> 
         ));
     }
     let base = entries_at(entries);
+    run.map
+        .populate(base + 8 * start as usize, base + 8 * end as usize)?;
     let entry = |i: u64| u64_at(map, base + 8 * i as usize);
     let (mut low, mut high) = (start, end);
     while low < high {
@@ -189,27 +191,32 @@ fn prefix(hash: &B256) -> u64 {
     u64::from_be_bytes(first)
 }
 
+/// Where a run is.
+pub(crate) fn run_path(dir: &Path, run: &RunName) -> PathBuf {
+    manifest::era_path(dir, Kind::Run, u64::from(run.era), run.sequence)
+}
+
 /// Eras that a run of a level is of.
 pub(crate) fn eras(level: u32) -> u32 {
     FANOUT.pow(level)
 }
 
 /// Bits of an entry that hold the number.
-fn shift(level: u32) -> u32 {
+pub(crate) fn shift(level: u32) -> u32 {
     ERA_BITS + 2 * level
 }
 
 /// How many top bits the table of starts goes by.
-fn bits(entries: u64) -> u32 {
+pub(crate) fn bits(entries: u64) -> u32 {
     (entries / 256).max(1).ilog2()
 }
 
 /// Where the entries begin, behind the table of starts padded to eight bytes.
-fn entries_at(entries: u64) -> usize {
+pub(crate) fn entries_at(entries: u64) -> usize {
     STARTS + (4 * ((1_usize << bits(entries)) + 1)).next_multiple_of(8)
 }
 
-/// A run that is to be written, or to be merged into one.
+/// The run of a newly finished era, to be written.
 pub(crate) struct Run {
     pub(crate) era: u32,
     pub(crate) level: u32,
@@ -218,11 +225,6 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// The run of one era, from the numbers and hashes of its blocks.
-    pub(crate) fn of_era(era: u32, blocks: &[(u64, B256)]) -> Run {
-        Run::of_blocks(era, 0, blocks)
-    }
-
     /// The run of a level, from the numbers and hashes of all its blocks.
     pub(crate) fn of_blocks(era: u32, level: u32, blocks: &[(u64, B256)]) -> Run {
         let mask = (1 << shift(level)) - 1;
@@ -273,126 +275,33 @@ impl Run {
         out[..STARTS].copy_from_slice(&page.encode());
         out
     }
-
-    /// Reads a whole run and checks it.
-    pub(crate) fn read(mapped: &Mapped, name: RunName) -> Result<Run, Error> {
-        let rest = &mapped.map[STARTS..];
-        let (expected, found) = (mapped.page.rest_crc, crc32fast::hash(rest));
-        if expected != found {
-            let what = format!("checksum of the run: expected {expected:08x}, found {found:08x}");
-            return Err(Error::damaged(mapped.map.path(), PAGE_BYTES, what));
-        }
-        let base = entries_at(mapped.page.entries);
-        let entries = mapped.map[base..]
-            .chunks_exact(8)
-            .map(|bytes| u64_at(bytes, 0))
-            .collect();
-        Ok(Run {
-            era: name.era,
-            level: name.level,
-            entries,
-        })
-    }
-
-    /// Four runs in a row become one of the next level: each number takes two more bits from the hash.
-    fn merge(four: &[Run]) -> Run {
-        let (era, level) = (four[0].era, four[0].level);
-        let (low, wide) = ((1_u64 << shift(level)) - 1, (1_u64 << shift(level + 1)) - 1);
-        let mut entries: Vec<u64> =
-            Vec::with_capacity(four.iter().map(|run| run.entries.len()).sum());
-        for run in four {
-            let offset = u64::from(run.era - era) * ERA_BLOCKS;
-            entries.extend(
-                run.entries
-                    .iter()
-                    .map(|entry| entry & !wide | ((entry & low) + offset)),
-            );
-        }
-        entries.sort_unstable();
-        Run {
-            era,
-            level: level + 1,
-            entries,
-        }
-    }
 }
 
-/// What a commit does to the index.
-pub(crate) struct Merged {
-    /// Runs to write.
-    pub(crate) write: Vec<Run>,
-    /// Named runs that the written ones replace.
-    pub(crate) replaced: Vec<RunName>,
-}
-
-/// Adds the runs of newly finished eras to those named, and merges four that fill the next level.
-pub(crate) fn add(snapshot: &Snapshot, fresh: Vec<Run>) -> Result<Merged, Error> {
-    enum Source {
-        Named(RunName),
-        Fresh(Run),
+/// Checks a whole run: its checksum, and that its entries are sorted.
+pub(crate) fn check(mapped: &Mapped) -> Result<(), Error> {
+    mapped.map.populate(STARTS, mapped.map.len())?;
+    let rest = &mapped.map[STARTS..];
+    let (expected, found) = (mapped.page.rest_crc, crc32fast::hash(rest));
+    if expected != found {
+        let what = format!("checksum of the run: expected {expected:08x}, found {found:08x}");
+        return Err(Error::damaged(mapped.map.path(), PAGE_BYTES, what));
     }
-    let key = |source: &Source| match source {
-        Source::Named(name) => (name.level, name.era),
-        Source::Fresh(run) => (run.level, run.era),
-    };
-    let mut all: Vec<Source> = snapshot
-        .manifest
-        .runs
-        .iter()
-        .copied()
-        .map(Source::Named)
-        .collect();
-    let mut replaced = Vec::new();
-    for run in fresh {
-        all.push(Source::Fresh(run));
-        for level in 0..TOP_LEVEL {
-            let span = eras(level);
-            let mut found: Vec<u32> = all
-                .iter()
-                .map(key)
-                .filter(|key| key.0 == level)
-                .map(|key| key.1)
-                .collect();
-            found.sort_unstable();
-            let aligned = |four: &&[u32]| {
-                four[0].is_multiple_of(span * FANOUT)
-                    && four
-                        .iter()
-                        .zip(0..)
-                        .all(|(era, i)| *era == four[0] + i * span)
-            };
-            let Some(first) = found
-                .windows(FANOUT as usize)
-                .find(aligned)
-                .map(|four| four[0])
-            else {
-                continue;
-            };
-            let inside = |source: &Source| {
-                key(source).0 == level && (first..first + span * 4).contains(&key(source).1)
-            };
-            let (mut four, rest): (Vec<Source>, Vec<Source>) = all.into_iter().partition(inside);
-            all = rest;
-            four.sort_by_key(key);
-            let mut runs = Vec::with_capacity(FANOUT as usize);
-            for source in four {
-                runs.push(match source {
-                    Source::Fresh(run) => run,
-                    Source::Named(name) => {
-                        replaced.push(name);
-                        Run::read(&*open(snapshot, name)?, name)?
-                    }
-                });
-            }
-            all.push(Source::Fresh(Run::merge(&runs)));
+    let base = entries_at(mapped.page.entries);
+    let mut last = 0;
+    for (entry, i) in mapped.map[base..]
+        .chunks_exact(8)
+        .map(|bytes| u64_at(bytes, 0))
+        .zip(0..)
+    {
+        if entry < last {
+            let at = (base + 8 * i) as u64;
+            return Err(Error::damaged(
+                mapped.map.path(),
+                at,
+                "the run is not sorted",
+            ));
         }
+        last = entry;
     }
-    let write = all
-        .into_iter()
-        .filter_map(|source| match source {
-            Source::Fresh(run) => Some(run),
-            Source::Named(_) => None,
-        })
-        .collect();
-    Ok(Merged { write, replaced })
+    Ok(())
 }

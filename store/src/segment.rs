@@ -45,6 +45,7 @@ pub(crate) fn records(
     for number in first..first + count {
         let entry = entry(segment, slot_of(number))?;
         let found = locate(segment, number, start, entry)?;
+        map.populate(found.start, found.end)?;
         let bytes = &map[found.start..found.end];
         let crc = record_crc(number, segment.page.kind, entry.raw, bytes);
         if crc != entry.crc {
@@ -109,7 +110,10 @@ fn locate(segment: &Mapped, number: u64, start: u64, entry: Entry) -> Result<Fou
 fn entry(segment: &Mapped, slot: u64) -> Result<Entry, Error> {
     let at = (PAGE_BYTES + slot * ENTRY_BYTES) as usize;
     match segment.map.get(at..at + ENTRY_BYTES as usize) {
-        Some(bytes) => Ok(Entry::decode(bytes)),
+        Some(bytes) => {
+            segment.map.populate(at, at + ENTRY_BYTES as usize)?;
+            Ok(Entry::decode(bytes))
+        }
         None => Err(Error::damaged(
             segment.map.path(),
             at as u64,

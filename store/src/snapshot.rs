@@ -456,6 +456,29 @@ impl Snapshot {
         }
     }
 
+    /// The hash of a settled block that must be there.
+    pub(crate) fn expect_hash(&self, number: u64) -> Result<B256, Error> {
+        let hash = match number.checked_add(1) {
+            Some(end) if end == self.tip.base() => Some(self.tip.anchor().0),
+            _ => self.hash(number)?,
+        };
+        hash.ok_or_else(|| self.missing(number))
+    }
+
+    /// The total difficulty of a settled block that must be there.
+    pub(crate) fn expect_td(&self, number: u64) -> Result<U256, Error> {
+        let td = match number.checked_add(1) {
+            Some(end) if end == self.tip.base() => Some(self.tip.anchor().1),
+            _ => self.td(number)?,
+        };
+        td.ok_or_else(|| self.missing(number))
+    }
+
+    fn missing(&self, number: u64) -> Error {
+        let path = self.dir().join(manifest::COPIES[0]);
+        Error::damaged(&path, 152, format!("block {number} is not kept"))
+    }
+
     /// Calls `each` with the settled headers `first..end`, checksums checked.
     pub(crate) fn each_cold_header(
         &self,

@@ -202,6 +202,15 @@ impl TipIndex {
         Ok(())
     }
 
+    /// The hash of a block's parent.
+    pub(crate) fn parent_hash(&self, block: &TipBlock) -> B256 {
+        if block.parent == ANCHOR {
+            self.anchor
+        } else {
+            self.block(block.parent).hash
+        }
+    }
+
     /// Total difficulty up to and with a block's parent.
     pub(crate) fn td_before(&self, block: &TipBlock) -> U256 {
         if block.parent == ANCHOR {
@@ -322,6 +331,7 @@ impl TipFile {
                 format!("the file ends inside block {number}"),
             ));
         };
+        map.populate(from, to)?;
         let crc = record_crc(number, kind, place.raw, bytes);
         if crc != place.crc {
             return Err(Error::damaged(

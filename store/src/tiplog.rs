@@ -6,22 +6,12 @@ use std::path::Path;
 use alloy_primitives::B256;
 
 use crate::error::Error;
-use crate::file::{Disk, OutFile};
+use crate::file::{self, Disk, OutFile};
 use crate::format::{Kind, PAGE_BYTES, Page};
 use crate::frame::FrameBuilder;
 use crate::manifest::{Manifest, tip_path};
+use crate::scale::{AHEAD_BYTES, FRAME_BYTES, KEEP_BLOCKS, KEEP_BYTES, SMALL_FRAME_BYTES};
 use crate::tip::TipIndex;
-
-/// Blocks that stay in the tip when it settles, so that they can be reorganised by one frame, and their bytes at most.
-/// Of side blocks as many.
-pub(crate) const KEEP_BLOCKS: usize = 1024;
-pub(crate) const KEEP_BYTES: u64 = 16 << 20;
-/// Frames of a new tip log are cut at this length, in bytes, so that none comes near the limit and scanning it is smooth.
-const FRAME_BYTES: u64 = 4 << 20;
-/// Zeros kept written ahead of small frames, in bytes: a commit then changes no length and costs one flush.
-const AHEAD_BYTES: u64 = 1 << 20;
-/// Frames longer than this, in bytes, get no zeros ahead: their own pages cost more than the length's change.
-const SMALL_FRAME_BYTES: u64 = 256 << 10;
 
 /// The tip log that frames are appended to.
 pub(crate) struct TipLog {
@@ -35,8 +25,9 @@ impl TipLog {
     /// Makes the log that a manifest names. Nothing is durable yet.
     fn create(disk: &Disk, dir: &Path, manifest: &Manifest) -> Result<TipLog, Error> {
         let path = tip_path(dir, manifest.tip);
-        let salt = getrandom::u64()
-            .map_err(|e| Error::io(&path, "get a random salt", std::io::Error::other(e)))?;
+        let mut salt = [0; 8];
+        file::fill_random(&mut salt).map_err(|e| Error::io(&path, "get a random salt", e))?;
+        let salt = u64::from_le_bytes(salt);
         let file = disk.create(&path)?;
         let page = Page {
             kind: Kind::Tip,
@@ -50,11 +41,16 @@ impl TipLog {
             td: Some(alloy_primitives::U256::ZERO),
         };
         file.write_at(0, &page.encode())?;
-        Ok(TipLog {
+        Ok(TipLog::of(file, salt, PAGE_BYTES))
+    }
+
+    /// The log in a file of which so many bytes are written.
+    pub(crate) fn of(file: OutFile, salt: u64, written: u64) -> TipLog {
+        TipLog {
             file,
             salt,
-            written: PAGE_BYTES,
-        })
+            written,
+        }
     }
 
     /// Writes a frame behind the index's end, names the head and enters it into the index. Nothing is durable yet.

@@ -244,7 +244,7 @@ fn run_entries() -> Vec<u64> {
         hash
     };
     let blocks: Vec<(u64, B256)> = (0..600).map(|i| (3 * 8192 + i, hash(i))).collect();
-    Run::of_era(3, &blocks).entries
+    Run::of_blocks(3, 0, &blocks).entries
 }
 
 #[test]

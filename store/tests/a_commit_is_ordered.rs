@@ -75,6 +75,10 @@ impl Hook for Watch {
             Change::SyncDir(path) => {
                 state.folders.remove(*path);
             }
+            Change::Rename { from, to } => {
+                assert!(!state.files.contains(*from), "{from:?} is not synced");
+                state.folders.insert(to.parent().unwrap().to_path_buf());
+            }
             Change::Remove(path) => {
                 assert!(
                     state.files.is_empty(),

@@ -4,7 +4,7 @@
 mod common;
 
 use cairn_store::{Error, Reader, Writer};
-use common::{assert_chain, assert_stored, block, chain, commit, create, extend};
+use common::{assert_chain, assert_stored, chain, commit, create, extend};
 
 #[test]
 fn one_block_at_a_time_across_sessions() {
@@ -154,20 +154,16 @@ fn a_side_chain_survives_settling() {
     assert_stored(dir.path(), &side);
     writer.commit(&[], main[2199].hash).unwrap();
     assert_stored(dir.path(), &main[..2200]);
-    // What is below the tip says so.
-    let first = writer.reader().snapshot().first_unsettled();
-    let deep = block(Some(&main[100]), 9, 0);
-    let error = writer.commit(&[deep.new_block()], deep.hash).unwrap_err();
-    assert!(
-        matches!(error, Error::TooDeep { number: 101, first: f } if f == first),
-        "{error}"
-    );
-    let error = writer.commit(&[], main[100].hash).unwrap_err();
-    assert!(
-        matches!(error, Error::TooDeep { number: 101, .. }),
-        "{error}"
-    );
-    // And nothing was harmed by asking.
+    // Below the tip too: the settled blocks are replaced.
+    let mut deep = main[..=100].to_vec();
+    extend(&mut deep, 3, 9, 0);
+    assert_eq!(commit(&mut writer, &deep[101..]).unwrap(), deep[103].head());
+    assert_stored(dir.path(), &deep);
+    commit(&mut writer, &main[101..2200]).unwrap();
+    assert_stored(dir.path(), &main[..2200]);
+    assert_eq!(writer.commit(&[], main[7].hash).unwrap(), main[7].head());
+    assert_stored(dir.path(), &main[..8]);
+    commit(&mut writer, &main[8..2200]).unwrap();
     commit(&mut writer, &main[2200..]).unwrap();
     assert_stored(dir.path(), &main);
 }
@@ -257,13 +253,11 @@ fn a_block_too_large_for_the_tip_goes_cold_at_once() {
     let mut writer = Writer::open(dir.path()).unwrap();
     commit(&mut writer, &blocks[4..]).unwrap();
     assert_stored(dir.path(), &blocks);
-    assert!(matches!(
-        writer.commit(&[], blocks[2].hash).unwrap_err(),
-        Error::TooDeep {
-            number: 3,
-            first: 4
-        }
-    ));
+    assert_eq!(
+        writer.commit(&[], blocks[2].hash).unwrap(),
+        blocks[2].head()
+    );
+    assert_stored(dir.path(), &blocks[..3]);
 }
 
 #[test]

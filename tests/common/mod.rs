@@ -65,7 +65,12 @@ impl Node {
         let child = cairn()
             .arg("--datadir")
             .arg(datadir)
-            .args(["--listen-addr", "127.0.0.1", "--port", &port.to_string()])
+            .args([
+                "--listen-addr",
+                "127.0.0.1",
+                "--p2p-port",
+                &port.to_string(),
+            ])
             .args(args)
             .stderr(File::create(&log).unwrap())
             .spawn()

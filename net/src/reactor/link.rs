@@ -146,6 +146,11 @@ pub trait Service {
     // The event goes back by value because it is to be offered again as it was; it is not an error to be carried far.
     #[allow(clippy::result_large_err)]
     fn offer(&mut self, event: NetEvent) -> Result<(), NetEvent>;
+
+    /// True once the service can go on no longer, such as with damaged blocks: the reactor then stops as if it were told to.
+    fn has_failed(&self) -> bool {
+        false
+    }
 }
 
 /// The one answer to a request.
@@ -181,18 +186,17 @@ impl<'a> Reply<'a> {
     /// Bodies that are compressed already: snappy elements without the length before them, `raw_len` bytes in all
     /// when decompressed.
     pub fn ready_bodies(&mut self, raw_len: usize, streams: &[&[u8]]) {
-        self.once(AnswerKind::Bodies);
-        (self.send)(Outgoing::ReadyAnswer {
-            kind: AnswerKind::Bodies,
-            id: self.id,
-            raw_len,
-            streams,
-        });
+        self.ready(AnswerKind::Bodies, raw_len, streams);
     }
 
     /// Receipts: for each block the RLP list, in the encoding of the peer's version.
     pub fn receipts(&mut self, items: &[&[u8]]) {
         self.answer(AnswerKind::Receipts, items);
+    }
+
+    /// Receipts that are compressed already, as [`Reply::ready_bodies`].
+    pub fn ready_receipts(&mut self, raw_len: usize, streams: &[&[u8]]) {
+        self.ready(AnswerKind::Receipts, raw_len, streams);
     }
 
     /// Nothing found.
@@ -203,6 +207,16 @@ impl<'a> Reply<'a> {
     /// Whether the answer has been given.
     pub fn is_sent(&self) -> bool {
         self.sent
+    }
+
+    fn ready(&mut self, kind: AnswerKind, raw_len: usize, streams: &[&[u8]]) {
+        self.once(kind);
+        (self.send)(Outgoing::ReadyAnswer {
+            kind,
+            id: self.id,
+            raw_len,
+            streams,
+        });
     }
 
     fn answer(&mut self, kind: AnswerKind, items: &[&[u8]]) {

@@ -1,7 +1,7 @@
 //! The rules of a clique header, apart from those that every header obeys.
 
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
-use alloy_primitives::{Address, U256, hex};
+use alloy_primitives::{Address, U256};
 
 use super::{
     DIFFICULTY_IN_TURN, DIFFICULTY_OUT_OF_TURN, NONCE_AUTHORISE, NONCE_DROP, Snapshot, extra, seal,
@@ -57,20 +57,11 @@ pub(crate) fn verify(
         ));
     }
     let middle = extra::middle(header)?;
-    let listed: &[u8] = &match checkpoint {
-        true => snapshot.signers().concat(),
-        false => Vec::new(),
+    let listed = match checkpoint {
+        true => snapshot.signers(),
+        false => &[],
     };
-    if middle != listed {
-        return Err(Fault::mismatch(
-            "extraData",
-            match checkpoint {
-                true => format!("the signers {} at a checkpoint", hex::encode(listed)),
-                false => "no signers outside a checkpoint".to_owned(),
-            },
-            hex::encode(middle),
-        ));
-    }
+    check_listed(listed, middle)?;
     if header.difficulty != U256::from(DIFFICULTY_IN_TURN)
         && header.difficulty != U256::from(DIFFICULTY_OUT_OF_TURN)
     {
@@ -90,4 +81,31 @@ pub(crate) fn verify(
         ));
     }
     Ok(next)
+}
+
+/// Whether `middle` lists these signers. What is shown of it is short: a peer chose it.
+fn check_listed(listed: &[Address], middle: &[u8]) -> Result<(), Fault> {
+    let (expected, found) = (listed.len() * 20, middle.len());
+    if expected != found {
+        return Err(Fault::mismatch(
+            "extraData",
+            format_args!("{expected} bytes of signers"),
+            format_args!("{found}"),
+        ));
+    }
+    let (chunks, _) = middle.as_chunks::<20>();
+    for (place, (signer, found)) in listed
+        .iter()
+        .zip(chunks.iter().map(Address::from))
+        .enumerate()
+    {
+        if *signer != found {
+            return Err(Fault::mismatch(
+                "extraData",
+                format_args!("{signer} as signer {place} of {}", listed.len()),
+                found,
+            ));
+        }
+    }
+    Ok(())
 }

@@ -11,6 +11,7 @@ use alloy_primitives::{Address, B64, B256};
 use bytes::Bytes;
 
 use super::{
+    body::{EMPTY_BODY, EMPTY_BODY_WITH_WITHDRAWALS},
     clique,
     fees::INITIAL_BASE_FEE,
     header::SealedHeader,
@@ -19,10 +20,6 @@ use super::{
 pub use builtin::{DEV_KEYS, DEV_SIGNER_KEY};
 pub use json::GenesisError;
 use json::{Node, Object};
-
-/// Body of a genesis block without withdrawals, and with an empty list of them.
-const EMPTY_BODY: &[u8] = &[0xc2, 0xc0, 0xc0];
-const EMPTY_BODY_WITH_WITHDRAWALS: &[u8] = &[0xc3, 0xc0, 0xc0, 0xc0];
 
 /// A chain's first block and its rules.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ mod genesis;
 mod header;
 mod ommers;
 mod rules;
+mod size;
 mod spec;
 mod tx;
 mod vectors;

@@ -372,6 +372,21 @@ fn only_clique_checks_who_may_make_a_block() {
 }
 
 #[test]
+fn seals_are_checked_up_to_the_terminal_total_difficulty() {
+    let mut genesis = super::clique_genesis("A", 10);
+    let after = |genesis: &Genesis, td: u64| {
+        let rules = Rules::new(genesis);
+        let mut tip = rules.genesis_tip();
+        tip.td = U256::from(td);
+        rules.seal_is_checked_after(&tip)
+    };
+    assert!(after(&genesis, u64::MAX));
+    genesis.spec.terminal_total_difficulty = Some(U256::from(20));
+    assert!(after(&genesis, 19) && !after(&genesis, 20) && !after(&genesis, 21));
+    assert!(!after(&stake_genesis(), 0) && !after(&work_genesis(london()), 0));
+}
+
+#[test]
 fn osaka_caps_the_bytes_of_a_block() {
     let rules = Rules::new(&stake_genesis());
     let judge = |seconds: u64, bytes: usize| {

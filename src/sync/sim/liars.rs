@@ -34,6 +34,8 @@ pub(super) enum Lie {
     NoBodies,
     /// More than was asked.
     TooMany,
+    /// Bodies twice.
+    TwoBodies,
     /// Headers the other way round.
     OutOfOrder,
     /// Ids that were never given.
@@ -160,6 +162,10 @@ impl Lie {
                 while bodies.len() <= hashes.len() {
                     bodies.push(bodies[0].clone());
                 }
+                Message::Bodies { id, bodies }
+            }
+            (Lie::TwoBodies, Message::Bodies { id, bodies }) => {
+                let bodies = bodies.iter().chain(&bodies).cloned().collect();
                 Message::Bodies { id, bodies }
             }
             (Lie::OutOfOrder, Message::Headers { id, mut headers }) => {

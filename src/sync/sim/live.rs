@@ -11,6 +11,7 @@ use cairn_net::session::Close;
 
 use super::Dice;
 use super::chain::{CHAIN, Chain, GENESIS_S, PERIOD_S, RULES};
+use super::liars::Lie;
 use super::peer::Nature;
 use super::runs::{config, peer};
 use super::world::{Event, World};
@@ -60,6 +61,10 @@ fn a_lie_in_an_announcement_costs_its_teller_and_nobody_else() {
         SealedHeader::from_header(header)
     };
     let bad_root = changed(&|header| header.state_root.0[0] ^= 1);
+    let heavy = changed(&|header| {
+        (header.parent_hash, header.number) = (B256::repeat_byte(7), 150);
+        header.extra_data = vec![0; 1 << 20].into();
+    });
     let bad_gas = changed(&|header| header.gas_limit = 1);
     let lies = [
         ("a seal of nobody's", block(&bad_root, &next.body)),
@@ -76,6 +81,10 @@ fn a_lie_in_an_announcement_costs_its_teller_and_nobody_else() {
                 body: next.body.clone(),
                 td: U256::ZERO,
             },
+        ),
+        (
+            "a megabyte of extra data over no block that is known",
+            block(&heavy, &next.body),
         ),
         (
             "too many hashes",
@@ -115,6 +124,37 @@ fn an_announced_hash_that_nobody_has_costs_little_and_its_tellers_are_dropped_in
         "{} requests",
         world.requests.len()
     );
+}
+
+#[test]
+fn an_announced_block_is_fetched_of_another_when_the_first_gives_two_bodies() {
+    let mut world = at_the_head();
+    let next = (101..).find(|&n| CHAIN[n].body.len() > 3).unwrap();
+    for (id, nature) in [(1, Nature::Honest), (2, Nature::Liar(Lie::TwoBodies))] {
+        let peer = world.peers.get_mut(&PeerId(id)).unwrap();
+        (peer.client, peer.nature) = ("hashes", nature);
+    }
+    world.epoch_s += (next as u64 - 101) * PERIOD_S;
+    for number in 101..next {
+        world.at(world.now_ms, Event::Grow(PeerId(1), CHAIN[number].clone()));
+        world.at(world.now_ms, Event::Grow(PeerId(2), CHAIN[number].clone()));
+        world.run(world.now_ms + 100, |_| false);
+    }
+    world.at(world.now_ms, Event::Grow(PeerId(2), CHAIN[next].clone()));
+    world.at(
+        world.now_ms + 5,
+        Event::Grow(PeerId(1), CHAIN[next].clone()),
+    );
+    world.run(world.now_ms + 200, |_| false);
+    assert!(
+        matches!(
+            world.punished[..],
+            [(PeerId(2), Fault::TooManyItems { .. })]
+        ),
+        "{:?}",
+        world.punished
+    );
+    assert_eq!(world.head(), CHAIN[next].header.hash);
 }
 
 #[test]

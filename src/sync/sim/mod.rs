@@ -1,9 +1,12 @@
 //! A deterministic simulation of the machine among honest and lying peers: virtual time, and every run from a seed.
 #![allow(clippy::unwrap_used)]
 
+mod behind;
+mod branches;
 mod chain;
 mod liars;
 mod live;
+mod merge;
 mod network;
 mod peer;
 mod runs;

@@ -1,5 +1,6 @@
 //! Whole networks of machines that seal, serve and follow each other, cut apart and joined again.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -53,7 +54,11 @@ impl Network {
             let stored = (genesis.header.hash, genesis.header.raw.clone());
             Node {
                 machine: Machine::new(RULES.clone(), RULES.genesis_tip(), MachineConfig::default()),
-                store: Store(vec![(stored.0, stored.1, genesis.body.clone(), genesis.td)]),
+                store: Store(
+                    vec![(stored.0, stored.1, genesis.body.clone(), genesis.td)],
+                    0,
+                    Cell::default(),
+                ),
                 signer: (place < signers).then_some(place),
                 wait: None,
                 reorgs: 0,
@@ -245,7 +250,9 @@ impl Network {
         };
         let tip = self.nodes[node].machine.tip().clone();
         let time_s = self.now_s();
-        if time_s < tip.header.header.timestamp + PERIOD_S {
+        if time_s < tip.header.header.timestamp + PERIOD_S
+            || !self.nodes[node].machine.is_caught_up()
+        {
             return;
         }
         let key = keys()[place];

@@ -10,7 +10,7 @@ use super::world::{Event, World};
 use super::{Dice, seeds};
 use crate::sync::{Limits, MachineConfig};
 
-pub(super) const MEMORY: usize = 48 << 10;
+pub(super) const MEMORY: usize = 96 << 10;
 
 pub(super) fn config() -> MachineConfig {
     MachineConfig {

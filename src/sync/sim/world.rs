@@ -1,5 +1,6 @@
 //! The virtual world around one machine: time, messages under way, and the store that it fills.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,7 +19,13 @@ use crate::chain::Rules;
 use crate::sync::{Action, Block, ChainView, Fault, Machine, MachineConfig};
 
 /// The stored chain: what the machine commits, and nothing that is not right.
-pub(super) struct Store(pub(super) Vec<(B256, Bytes, Bytes, U256)>);
+pub(super) struct Store(
+    pub(super) Vec<(B256, Bytes, Bytes, U256)>,
+    /// The lowest block that a branch may hang on.
+    pub(super) u64,
+    /// Headers read so far.
+    pub(super) Cell<u64>,
+);
 
 impl Store {
     fn at(&self, number: u64) -> Option<&(B256, Bytes, Bytes, U256)> {
@@ -28,6 +35,7 @@ impl Store {
 
 impl ChainView for Store {
     fn header(&self, number: u64) -> Option<Bytes> {
+        self.2.set(self.2.get() + 1);
         self.at(number).map(|block| block.1.clone())
     }
     fn hash(&self, number: u64) -> Option<B256> {
@@ -41,6 +49,9 @@ impl ChainView for Store {
     }
     fn td(&self, number: u64) -> Option<U256> {
         self.at(number).map(|block| block.3)
+    }
+    fn lowest_fork(&self) -> u64 {
+        self.1
     }
 }
 
@@ -91,7 +102,7 @@ impl World {
             .iter()
             .map(|b| (b.header.hash, b.header.raw.clone(), b.body.clone(), b.td))
             .collect();
-        let store = Store(stored);
+        let store = Store(stored, 0, Cell::default());
         let last = have.last().unwrap();
         let tip = match number {
             0 => rules.genesis_tip(),

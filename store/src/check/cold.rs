@@ -9,7 +9,7 @@ use crate::format::{
     DATA_START, ENTRY_BYTES, ERA_BLOCKS, Entry, Kind, MAX_RECORD_BYTES, PAGE_BYTES, Page,
     constant_stream, record_crc, slot_of,
 };
-use crate::manifest::{COPIES, Manifest, era_path};
+use crate::manifest::{COPIES, Manifest, RunName, era_path};
 use crate::rlp;
 use crate::runs;
 use crate::snappy;
@@ -221,57 +221,48 @@ impl Check<'_> {
         }
     }
 
-    /// Checks the hash index: each run against the headers, and that every finished era is in one.
+    /// Checks the hash index: each run's bytes, and that every block of a finished era is in one. (A run may also list
+    /// blocks that were replaced since.)
     pub(super) fn runs(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
         let manifest = &snapshot.manifest;
         let headers = manifest.headers();
-        let mut covered = Vec::new();
+        let mut all = Vec::new();
         for &name in &manifest.runs {
-            let path = era_path(self.dir, Kind::Run, u64::from(name.era), name.sequence);
-            let first = u64::from(name.era) * ERA_BLOCKS;
-            let eras = u64::from(runs::eras(name.level));
-            let end = first + ERA_BLOCKS * eras;
-            covered.extend(u64::from(name.era)..u64::from(name.era) + eras);
             let mapped = runs::open(snapshot, name);
             if let Err(Error::Superseded { .. }) = mapped {
                 self.replaced = true;
-                continue;
+                return Ok(());
             }
             let Some(mapped) = self.keep(mapped)? else {
                 continue;
             };
             self.report.files += 1;
-            let Some(found) = self.keep(runs::Run::read(&mapped, name))? else {
-                continue;
-            };
-            let mut blocks = Vec::new();
-            snapshot.each_cold_hash(
-                first.max(headers.first),
-                end.min(headers.end),
-                |number, hash| {
-                    blocks.push((number, hash));
-                },
-            )?;
-            let expected = runs::Run::of_blocks(name.era, name.level, &blocks);
-            if found.entries != expected.entries {
-                self.problem(
-                    &path,
-                    PAGE_BYTES,
-                    "the run does not list the blocks of its eras".into(),
-                );
+            if self.keep(runs::check(&mapped))?.is_some() {
+                all.push((name, mapped));
             }
         }
-        covered.sort_unstable();
-        let finished: Vec<u64> =
-            (headers.first.div_ceil(ERA_BLOCKS)..headers.end / ERA_BLOCKS).collect();
-        covered.retain(|era| finished.first().is_none_or(|first| era >= first));
-        if covered != finished {
-            let what = format!(
-                "the runs cover {} eras, {} are finished",
-                covered.len(),
-                finished.len()
-            );
-            self.problem(&self.dir.join(COPIES[0]), 212, what);
+        for era in headers.first.div_ceil(ERA_BLOCKS)..headers.end / ERA_BLOCKS {
+            let covers = |name: &RunName| {
+                let first = u64::from(name.era);
+                (first..first + u64::from(runs::eras(name.level))).contains(&era)
+            };
+            let mut missing = 0;
+            let first = era * ERA_BLOCKS;
+            snapshot.each_cold_hash(first, first + ERA_BLOCKS, |number, hash| {
+                let listed = all
+                    .iter()
+                    .filter(|(name, _)| covers(name))
+                    .any(|(name, run)| {
+                        let relative = number - u64::from(name.era) * ERA_BLOCKS;
+                        runs::candidates(run, name.level, &hash)
+                            .is_ok_and(|numbers| numbers.contains(&relative))
+                    });
+                missing += u64::from(!listed);
+            })?;
+            if missing > 0 {
+                let what = format!("{missing} blocks of era {era} are in no sound run");
+                self.problem(&self.dir.join(Kind::Run.name()), 0, what);
+            }
         }
         Ok(())
     }

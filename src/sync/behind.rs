@@ -1,0 +1,100 @@
+//! Whether there is a better chain to be caught up with: as long as there may be one, our own sealer must not build on our head.
+
+use alloy_primitives::U256;
+
+use super::limits::{CATCH_UP_PATIENCE_MS, CATCH_UP_PATIENCE_S};
+use super::machine::{Machine, Now};
+use super::peers::Peer;
+use crate::chain::Tip;
+
+/// How long we have been behind without getting on, as a leaky bucket: what peers claim holds us up for a limited time, and
+/// for no more than half of it however they go on claiming.
+#[derive(Debug)]
+pub(super) struct Behind {
+    /// The time spent behind, less the time spent caught up. Old headers verified or stored empty it.
+    spent_ms: u64,
+    looked_ms: u64,
+    was_behind: bool,
+    /// The greatest total difficulty verified, and that of the head, when it was last looked at.
+    verified_td: U256,
+    stored_td: U256,
+}
+
+impl Behind {
+    /// Nothing is known yet.
+    pub(super) fn new(tip: &Tip) -> Behind {
+        Behind {
+            spent_ms: 0,
+            looked_ms: 0,
+            was_behind: false,
+            verified_td: tip.td,
+            stored_td: tip.td,
+        }
+    }
+
+    /// When patience ends, if we are behind.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let left_ms = CATCH_UP_PATIENCE_MS - self.spent_ms;
+        (self.was_behind && left_ms > 0).then(|| self.looked_ms + left_ms)
+    }
+}
+
+impl Machine {
+    /// Whether nothing better than our head is known of: no peer claims more, no header or body is on its way, no branch is
+    /// looked into. A claim that nothing comes of counts for 30 seconds at most. Never true of a clique chain that has passed
+    /// its terminal total difficulty: nobody seals there.
+    pub fn is_caught_up(&self) -> bool {
+        if self.rules.seal_is_checked() && !self.rules.seal_is_checked_after(&self.tip) {
+            return false;
+        }
+        !self.is_behind() || (self.target.is_none() && self.behind.spent_ms >= CATCH_UP_PATIENCE_MS)
+    }
+
+    fn is_behind(&self) -> bool {
+        if self.target.is_some() {
+            return self.target_waits() || self.main.bodies.len() > 0;
+        }
+        let ours = self.tip.header.header.number;
+        let claims_more = |peer: &Peer| {
+            peer.claims_better(&self.tip)
+                && match peer.top() {
+                    Some(top) => top > ours && !self.live.is_pending(&peer.head.hash),
+                    None => peer.head.td.is_some_and(|td| td > self.tip.td), // its number is being asked for
+                }
+        };
+        self.branch.is_some() || !self.main_is_idle() || self.peers.values().any(claims_more)
+    }
+
+    /// Keeps count of the time behind. A block of the last seconds is news and not catch-up: who passes the news on and
+    /// boasts of more gains no time by it.
+    pub(super) fn count_behind(&mut self, now: Now) {
+        let is_behind = self.is_behind();
+        let branch = self.branch_pipe().map(|pipe| pipe.top().clone());
+        let main = self.main.top().clone();
+        let best = branch.filter(|tip| tip.td > main.td).unwrap_or(main);
+        let is_old = |tip: &Tip| {
+            let old_s = tip
+                .header
+                .header
+                .timestamp
+                .saturating_add(CATCH_UP_PATIENCE_S);
+            old_s <= now.s
+        };
+        let behind = &mut self.behind;
+        let passed_ms = now.ms.saturating_sub(behind.looked_ms);
+        behind.spent_ms = if behind.was_behind {
+            (behind.spent_ms.saturating_add(passed_ms)).min(CATCH_UP_PATIENCE_MS)
+        } else {
+            behind.spent_ms.saturating_sub(passed_ms)
+        };
+        let got_on = (best.td > behind.verified_td && is_old(&best))
+            || (self.tip.td > behind.stored_td && is_old(&self.tip));
+        if got_on {
+            behind.spent_ms = 0;
+        }
+        behind.verified_td = behind.verified_td.max(best.td).max(self.tip.td);
+        behind.stored_td = self.tip.td;
+        behind.looked_ms = now.ms;
+        behind.was_behind = is_behind;
+    }
+}

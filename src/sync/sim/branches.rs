@@ -1,0 +1,115 @@
+//! The runs with branches that are claimed, and not to be had.
+
+use alloy_primitives::B256;
+use cairn_net::eth::message::{Message, Request};
+use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
+
+use super::Dice;
+use super::chain::{CHAIN, Chain, GENESIS_S, PERIOD_S, RULES, grow, seal};
+use super::liars::Lie;
+use super::peer::Nature;
+use super::runs::{config, peer};
+use super::world::{Event, World};
+use crate::sync::Fault;
+
+/// Lets peer 1 claim a head, now.
+fn claim(world: &mut World, latest: u64, latest_hash: B256) {
+    let message = Message::BlockRange {
+        earliest: 0,
+        latest,
+        latest_hash,
+    };
+    let peer = PeerId(1);
+    world.at(
+        world.now_ms,
+        Event::Net(NetEvent::Message { peer, message }),
+    );
+}
+
+/// Lets peer 1 have a branch that leaves our chain after block `at` and is lighter at the same length, and claim it.
+fn claim_branch(world: &mut World, at: u64) {
+    let mut fork: Chain = grow(&CHAIN, at, 299, at);
+    let time_s = GENESIS_S + 300 * PERIOD_S;
+    fork.push(seal(&fork[299], time_s, false, &mut Dice::new(at)));
+    let hash = fork[300].header.hash;
+    world.peers.get_mut(&PeerId(1)).unwrap().chain = fork;
+    claim(world, 300, hash);
+}
+
+#[test]
+fn a_better_branch_that_hangs_below_what_was_settled_meanwhile_is_let_go() {
+    let mine = grow(&CHAIN, 100, 140, 99);
+    let mut world = World::new(13, RULES.clone(), &mine, 140, config());
+    let mut other = peer(1, Nature::Honest, &CHAIN, 68, &mut Dice::new(13));
+    other.latency_ms = 50;
+    world.join(0, other);
+    let is_bodies = |(_, message): &(PeerId, OwnedOutgoing)| {
+        matches!(
+            message,
+            OwnedOutgoing::Request {
+                request: Request::Bodies { .. },
+                ..
+            }
+        )
+    };
+    assert!(world.run(60_000, |world| world.requests.iter().any(is_bodies)));
+    assert_eq!(world.reorgs, 0);
+    world.store.1 = 120;
+    world.run(120_000, |_| false);
+    assert_eq!((world.head(), world.reorgs), (mine[140].header.hash, 0));
+    assert!(world.punished.is_empty(), "{:?}", world.punished);
+    assert!(
+        world.requests.len() < 100,
+        "{} requests",
+        world.requests.len()
+    );
+}
+
+#[test]
+fn claims_that_nothing_comes_of_cost_their_teller_its_place() {
+    let mut world = World::new(4, RULES.clone(), &CHAIN, 100, config());
+    let base: Chain = CHAIN[..=100].to_vec();
+    let mut boaster = peer(1, Nature::Liar(Lie::Empty), &base, 69, &mut Dice::new(4));
+    boaster.latency_ms = 10;
+    world.join(0, boaster);
+    for n in 1..20u8 {
+        world.run(u64::from(n) * 1_000, |_| false);
+        claim(&mut world, 1_000 + u64::from(n), B256::repeat_byte(n));
+    }
+    assert!(
+        matches!(world.punished[..], [(PeerId(1), Fault::NoProgress { .. })]),
+        "{:?}",
+        world.punished
+    );
+    assert!(world.requests.len() < 25, "{}", world.requests.len());
+}
+
+#[test]
+fn a_peer_has_the_state_at_old_blocks_rebuilt_once_in_a_while_only() {
+    let mut config = config();
+    config.limits.branch_depth = 1024;
+    let mut world = World::new(5, RULES.clone(), &CHAIN, 300, config);
+    let read = |world: &World| world.store.2.get();
+    let before = read(&world);
+    let base: Chain = CHAIN[..=300].to_vec();
+    let mut other = peer(1, Nature::Honest, &base, 69, &mut Dice::new(5));
+    other.latency_ms = 1;
+    world.join(0, other);
+    for (n, at) in (1..).zip([80, 70, 60, 50, 40]) {
+        world.run(n * 5_000, |_| false);
+        claim_branch(&mut world, at);
+    }
+    world.run(40_000, |_| false);
+    let once = read(&world) - before;
+    assert!((80..100).contains(&once), "{once} headers were read");
+    assert_eq!(world.head(), CHAIN[300].header.hash);
+    assert!(world.punished.is_empty(), "{:?}", world.punished);
+    // The one that is at hand is not read again, and a minute later another is.
+    claim_branch(&mut world, 80);
+    world.run(45_000, |_| false);
+    assert_eq!(read(&world) - before, once);
+    world.run(80_000, |_| false);
+    claim_branch(&mut world, 60);
+    world.run(85_000, |_| false);
+    assert!(read(&world) - before > once);
+}

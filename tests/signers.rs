@@ -1,0 +1,133 @@
+//! Validators among others: one that is behind catches up before it seals, and two seal one chain together.
+#![allow(clippy::unwrap_used)]
+mod common;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cairn::chain::clique::{address_of, signer};
+use cairn::generate::Params;
+use common::*;
+
+fn now_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+#[test]
+fn a_validator_that_is_behind_catches_up_before_it_seals() {
+    let dir = tempfile::tempdir().unwrap();
+    let params = Params {
+        blocks: 3000,
+        txs_per_block: 1,
+        seed: 8,
+        end_time_s: Some(now_s() - 5),
+        ..Params::default()
+    };
+    let chain = chain_file(dir.path(), &params);
+    let (left, right) = (dir.path().join("left"), dir.path().join("right"));
+    run_ok(&["init", "--datadir", text(&left), text(&chain.genesis)]);
+    run_ok(&["import", "--datadir", text(&left), text(&chain.blocks)]);
+    let serving = Node::start(&left, &[]);
+    let sealing = [
+        "--enable-consensus",
+        "--block-interval-ms",
+        "1000",
+        "--bootnodes",
+        &serving.enode,
+    ];
+    let mut validator = Node::start(&right, &sealing);
+    validator.wait_head(3002);
+    let log = validator.log();
+    let sealed: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("Sealed new block"))
+        .collect();
+    assert!(
+        sealed[0].contains("number=3001"),
+        "sealed on a chain it was behind of: {}",
+        sealed[0]
+    );
+    assert!(!log.contains("reorg"), "{log}");
+    validator.stop();
+    serving.stop();
+    assert_same_chain(&left, &right, 3000);
+}
+
+/// A genesis with these keys as signers, and a file of each key.
+fn network(dir: &Path, keys: &[u8]) -> (PathBuf, Vec<PathBuf>) {
+    let secret = |byte: u8| secp256k1::SecretKey::from_byte_array(&[byte; 32]).unwrap();
+    let mut signers: Vec<_> = keys.iter().map(|byte| address_of(&secret(*byte))).collect();
+    signers.sort();
+    let list: String = signers.iter().map(alloy_primitives::hex::encode).collect();
+    let genesis = dir.join("genesis.json");
+    let json = format!(
+        r#"{{"config":{{"chainId":77,"homesteadBlock":0,"eip150Block":0,"eip155Block":0,"eip158Block":0,"byzantiumBlock":0,
+        "constantinopleBlock":0,"petersburgBlock":0,"istanbulBlock":0,"berlinBlock":0,"londonBlock":0,
+        "clique":{{"period":1,"epoch":5}}}},"difficulty":"0x1","gasLimit":"0x1c9c380","timestamp":"0x65a00000",
+        "extraData":"0x{}{list}{}","alloc":{{}}}}"#,
+        "00".repeat(32),
+        "00".repeat(65)
+    );
+    std::fs::write(&genesis, json).unwrap();
+    let files = keys.iter().map(|byte| {
+        let file = dir.join(format!("signer-{byte}.key"));
+        std::fs::write(&file, format!("{byte:02x}").repeat(32)).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        file
+    });
+    (genesis, files.collect())
+}
+
+#[test]
+fn two_validators_seal_one_chain_over_checkpoints_and_a_full_node_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (genesis, keys) = network(dir.path(), &[3, 4]);
+    let folders: Vec<PathBuf> = ["one", "two", "full"]
+        .iter()
+        .map(|name| dir.path().join(name))
+        .collect();
+    for folder in &folders {
+        run_ok(&["init", "--datadir", text(folder), text(&genesis)]);
+    }
+    let mut one = Node::start(
+        &folders[0],
+        &["--enable-consensus", "--signer-key", text(&keys[0])],
+    );
+    let enode = one.enode.clone();
+    let mut two = Node::start(
+        &folders[1],
+        &[
+            "--enable-consensus",
+            "--signer-key",
+            text(&keys[1]),
+            "--bootnodes",
+            &enode,
+        ],
+    );
+    let both = format!("{},{}", enode, two.enode);
+    let mut full = Node::start(&folders[2], &["--bootnodes", &both]);
+    for node in [&mut one, &mut two, &mut full] {
+        node.wait_head(12);
+    }
+    full.stop();
+    two.stop();
+    one.stop();
+    assert_same_chain(&folders[0], &folders[2], 11);
+    assert_same_chain(&folders[1], &folders[2], 11);
+    let chain = reader(&folders[2]).snapshot();
+    let mut sealed = std::collections::BTreeMap::new();
+    for number in 1..=10 {
+        let raw = bytes::Bytes::copy_from_slice(&chain.header(number).unwrap().unwrap());
+        let header = cairn::chain::SealedHeader::decode(raw).unwrap().header;
+        *sealed.entry(signer(&header).unwrap()).or_insert(0) += 1;
+    }
+    assert_eq!(
+        sealed.into_values().collect::<Vec<_>>(),
+        [5, 5],
+        "they take turns"
+    );
+}
