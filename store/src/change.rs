@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::file::{Disk, names};
 use crate::format::{ERA_BLOCKS, Kind, RecordHead, SEGMENT_KINDS};
 use crate::frame::FrameBuilder;
-use crate::manifest::{self, Found, Manifest, RunName, Span};
+use crate::manifest::{self, COPIES, Found, Manifest, RunName, Span, VERSION};
 use crate::merge::Merge;
 use crate::plan::{Link, Plan};
 use crate::runs::{Run, run_path};
@@ -80,6 +80,8 @@ pub(crate) struct Edit<'a> {
     runs: Vec<RunName>,
     /// Segments that were made, some of which may not be named in the end.
     pub(crate) unnamed: Vec<PathBuf>,
+    /// Replaced files that are kept under another name.
+    damaged: Vec<PathBuf>,
 }
 
 impl<'a> Edit<'a> {
@@ -96,11 +98,17 @@ impl<'a> Edit<'a> {
             folders: BTreeSet::new(),
             runs: Vec::new(),
             unnamed: Vec::new(),
+            damaged: Vec::new(),
         })
     }
 
     pub(crate) fn made(&mut self, kind: Kind) {
         self.folders.insert(kind.name());
+    }
+
+    /// Keeps a file that is replaced, with the ending `.damaged`.
+    pub(crate) fn keep_damaged(&mut self, path: PathBuf) {
+        self.damaged.push(path);
     }
 
     /// Makes a plan's chain the canonical one: replaces what is settled above its base, and settles some of it.
@@ -255,18 +263,23 @@ impl<'a> Edit<'a> {
             for number in first.max(base)..(era + 1) * ERA_BLOCKS {
                 blocks.push((number, hashes[(number - base) as usize]));
             }
-            self.write_run(era, &blocks)?;
+            self.write_run(era, 0, &blocks)?;
         }
         Ok(())
     }
 
-    /// Writes the run of one era and names it.
-    pub(crate) fn write_run(&mut self, era: u64, blocks: &[(u64, B256)]) -> Result<(), Error> {
+    /// Writes the run of a level from an era on and names it.
+    pub(crate) fn write_run(
+        &mut self,
+        era: u64,
+        level: u32,
+        blocks: &[(u64, B256)],
+    ) -> Result<(), Error> {
         let era = u32::try_from(era).expect("2^32 eras are more blocks than fit a disk");
-        let run = Run::of_blocks(era, 0, blocks);
+        let run = Run::of_blocks(era, level, blocks);
         let name = RunName {
             era,
-            level: 0,
+            level,
             sequence: self.next.tip,
         };
         let file = self.disk.create(&run_path(self.old.dir(), &name))?;
@@ -434,7 +447,14 @@ impl<'a> Edit<'a> {
 
         // The change is made. What it replaced is only in the way: if it cannot be removed now, the next session does.
         for path in self.gone() {
-            if let Err(e) = self.disk.remove(&path) {
+            let done = if self.damaged.contains(&path) {
+                let mut aside = path.clone().into_os_string();
+                aside.push(".damaged");
+                self.disk.rename(&path, Path::new(&aside))
+            } else {
+                self.disk.remove(&path)
+            };
+            if let Err(e) = done {
                 log::warn!("a replaced file stays for now: {e}");
             }
         }
@@ -477,7 +497,7 @@ pub(crate) fn next_manifest(old: &Snapshot) -> Result<Manifest, Error> {
     next.sequence += 1;
     next.tip = u32::try_from(next.sequence).map_err(|_| {
         Error::damaged(
-            &old.dir().join(manifest::COPIES[0]),
+            &old.dir().join(COPIES[0]),
             24,
             format!("sequence {} is out of names", next.sequence),
         )
@@ -566,11 +586,27 @@ pub(crate) fn check_ours(dir: &Path, ours: u64) -> Result<(), Error> {
     }
 }
 
-/// What a session does before its first change: writes the MANIFEST it found to both copies again, for what was found may
-/// be only in the cache, and removes the files of changes that were never committed.
-pub(crate) fn begin(disk: &Disk, dir: &Path, found: &Found) -> Result<(), Error> {
-    let sequence = found.manifest.sequence;
-    let mut leftovers = Vec::new();
+/// Refuses a store that a newer program must write.
+pub(crate) fn refuse_newer(dir: &Path, found: &Found) -> Result<(), Error> {
+    let asked = found.manifest.write_version;
+    if asked <= VERSION {
+        return Ok(());
+    }
+    Err(Error::Newer {
+        path: dir.join(COPIES[found.copy]),
+        found: asked,
+        supported: VERSION,
+        readable: true,
+    })
+}
+
+/// Files of the store's kinds that no MANIFEST names: those of changes that were never committed, and those that are newer
+/// than the MANIFEST.
+pub(crate) fn unnamed(
+    dir: &Path,
+    manifest: &Manifest,
+) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Error> {
+    let (mut leftovers, mut ahead) = (Vec::new(), Vec::new());
     let folders = SEGMENT_KINDS
         .into_iter()
         .chain([Kind::Run])
@@ -583,14 +619,26 @@ pub(crate) fn begin(disk: &Disk, dir: &Path, found: &Found) -> Result<(), Error>
             let Some((_, of)) = manifest::parse_name(stem.unwrap_or(&name)) else {
                 continue;
             };
-            if stem.is_none() && manifest::is_named(&found.manifest, folder, &name) {
+            if stem.is_none() && manifest::is_named(manifest, folder, &name) {
                 continue;
             }
-            if stem.is_none() && u64::from(of) > sequence + 1 {
-                return Err(Error::Ahead { path, sequence });
+            if stem.is_none() && u64::from(of) > manifest.sequence + 1 {
+                ahead.push(path);
+            } else {
+                leftovers.push(path);
             }
-            leftovers.push(path);
         }
+    }
+    Ok((leftovers, ahead))
+}
+
+/// What a session does before its first change: writes the MANIFEST it found to both copies again, for what was found may
+/// be only in the cache, and removes the files of changes that were never committed.
+pub(crate) fn begin(disk: &Disk, dir: &Path, found: &Found) -> Result<(), Error> {
+    let sequence = found.manifest.sequence;
+    let (leftovers, ahead) = unnamed(dir, &found.manifest)?;
+    if let Some(path) = ahead.into_iter().next() {
+        return Err(Error::Ahead { path, sequence });
     }
     check_ours(dir, sequence)?;
     manifest::write(disk, dir, &found.bytes, found.copy)?;

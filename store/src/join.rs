@@ -241,7 +241,7 @@ impl<'a> Join<'a> {
                 edit.made(kind);
             }
             for (era, blocks) in &runs {
-                edit.write_run(*era, blocks)?;
+                edit.write_run(*era, 0, blocks)?;
             }
             let (next, log) = edit.publish(&plan)?;
             writer.log = Some(log);

@@ -27,12 +27,15 @@
 //! - **A failed write poisons the writer**: nothing is retried, the store opens as it was after the last commit. (If only
 //!   the last sync failed it may open with the commit that was not acknowledged.) A full disk is no damage.
 //! - **A killed writer loses nothing** that [`Writer::commit`] returned `Ok` for.
+//! - **A power loss** at any moment does no more than that, whatever the disk wrote and did not write of what was not
+//!   synced: random histories on a simulated disk, and the wrong orders of writes that they find.
 //! - **A torn tail ends the log**: what a crash leaves of the last commit does not count. A commit that does not verify
 //!   before one that does is damage, and said to be.
 //! - **A flipped bit is found and never served**: every record's checksum is checked each time it is read.
 //! - **Opening writes nothing**, nor do reading and [`check::verify`]; opening costs the same for any number of blocks.
 //! - **One writer, many readers**: a [`Snapshot`] does not change; what was handed out stays readable.
 //! - **Bodies are wire ready**: their streams can be laid end to end behind one length.
+//! - **Damage can be repaired** ([`repair`]), when asked and dry first; what may be valid is never deleted.
 //! - **History is what it says**: bodies and receipts are pruned and joined by whole eras, receipts may come late, settled
 //!   blocks may be replaced; headers stay.
 //! - **Newer versions are refused**, or only read, as they say themselves.
@@ -47,8 +50,8 @@
 //! - Receipts may come with their block or later. Those of single blocks may be absent, but for no more than a million
 //!   blocks in a row: what lies further above the others is not kept when it settles.
 //! - Unix, 64 bits, one host: no network file systems. The files must not be changed by anybody else while they are
-//!   mapped, as for every store of this kind; a sector that can no longer be read ends the process that reads it through
-//!   a map ([`check::verify`] uses no maps for data and reports it).
+//!   mapped, as for every store of this kind. A sector that can no longer be read is an error where the kernel can be asked
+//!   first (Linux 5.14); if it goes bad after it was read once, the process that reads it through a map may be ended.
 //!
 //! # How a change becomes durable
 //!
@@ -199,6 +202,7 @@ mod merge;
 mod plan;
 mod reader;
 mod record;
+pub mod repair;
 mod rlp;
 mod runs;
 mod scale;

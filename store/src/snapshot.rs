@@ -51,13 +51,8 @@ impl Snapshot {
     pub(crate) fn open(dir: &Path) -> Result<(Snapshot, Found), Error> {
         let mut found = manifest::find(dir)?;
         for _ in 0..ATTEMPTS {
-            match TipFile::open(dir, &found.manifest) {
-                Ok(tip_file) => {
-                    let shared = Arc::new(Shared::new(Maps::new(dir, found.manifest.store_id)));
-                    let snapshot =
-                        Snapshot::of(Arc::new(found.manifest.clone()), tip_file, shared)?;
-                    return Ok((snapshot, found));
-                }
+            match Snapshot::open_found(dir, &found, true) {
+                Ok(snapshot) => return Ok((snapshot, found)),
                 Err(e) if e.is_not_found() => {
                     let again = manifest::find(dir)?;
                     if again.manifest.sequence == found.manifest.sequence {
@@ -78,13 +73,17 @@ impl Snapshot {
         })
     }
 
-    fn of(
-        manifest: Arc<Manifest>,
-        tip_file: TipFile,
-        shared: Arc<Shared>,
+    /// Opens what a MANIFEST names. With `look_behind` damage inside the tip log is an error, else the log ends there.
+    pub(crate) fn open_found(
+        dir: &Path,
+        found: &Found,
+        look_behind: bool,
     ) -> Result<Snapshot, Error> {
+        let tip_file = TipFile::open(dir, &found.manifest)?;
+        let shared = Arc::new(Shared::new(Maps::new(dir, found.manifest.store_id)));
+        let manifest = Arc::new(found.manifest.clone());
         let mut tip = TipIndex::new(&manifest);
-        frame::scan(&tip_file, &mut tip, true)?;
+        frame::scan(&tip_file, &mut tip, look_behind)?;
         Snapshot::new(manifest, Arc::new(tip), Arc::new(tip_file), shared)
     }
 

@@ -238,20 +238,11 @@ impl Writer {
         manifest::find(dir)?; // no store, no LOCK
         let lock = Lock::take(dir, &dir.join("LOCK"))?;
         let (snapshot, found) = Snapshot::open(dir)?;
-        let asked = found.manifest.write_version;
-        if asked > VERSION {
-            let path = dir.join(COPIES[found.copy]);
-            return Err(Error::Newer {
-                path,
-                found: asked,
-                supported: VERSION,
-                readable: true,
-            });
-        }
+        change::refuse_newer(dir, &found)?;
         Ok(Writer::new(disk, lock, snapshot, None, Some(found)))
     }
 
-    fn new(
+    pub(crate) fn new(
         disk: Disk,
         lock: Lock,
         snapshot: Snapshot,

@@ -268,7 +268,7 @@ impl History<'_> {
             [Some(model)] => model.clone(),
             _ => self.shown(writer)?,
         };
-        let kind = self.random.below(24);
+        let kind = self.random.below(25);
         let result = match kind {
             0..9 => self.append(writer, model, 3),
             9..12 => self.append(writer, model, 40),
@@ -277,6 +277,11 @@ impl History<'_> {
             17 => self.rewind(writer, model),
             18..20 => self.receipts(writer, model),
             20 | 21 => self.expire(writer, model),
+            22 => {
+                tell!("  rebuild the index");
+                self.possible.push(Some(model));
+                crate::repair::rebuild(writer).map(drop)
+            }
             _ => self.join(writer, model),
         };
         result.map_err(|e| e.to_string())?;

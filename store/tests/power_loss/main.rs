@@ -44,6 +44,8 @@ mod plan;
 mod reader;
 #[path = "../../src/record.rs"]
 mod record;
+#[path = "../../src/repair.rs"]
+mod repair;
 #[path = "../../src/rlp.rs"]
 mod rlp;
 #[path = "../../src/runs.rs"]
