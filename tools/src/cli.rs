@@ -46,8 +46,42 @@ pub(crate) enum Command {
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Print blocks, one JSON object a line, or their RLP
+    Dump {
+        /// Blocks to print: N (that one), FROM..TO (both included), FROM.. (up to the head) or ..TO (from block 0)
+        #[arg(value_name = "FROM[..TO]")]
+        range: String,
+        /// Write RLP as `geth export` does, blocks back to back, not to a terminal
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Say which headers, bodies and receipts are there and which are missing, and whether headers link
+    ///
+    /// Reads every header and every stored body and receipts, but does not decompress them. Bodies that were pruned and receipts that
+    /// nobody stored are missing and sound; a missing header, a missing body above the first and a broken link are not.
+    Gaps {
+        #[command(flatten)]
+        store: StoreArgs,
+        #[command(flatten)]
+        jobs: JobsArg,
+    },
     /// Read every record, and check that headers link and bodies have the roots their headers say
-    Verify {
+    ///
+    /// With --deep also all rules of the chain that need no state: every field of every header, clique's seals, ommers,
+    /// transactions, receipts. The chain's rules are those of the genesis.json beside the store, or built in.
+    Verify(VerifyArgs),
+    /// Count: bytes, transactions by type, gas, times between blocks, signers
+    Stats(StatsArgs),
+    /// Measure how fast this store is read on this machine
+    ///
+    /// Reads only, on one thread, for about as long as asked. What lies in the system's cache is read from there: the first run on a
+    /// store that was not read before tells what the disk gives.
+    Bench {
+        /// About how long all of it may take
+        #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+        seconds: f64,
         #[command(flatten)]
         store: StoreArgs,
     },
@@ -67,6 +101,56 @@ pub(crate) struct StoreArgs {
     /// Print JSON: snake_case keys, 256-bit values and hashes as 0x strings
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct JobsArg {
+    /// Threads that work at the same time. As many as there are cores if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) jobs: Option<u16>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Check all rules that need no state, seals and receipts too
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Keep note in FILE of what has been verified, and go on from there if it has notes already
+    ///
+    /// A line is added for each era of 8192 blocks, so that little is lost when the power fails. FILE is removed when all has been
+    /// found sound. Eras whose files have changed since are read again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume: Option<PathBuf>,
+    /// The chain's genesis.json, if it is neither beside the store nor built in
+    #[arg(long, value_name = "FILE", requires = "deep")]
+    pub(crate) genesis: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) jobs: JobsArg,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// Blocks to look at, as for `list`. All if not given
+    #[arg(value_name = "FROM[..TO]")]
+    pub(crate) range: Option<String>,
+    /// Count for each N blocks too
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) by: Option<u64>,
+    /// Draw it in FILE, for each N blocks of --by or about 120 parts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Overwrite FILE if it exists
+    #[arg(long, requires = "svg")]
+    pub(crate) force: bool,
+    /// The chain's genesis.json, if it is neither beside the store nor built in: it says how far apart clique's blocks are
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) jobs: JobsArg,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
 }
 
 #[derive(Args, Debug)]

@@ -3,15 +3,20 @@
 //! Exit status: 0 all is well, 1 the answer is no (the store is not sound, there is no such block), 2 the question cannot be asked
 //! (wrong usage, no store there, a file that cannot be written). Answers go to standard output, everything else to standard error.
 
+mod block;
+mod chain;
 mod cli;
 mod commands;
+mod crew;
 mod failure;
+mod follow;
 mod locate;
 mod output;
 mod people;
 mod progress;
 mod request;
 mod rlp;
+mod svg;
 mod view;
 
 use std::process::ExitCode;

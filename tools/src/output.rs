@@ -24,9 +24,14 @@ impl Output {
         self.json
     }
 
-    /// True if people look at what is printed.
-    pub(crate) fn is_terminal(&self) -> bool {
-        io::stdout().is_terminal()
+    /// Raw bytes are not for people to look at.
+    pub(crate) fn refuse_terminal(&self, raw: bool) -> Result<(), Failure> {
+        if raw && io::stdout().is_terminal() {
+            return Err(Failure::Usage(
+                "--raw writes bytes, which a terminal cannot show: redirect it to a file, or pipe it to `xxd`".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {

@@ -124,6 +124,19 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{:.1} {name}", bytes as f64 / unit)
 }
 
+/// A number with commas between thousands.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut said = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            said.push(',');
+        }
+        said.push(digit);
+    }
+    said
+}
+
 /// Unix seconds as a UTC date and time.
 pub(crate) fn date(time_s: u64) -> String {
     let (days, second) = (time_s / 86_400, time_s % 86_400);
@@ -167,6 +180,18 @@ mod tests {
             (4_107_542_400, "2100-03-01 00:00:00 UTC"),
         ] {
             assert_eq!(date(time_s), expected);
+        }
+    }
+
+    #[test]
+    fn thousands_are_parted() {
+        for (number, said) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(count(number), said);
         }
     }
 

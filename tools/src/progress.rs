@@ -15,6 +15,8 @@ pub(crate) struct Progress {
     what: &'static str,
     bar: Option<ProgressBar>,
     said: Instant,
+    /// When the first number came, and which it was: what was done before is not this run's pace.
+    begun: Option<(Instant, u64)>,
 }
 
 impl Progress {
@@ -33,11 +35,13 @@ impl Progress {
             what,
             bar,
             said: Instant::now(),
+            begun: None,
         }
     }
 
     /// `done` of `of` are done.
     pub(crate) fn at(&mut self, done: u64, of: u64) {
+        let (begin, before) = *self.begun.get_or_insert((Instant::now(), done));
         match &self.bar {
             Some(bar) => {
                 bar.set_length(of);
@@ -46,10 +50,28 @@ impl Progress {
             None if self.said.elapsed() >= LINE_EVERY => {
                 self.said = Instant::now();
                 // Standard error that is closed is nobody's loss.
-                let _ = writeln!(io::stderr(), "{}: {done} of {of}", self.what);
+                let left = left(
+                    begin.elapsed(),
+                    done.saturating_sub(before),
+                    of.saturating_sub(done),
+                );
+                let _ = writeln!(io::stderr(), "{}: {done} of {of}{left}", self.what);
             }
             None => {}
         }
+    }
+}
+
+/// How long the rest takes at the pace so far, as it is said; nothing if there is no pace yet.
+fn left(elapsed: Duration, done: u64, rest: u64) -> String {
+    if done == 0 {
+        return String::new();
+    }
+    let seconds = elapsed.as_secs_f64() / done as f64 * rest as f64;
+    match seconds {
+        0.0..100.0 => format!(", {seconds:.0} s left"),
+        100.0..6000.0 => format!(", {:.0} min left", seconds / 60.0),
+        _ => format!(", {:.1} h left", seconds / 3600.0),
     }
 }
 
@@ -58,5 +80,19 @@ impl Drop for Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_is_told_at_the_pace_so_far() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(left(minute, 0, 5), "");
+        assert_eq!(left(minute, 60, 9), ", 9 s left");
+        assert_eq!(left(minute, 1, 10), ", 10 min left");
+        assert_eq!(left(minute, 1, 1000), ", 16.7 h left");
     }
 }

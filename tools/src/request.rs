@@ -1,11 +1,11 @@
 //! What the words typed mean: checked, before any file is opened.
 
-use std::path::PathBuf;
+use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
 use alloy_primitives::{B256, hex};
 
 use crate::{
-    cli::{Cli, Command, GenerateArgs, Part, StoreArgs},
+    cli::{Cli, Command, GenerateArgs, JobsArg, Part, StoreArgs},
     failure::Failure,
     locate,
 };
@@ -16,7 +16,11 @@ pub(crate) enum Request {
     Info(Store),
     List(Store, Range),
     Get(Store, Get),
-    Verify(Store),
+    Dump(Store, Dump),
+    Gaps(Store, Jobs),
+    Verify(Store, Verify),
+    Stats(Store, Stats),
+    Bench(Store, Duration),
     Generate(GenerateArgs),
 }
 
@@ -44,6 +48,37 @@ pub(crate) struct Get {
     pub(crate) raw: bool,
 }
 
+/// What to dump, and how.
+#[derive(Debug)]
+pub(crate) struct Dump {
+    pub(crate) range: Range,
+    pub(crate) raw: bool,
+}
+
+/// How thoroughly to verify.
+#[derive(Debug)]
+pub(crate) struct Verify {
+    pub(crate) deep: bool,
+    pub(crate) resume: Option<PathBuf>,
+    pub(crate) genesis: Option<PathBuf>,
+    pub(crate) jobs: Jobs,
+}
+
+/// What to count, and how to show it.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    pub(crate) range: Range,
+    pub(crate) by: Option<u64>,
+    pub(crate) svg: Option<PathBuf>,
+    pub(crate) force: bool,
+    pub(crate) genesis: Option<PathBuf>,
+    pub(crate) jobs: Jobs,
+}
+
+/// Threads that share the work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Jobs(pub(crate) usize);
+
 /// How a block was named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum BlockId {
@@ -69,7 +104,40 @@ impl Request {
                 let block = BlockId::parse(&block)?;
                 Self::Get(located(store)?, Get { block, part, raw })
             }
-            Command::Verify { store } => Self::Verify(located(store)?),
+            Command::Dump { range, raw, store } => {
+                let range = Range::parse(&range)?;
+                Self::Dump(located(store)?, Dump { range, raw })
+            }
+            Command::Gaps { store, jobs } => Self::Gaps(located(store)?, jobs.into()),
+            Command::Verify(args) => {
+                let verify = Verify {
+                    deep: args.deep,
+                    resume: args.resume,
+                    genesis: args.genesis,
+                    jobs: args.jobs.into(),
+                };
+                Self::Verify(located(args.store)?, verify)
+            }
+            Command::Stats(args) => {
+                let all = Ok(Range::Numbers(0, None));
+                let stats = Stats {
+                    range: args.range.as_deref().map_or(all, Range::parse)?,
+                    by: args.by,
+                    svg: args.svg,
+                    force: args.force,
+                    genesis: args.genesis,
+                    jobs: args.jobs.into(),
+                };
+                Self::Stats(located(args.store)?, stats)
+            }
+            Command::Bench { seconds, store } => {
+                if !(0.01..=86_400.0).contains(&seconds) {
+                    return Err(Failure::Usage(format!(
+                        "--seconds {seconds}: give 0.01 to 86400"
+                    )));
+                }
+                Self::Bench(located(store)?, Duration::from_secs_f64(seconds))
+            }
             Command::Generate(args) => Self::Generate(args),
         })
     }
@@ -82,7 +150,28 @@ fn located(args: StoreArgs) -> Result<Store, Failure> {
     })
 }
 
+impl From<JobsArg> for Jobs {
+    fn from(typed: JobsArg) -> Self {
+        let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+        Self(typed.jobs.map_or_else(cores, usize::from))
+    }
+}
+
 impl Range {
+    /// The first and the last number, which must both be there. `last` is how many blocks are meant if none are named.
+    pub(crate) fn within(self, head: u64, last: u64) -> Result<(u64, u64), Failure> {
+        let (from, to) = match self {
+            Self::Last => (head.saturating_sub(last.saturating_sub(1)), head),
+            Self::Numbers(from, to) => (from, to.unwrap_or(head)),
+        };
+        match from.max(to) {
+            beyond if beyond > head => Err(Failure::No(format!(
+                "there is no block {beyond} yet: the head is {head}"
+            ))),
+            _ => Ok((from, to)),
+        }
+    }
+
     fn parse(typed: &str) -> Result<Self, Failure> {
         let number = |word: &str| {
             word.parse::<u64>().map_err(|_| {

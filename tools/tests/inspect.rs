@@ -220,7 +220,7 @@ fn what_cannot_be_decoded_is_shown_raw() {
 fn a_store_can_be_inspected_while_a_node_writes_to_it() {
     let store = Fixture::clique(20);
     let _writer = Writer::open(&store.store()).unwrap();
-    for command in ["info", "list", "verify"] {
+    for command in ["info", "list", "gaps", "verify"] {
         let _ = store.run(&[command]).ok();
     }
     let _ = store.run(&["get", "head"]).ok();
@@ -283,8 +283,13 @@ fn what_inspects_never_writes() {
         &["list", "0..", "--json"],
         &["get", "3"],
         &["get", "head", "body", "--raw"],
+        &["dump", "3..9"],
+        &["gaps"],
+        &["stats", "--by", "7"],
+        &["bench", "--seconds", "0.1"],
         &["verify"],
         &["verify", "--json"],
+        &["verify", "--deep"],
     ] {
         let _ = store.run(args).ok();
         assert_eq!(tree(store.dir.path()), before, "{args:?}");

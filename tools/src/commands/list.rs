@@ -1,13 +1,13 @@
 //! `list`: a line for each block.
 
 use alloy_consensus::Header;
-use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_primitives::{Address, B256, keccak256};
 use alloy_rlp::Decodable;
-use cairn::chain::clique;
 use cairn_store::{Reader, Snapshot};
 use serde_json::{Value, json};
 
 use crate::{
+    chain,
     failure::Failure,
     output::Output,
     people,
@@ -18,22 +18,15 @@ use crate::{
 /// Blocks listed if none are named.
 const LAST: u64 = 20;
 
-/// extraData of a clique block without signers: 32 bytes for anything, 65 of seal.
-const CLIQUE_EXTRA_BYTES: usize = 97;
-
 pub(crate) fn run(store: &Store, range: Range) -> Result<(), Failure> {
     let snapshot = Reader::open(&store.folder)?.snapshot();
     let head = snapshot.head().number;
     let (from, to) = match range {
-        Range::Last => (head.saturating_sub(LAST - 1), head),
-        Range::Numbers(from, _) if from > head => {
-            return Err(Failure::No(format!(
-                "there is no block {from} yet: the head is {head}"
-            )));
-        }
-        Range::Numbers(from, to) => (from, to.unwrap_or(head).min(head)),
+        // A list may ask for more than there is yet.
+        Range::Numbers(from, Some(to)) if from <= head => (from, to.min(head)),
+        range => range.within(head, LAST)?,
     };
-    let clique = is_clique(&snapshot)?;
+    let clique = chain::is_clique(&snapshot)?;
     let mut out = Output::new(store.json);
     if !out.is_json() {
         out.line(&heading(clique))?;
@@ -85,8 +78,8 @@ impl Row {
             raw_bytes,
             stored_bytes,
             signer: decoded
-                .filter(|header| clique && number > 0 && is_sealed(header))
-                .and_then(|header| clique::signer(&header).ok()),
+                .filter(|_| clique)
+                .and_then(|header| chain::signer(&header)),
         })
     }
 
@@ -130,22 +123,4 @@ fn heading(clique: bool) -> String {
         "number", "hash", "time", "txs", "raw", "stored"
     );
     if clique { line + "  signer" } else { line }
-}
-
-/// True if the genesis block names clique signers.
-fn is_clique(snapshot: &Snapshot) -> Result<bool, Failure> {
-    let Some(genesis) = snapshot.header(0)? else {
-        return Ok(false);
-    };
-    let raw: &[u8] = &genesis;
-    Ok(Header::decode(&mut &raw[..]).is_ok_and(|header| {
-        let signers = header.extra_data.len().checked_sub(CLIQUE_EXTRA_BYTES);
-        signers.is_some_and(|bytes| bytes > 0 && bytes.is_multiple_of(20))
-    }))
-}
-
-/// True if a header of a clique chain carries a seal: none does once such a chain has gone over to proof of stake.
-fn is_sealed(header: &Header) -> bool {
-    header.extra_data.len() >= CLIQUE_EXTRA_BYTES
-        && (header.difficulty == U256::from(1) || header.difficulty == U256::from(2))
 }

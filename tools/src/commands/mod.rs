@@ -1,9 +1,13 @@
 //! The commands, one in a file each.
 
+mod bench;
+mod dump;
+mod gaps;
 mod generate;
 mod get;
 mod info;
 mod list;
+mod stats;
 mod verify;
 
 use crate::{failure::Failure, request::Request};
@@ -14,7 +18,11 @@ pub(crate) fn run(request: Request) -> Result<(), Failure> {
         Request::Info(store) => info::run(&store),
         Request::List(store, range) => list::run(&store, range),
         Request::Get(store, get) => get::run(&store, &get),
-        Request::Verify(store) => verify::run(&store),
+        Request::Dump(store, dump) => dump::run(&store, &dump),
+        Request::Gaps(store, jobs) => gaps::run(&store, jobs),
+        Request::Verify(store, verify) => verify::run(&store, &verify),
+        Request::Stats(store, stats) => stats::run(&store, &stats),
+        Request::Bench(store, time) => bench::run(&store, time),
         Request::Generate(args) => generate::run(&args),
     }
 }

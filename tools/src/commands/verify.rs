@@ -1,309 +1,425 @@
-//! `verify`: every record's checksum, then what only the blocks themselves can say: links, total difficulty, roots.
+//! `verify`: every record's checksum, then what only the blocks themselves can say: links, total difficulty, roots; and with
+//! `--deep` the rules of the chain.
+//!
+//! The records are read first, without maps, so that a sector that cannot be read is told and kept away from. Then the eras are
+//! shared among threads. What each is judged by begins at the block before it, so that they need nothing of each other.
 
-use std::{fmt, time::Instant};
+mod era;
+mod notes;
+mod problem;
 
-use alloy_primitives::{B256, U256, bytes::Bytes};
-use cairn::chain::{self, SealedHeader};
+use std::{collections::BTreeSet, ops::ControlFlow, path::Path, time::Instant};
+
+use alloy_primitives::B256;
+use cairn::chain::Rules;
 use cairn_store::{
-    Error, Reader, Snapshot,
+    Error, Snapshot,
     check::{self, Finding, Report},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::{failure::Failure, output::Output, people, progress::Progress, request::Store, view};
+use crate::{
+    chain,
+    crew::{self, Done, UNIT_BLOCKS},
+    failure::Failure,
+    follow::{self, Follow},
+    output::Output,
+    people,
+    progress::Progress,
+    request::{Store, Verify},
+    view,
+};
+use era::Checked;
+use notes::Notes;
+use problem::Problem;
 
-/// Problems that are printed for people; JSON has them all.
+/// Problems that are printed for people; JSON has more.
 const PROBLEMS_SHOWN: usize = 20;
 
-pub(crate) fn run(store: &Store) -> Result<(), Failure> {
+/// Problems that are kept: a store that has more needs no longer list.
+const PROBLEMS_KEPT: usize = 10_000;
+
+pub(crate) fn run(store: &Store, verify: &Verify) -> Result<(), Failure> {
     let begin = Instant::now();
-    let report = {
-        let mut progress = Progress::new("reading records");
-        check::verify(&store.folder, &mut |done, of| progress.at(done, of))?
+    let mut outcome = Outcome::default();
+    let follow = match Follow::open(&store.folder) {
+        Ok(follow) => Some(follow),
+        // What cannot be opened has nothing to be resumed, but its records can be read.
+        Err(error @ Error::Damaged { .. }) if verify.resume.is_none() => {
+            outcome.add(Problem::of_error(error)?);
+            None
+        }
+        Err(error) => return Err(error.into()),
     };
-    let mut problems: Vec<Problem> = report.problems.iter().map(Problem::of_record).collect();
-    // Where records are damaged the blocks in them say nothing new.
-    let blocks = if problems.is_empty() {
-        let checked = Reader::open(&store.folder)
-            .map_err(Broken::Store)
-            .and_then(|reader| links(&reader.snapshot()));
-        match checked {
-            Ok(blocks) => Some(blocks),
-            Err(broken) => {
-                problems.push(broken.into_problem()?);
-                None
+    let rules = match &follow {
+        Some(follow) if verify.deep => {
+            let hash = follow.snapshot().genesis_hash();
+            match chain::genesis(&store.folder, verify.genesis.as_deref(), hash)? {
+                Ok(genesis) => Some(Rules::new(&genesis)),
+                Err(why) => {
+                    outcome
+                        .not_checked
+                        .push(format!("rules of the chain: {why}"));
+                    None
+                }
             }
         }
-    } else {
-        None
+        _ => None,
     };
-    let seconds = begin.elapsed().as_secs_f64();
+    let mut notes = match (&verify.resume, &follow) {
+        (Some(path), Some(follow)) => Some(Notes::open(
+            path,
+            &store.folder,
+            follow.snapshot(),
+            verify.deep,
+        )?),
+        _ => None,
+    };
 
+    let report = if notes.as_ref().is_some_and(Notes::has_records) {
+        outcome.resumed_records = true;
+        None
+    } else {
+        Some(records(&store.folder)?)
+    };
+    let mut damaged = BTreeSet::new();
+    if let Some(report) = &report {
+        for finding in &report.problems {
+            damaged.extend(damaged_era(&store.folder, finding));
+            outcome.add(Problem::of_record(finding));
+        }
+        if let Some(notes) = notes.as_mut().filter(|_| report.is_sound()) {
+            notes.records_are_sound()?;
+        }
+    }
+    if let Some(follow) = &follow {
+        let snapshot = follow.snapshot();
+        blocks(
+            store,
+            verify,
+            snapshot,
+            rules.as_ref(),
+            &damaged,
+            &mut notes,
+            &mut outcome,
+        )?;
+        outcome.say_what_was_checked(snapshot, rules.as_ref(), verify.deep);
+    }
+    if let Some(notes) = notes {
+        match outcome.problems.is_empty() {
+            true => notes.remove()?,
+            false => notes.finish()?,
+        }
+    }
+
+    let seconds = begin.elapsed().as_secs_f64();
     let mut out = Output::new(store.json);
     if out.is_json() {
-        let mut value = json!({
-            "sound": problems.is_empty(),
-            "store": store.folder.display().to_string(),
-            "sequence": report.sequence,
-            "files": report.files,
-            "headers": report.headers,
-            "bodies": report.bodies,
-            "receipts": report.receipts,
-            "side_blocks": report.side_blocks,
-            "raw_bytes": report.raw_bytes,
-            "stored_bytes": report.stored_bytes,
-            "problems": problems.iter().map(Problem::value).collect::<Value>(),
-            "notices": report.notices.iter().map(|notice| Problem::of_record(notice).value()).collect::<Value>(),
-            "seconds": seconds,
-        });
-        if let (Some(blocks), Some(map)) = (&blocks, value.as_object_mut()) {
-            map.insert("transactions".to_owned(), json!(blocks.transactions));
-            map.insert(
-                "head".to_owned(),
-                json!({
-                    "number": blocks.head_number,
-                    "hash": view::text(blocks.head_hash),
-                    "td": format!("{:#x}", blocks.td),
-                }),
-            );
-        }
-        out.value(&value)?;
+        out.value(&outcome.value(store, verify, report.as_ref(), seconds))?;
     } else {
-        for notice in &report.notices {
+        for notice in report.iter().flat_map(|report| &report.notices) {
             out.line(&format!("note: {}", Problem::of_record(notice)))?;
         }
-        if let Some(blocks) = &blocks {
-            out.line(&sound(&report, blocks, seconds))?;
+        if outcome.problems.is_empty() {
+            out.line(&outcome.sound(report.as_ref(), seconds))?;
+        }
+        if verify.deep {
+            for what in &outcome.checked {
+                out.line(&format!("checked: {what}"))?;
+            }
+        }
+        for what in &outcome.not_checked {
+            out.line(&format!("not checked: {what}"))?;
         }
     }
     out.finish()?;
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::No(unsound(&problems)))
+    match outcome.problems.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::No(outcome.unsound())),
     }
 }
 
-fn sound(report: &Report, blocks: &Blocks, seconds: f64) -> String {
-    format!(
-        "sound: {} headers, {} bodies with {} transactions, {} kept in {}, {} files, head {} {}, in {seconds:.1} s",
-        report.headers,
-        report.bodies,
-        blocks.transactions,
-        people::size(report.raw_bytes),
-        people::size(report.stored_bytes),
-        report.files,
-        blocks.head_number,
-        blocks.head_hash
-    )
+fn records(folder: &Path) -> Result<Report, Error> {
+    let mut progress = Progress::new("reading records, in bytes");
+    check::verify(folder, &mut |done, of| progress.at(done, of))
 }
 
-fn unsound(problems: &[Problem]) -> String {
-    let mut said = format!(
-        "not sound, {} found:",
-        match problems.len() {
-            1 => "1 problem".to_owned(),
-            count => format!("{count} problems"),
-        }
-    );
-    for problem in problems.iter().take(PROBLEMS_SHOWN) {
-        said.push_str(&format!("\n  {problem}"));
-    }
-    if problems.len() > PROBLEMS_SHOWN {
-        said.push_str(&format!(
-            "\n  and {} more: --json has them all",
-            problems.len() - PROBLEMS_SHOWN
-        ));
-    }
-    said
-}
-
-/// Something wrong, in a place of a file or in a block.
-struct Problem {
-    place: Option<(String, u64)>,
-    block: Option<u64>,
-    what: String,
-}
-
-impl Problem {
-    fn of_record(finding: &Finding) -> Self {
-        Self {
-            place: Some((finding.path.display().to_string(), finding.offset_bytes)),
-            block: None,
-            what: finding.what.clone(),
-        }
-    }
-
-    fn value(&self) -> Value {
-        let mut map = Map::new();
-        if let Some((file, offset_bytes)) = &self.place {
-            map.insert("file".to_owned(), json!(file));
-            map.insert("offset_bytes".to_owned(), json!(offset_bytes));
-        }
-        if let Some(block) = self.block {
-            map.insert("block".to_owned(), json!(block));
-        }
-        map.insert("what".to_owned(), json!(self.what));
-        Value::Object(map)
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some((file, offset_bytes)) = &self.place {
-            write!(f, "{file}: at byte {offset_bytes}: ")?;
-        }
-        if let Some(block) = self.block {
-            write!(f, "block {block}: ")?;
-        }
-        f.write_str(&self.what)
-    }
-}
-
-/// Why blocks could not all be checked.
-enum Broken {
-    /// A block is not what it should be.
-    Block(u64, String),
-    /// The store could not give one.
-    Store(Error),
-}
-
-impl From<Error> for Broken {
-    fn from(error: Error) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl Broken {
-    /// What this says against the store, unless it is no fault of the store's.
-    fn into_problem(self) -> Result<Problem, Failure> {
-        match self {
-            Self::Block(number, what) => Ok(Problem {
-                place: None,
-                block: Some(number),
-                what,
-            }),
-            Self::Store(Error::Damaged {
-                path,
-                offset_bytes,
-                what,
-            }) => Ok(Problem {
-                place: Some((path.display().to_string(), offset_bytes)),
-                block: None,
-                what,
-            }),
-            Self::Store(error) => Err(Failure::Store(error)),
-        }
-    }
-}
-
-/// What the blocks of a sound store are.
-struct Blocks {
-    transactions: u64,
-    head_number: u64,
-    head_hash: B256,
-    td: U256,
-}
-
-/// Checks each canonical block against its parent and its body, from the first stored to the head.
-fn links(snapshot: &Snapshot) -> Result<Blocks, Broken> {
-    let head = snapshot.head();
-    let mut progress = Progress::new("checking blocks");
-    let mut found = Blocks {
-        transactions: 0,
-        head_number: head.number,
-        head_hash: head.hash,
-        td: U256::ZERO,
+/// The era that a damaged file holds; the tip is the era without end.
+fn damaged_era(folder: &Path, finding: &Finding) -> Option<u64> {
+    let within = finding.path.strip_prefix(folder).ok()?;
+    let (kind, name) = match within.parent()?.to_str()? {
+        "" => ("", within.to_str()?),
+        kind => (kind, within.file_name()?.to_str()?),
     };
-    let first = snapshot.first_header();
-    let mut parent: Option<SealedHeader> = None;
-    for number in first..=head.number {
-        let header = snapshot
-            .header(number)?
-            .ok_or_else(|| broken(number, "the header is missing"))?;
-        let header = SealedHeader::decode(Bytes::copy_from_slice(&header))
-            .map_err(|error| broken(number, error.to_string()))?;
-        if header.header.number != number {
-            let what = format!("number: expected {number}, found {}", header.header.number);
-            return Err(broken(number, what));
-        }
-        let td = snapshot.td(number)?;
-        if let Some(parent) = &parent {
-            if header.header.parent_hash != parent.hash {
-                let what = format!(
-                    "parentHash: expected {}, found {}",
-                    parent.hash, header.header.parent_hash
-                );
-                return Err(broken(number, what));
-            }
-            found.td += header.header.difficulty;
-        } else if number == 0 {
-            if header.hash != snapshot.genesis_hash() {
-                let what = format!(
-                    "hash: expected the chain's genesis {}, found {}",
-                    snapshot.genesis_hash(),
-                    header.hash
-                );
-                return Err(broken(number, what));
-            }
-            found.td = header.header.difficulty;
-        } else {
-            // What is below is not here: its total difficulty is taken as it is.
-            found.td = td.unwrap_or_default();
-        }
-        if let Some(td) = td
-            && td != found.td
-        {
-            let what = format!("total difficulty: expected {}, found {td}", found.td);
-            return Err(broken(number, what));
-        }
-        match snapshot.body(number)? {
-            Some(body) => {
-                roots(&header, &body)?;
-                found.transactions += view::transaction_count(&body).unwrap_or(0) as u64;
-            }
-            None if number >= snapshot.first_body() => {
-                return Err(broken(number, "the body is missing"));
-            }
-            None => {} // expired
-        }
-        parent = Some(header);
-        progress.at(number - first + 1, head.number - first + 1);
+    match kind {
+        "" if name.starts_with("tip.") => Some(u64::MAX),
+        "headers" | "bodies" | "receipts" => name.split('.').next()?.parse().ok(),
+        _ => None,
     }
-    let last = parent.map_or(B256::ZERO, |header| header.hash);
-    if last != head.hash {
-        let what = format!("hash: the head is said to be {}, found {last}", head.hash);
-        return Err(broken(head.number, what));
-    }
-    Ok(found)
 }
 
-fn roots(header: &SealedHeader, body: &[u8]) -> Result<(), Broken> {
-    let number = header.header.number;
-    let roots = chain::body::roots(body).map_err(|error| broken(number, error.to_string()))?;
-    let header = &header.header;
-    for (field, expected, found) in [
-        (
-            "transactionsRoot",
-            Some(header.transactions_root),
-            Some(roots.transactions),
-        ),
-        ("sha3Uncles", Some(header.ommers_hash), Some(roots.ommers)),
-        (
-            "withdrawalsRoot",
-            header.withdrawals_root,
-            roots.withdrawals,
-        ),
-    ] {
-        if expected != found {
-            let say = |root: Option<B256>| root.map_or("none".to_owned(), |root| root.to_string());
-            let what = format!("{field}: expected {}, found {}", say(expected), say(found));
-            return Err(broken(number, what));
+/// Checks all blocks that are not noted as sound and whose records are not damaged.
+fn blocks(
+    store: &Store,
+    verify: &Verify,
+    snapshot: &Snapshot,
+    rules: Option<&Rules>,
+    damaged: &BTreeSet<u64>,
+    notes: &mut Option<Notes>,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
+    let head = snapshot.head();
+    let first = snapshot.first_header();
+    let of = head.number - first + 1;
+    let done = Done::default();
+    let mut units = Vec::new();
+    for unit in crew::units(first, head.number) {
+        let blocks = unit.1 - unit.0 + 1;
+        let reaches_tip = unit.1 >= snapshot.first_unsettled();
+        let is_damaged =
+            damaged.contains(&(unit.0 / UNIT_BLOCKS)) || reaches_tip && damaged.contains(&u64::MAX);
+        if is_damaged {
+            let what = format!("blocks {}..{}: records there are damaged", unit.0, unit.1);
+            outcome.not_checked.push(what);
+            done.add(blocks);
+            continue;
+        }
+        if let Some(sound) = match notes {
+            Some(notes) => notes.sound(snapshot, unit)?,
+            None => None,
+        } {
+            outcome.resumed_blocks += blocks;
+            outcome.transactions += sound.transactions;
+            outcome.receipts += sound.receipts;
+            done.add(blocks);
+            continue;
+        }
+        units.push(unit);
+    }
+    let mut unjudged = Vec::new();
+    let mut failed = None;
+    {
+        let mut progress = Progress::new("checking blocks");
+        crew::share(
+            &units,
+            verify.jobs,
+            (&mut progress, &done, of),
+            |&unit| {
+                follow::again(&store.folder, snapshot, |snapshot| {
+                    Ok(era::check(snapshot, rules, unit, &done)?)
+                })
+            },
+            |at, checked| {
+                let taken = checked.and_then(|checked| {
+                    let unit = units[at];
+                    unjudged.extend(checked.unjudged.clone().map(|why| (why, unit.1)));
+                    outcome.take(unit, checked, notes.as_mut())
+                });
+                match taken {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(failure) => {
+                        failed = Some(failure);
+                        ControlFlow::Break(())
+                    }
+                }
+            },
+        );
+    }
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
+    outcome.problems.sort_by_key(|problem| problem.block);
+    unjudged.sort();
+    for ((from, why), to) in unjudged {
+        if from <= to {
+            let what = format!("rules and seals of headers {from}..{to}: {why}");
+            outcome.not_checked.push(what);
         }
     }
+    outcome.head = Some((head.number, head.hash, format!("{:#x}", head.td)));
     Ok(())
 }
 
-fn broken(number: u64, what: impl Into<String>) -> Broken {
-    Broken::Block(number, what.into())
+/// All that was found.
+#[derive(Default)]
+struct Outcome {
+    problems: Vec<Problem>,
+    /// How many more there were.
+    more: u64,
+    transactions: u64,
+    /// Blocks whose receipts were checked by their header.
+    receipts: u64,
+    blocks: u64,
+    resumed_blocks: u64,
+    resumed_records: bool,
+    head: Option<(u64, B256, String)>,
+    checked: Vec<String>,
+    not_checked: Vec<String>,
+}
+
+impl Outcome {
+    /// Adds a problem, unless its place has been told.
+    fn add(&mut self, problem: Problem) {
+        let told = |known: &Problem| problem.place.is_some() && known.place == problem.place;
+        if self.problems.iter().any(told) {
+            return;
+        }
+        if self.problems.len() < PROBLEMS_KEPT {
+            self.problems.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn take(
+        &mut self,
+        unit: (u64, u64),
+        checked: Checked,
+        notes: Option<&mut Notes>,
+    ) -> Result<(), Failure> {
+        self.blocks += unit.1 - unit.0 + 1;
+        self.transactions += checked.transactions;
+        self.receipts += checked.receipts;
+        self.more += checked.more;
+        let is_sound = checked.problems.is_empty() && checked.unjudged.is_none();
+        for problem in checked.problems {
+            self.add(problem);
+        }
+        match notes.filter(|_| is_sound) {
+            Some(notes) => notes.era_is_sound(
+                unit,
+                checked.last_hash,
+                checked.transactions,
+                checked.receipts,
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn say_what_was_checked(&mut self, snapshot: &Snapshot, rules: Option<&Rules>, deep: bool) {
+        let mut say = |what: &str| self.checked.push(what.to_owned());
+        say("records: checksums, lengths, the files and what the MANIFEST says of them");
+        say("headers: hashes, links, numbers, total difficulty, the hash index");
+        say("bodies: transactions, ommers and withdrawals roots");
+        let Some(rules) = rules else {
+            return;
+        };
+        say("headers: every field that the chain's rules decide without state");
+        if rules.seal_is_checked() {
+            say("clique: seals, signers, votes, checkpoints");
+        } else {
+            self.not_checked
+                .push("seals: proof of work and proof of stake are not verified".to_owned());
+        }
+        let mut say = |what: &str| self.checked.push(what.to_owned());
+        say("bodies: ommers by the chain's rules, form, fees and least gas of transactions");
+        if deep && snapshot.first_header() > 0 {
+            let what = format!("headers below {}: not stored", snapshot.first_header());
+            self.not_checked.push(what);
+        }
+        self.not_checked.push(
+            "state roots: nothing is executed; signatures of transactions are not recovered"
+                .to_owned(),
+        );
+    }
+
+    fn value(
+        &self,
+        store: &Store,
+        verify: &Verify,
+        report: Option<&Report>,
+        seconds: f64,
+    ) -> Value {
+        let mut value = json!({
+            "sound": self.problems.is_empty(),
+            "store": store.folder.display().to_string(),
+            "deep": verify.deep,
+        });
+        if let Some(report) = report {
+            let notices = report.notices.iter();
+            value["sequence"] = json!(report.sequence);
+            value["files"] = json!(report.files);
+            value["headers"] = json!(report.headers);
+            value["bodies"] = json!(report.bodies);
+            value["receipts"] = json!(report.receipts);
+            value["side_blocks"] = json!(report.side_blocks);
+            value["raw_bytes"] = json!(report.raw_bytes);
+            value["stored_bytes"] = json!(report.stored_bytes);
+            value["notices"] = notices
+                .map(|notice| Problem::of_record(notice).value())
+                .collect();
+        }
+        value["problems"] = self.problems.iter().map(Problem::value).collect();
+        value["more_problems"] = json!(self.more);
+        if let Some((number, hash, td)) = &self.head {
+            value["head"] = json!({ "number": number, "hash": view::text(hash), "td": td });
+            value["blocks_checked"] = json!(self.blocks);
+            value["blocks_resumed"] = json!(self.resumed_blocks);
+            value["records_resumed"] = json!(self.resumed_records);
+            value["receipts_checked"] = json!(self.receipts);
+            value["transactions"] = json!(self.transactions);
+        }
+        value["checked"] = json!(self.checked);
+        value["not_checked"] = json!(self.not_checked);
+        value["jobs"] = json!(verify.jobs.0);
+        value["seconds"] = json!(seconds);
+        value
+    }
+
+    fn sound(&self, report: Option<&Report>, seconds: f64) -> String {
+        let mut said = match report {
+            Some(report) => format!(
+                "sound: {} headers, {} bodies with {} transactions, {} receipts, {} kept in {}, {} files",
+                report.headers,
+                report.bodies,
+                self.transactions,
+                report.receipts,
+                people::size(report.raw_bytes),
+                people::size(report.stored_bytes),
+                report.files,
+            ),
+            None => format!(
+                "sound: {} blocks with {} transactions",
+                self.blocks + self.resumed_blocks,
+                self.transactions
+            ),
+        };
+        if self.resumed_blocks > 0 || self.resumed_records {
+            said.push_str(&format!(
+                " ({} blocks{} were verified before)",
+                self.resumed_blocks,
+                if self.resumed_records {
+                    " and all records"
+                } else {
+                    ""
+                }
+            ));
+        }
+        if let Some((number, hash, _)) = &self.head {
+            said.push_str(&format!(", head {number} {hash}"));
+        }
+        said.push_str(&format!(", in {seconds:.1} s"));
+        said
+    }
+
+    fn unsound(&self) -> String {
+        let count = self.problems.len() as u64 + self.more;
+        let mut said = format!(
+            "not sound, {} found:",
+            match count {
+                1 => "1 problem".to_owned(),
+                count => format!("{count} problems"),
+            }
+        );
+        for problem in self.problems.iter().take(PROBLEMS_SHOWN) {
+            said.push_str(&format!("\n  {problem}"));
+        }
+        if self.problems.len() > PROBLEMS_SHOWN {
+            said.push_str(&format!(
+                "\n  and {} more: --json has them",
+                count - PROBLEMS_SHOWN as u64
+            ));
+        }
+        said
+    }
 }

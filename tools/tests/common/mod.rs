@@ -108,7 +108,8 @@ impl Fixture {
             },
         )
         .unwrap();
-        for some in blocks.chunks(10) {
+        // Small commits for small chains, so that both kinds of them are there.
+        for some in blocks.chunks((blocks.len() / 100).max(10)) {
             let new: Vec<NewBlock<'_>> = some
                 .iter()
                 .map(|block| NewBlock {
@@ -129,6 +130,16 @@ impl Fixture {
             genesis,
             blocks,
         }
+    }
+
+    /// Puts the generator's genesis.json of `fork` beside the store, as `cairn init` does.
+    pub fn write_genesis(&self, fork: Fork) {
+        let (generated, _) = generate::blocks(&Params {
+            blocks: 1,
+            fork,
+            ..Params::default()
+        });
+        fs::write(self.dir.path().join("genesis.json"), generated.genesis_json).unwrap();
     }
 
     /// The data folder, as an argument.
