@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Looks into the block store of cairn, and makes test chains.
+/// Looks into the block store of cairn, mends and prunes it, and makes test chains.
 ///
-/// What looks never writes: it can be used while a node runs, and after a crash.
+/// What looks never writes: it can be used while a node runs, and after a crash. What writes (import, prune, rebuild-index, repair)
+/// takes the store's lock, so it is refused while a node runs.
 #[derive(Parser, Debug)]
 #[command(name = "cairn-store", version, max_term_width = 100)]
 #[command(
@@ -82,6 +83,58 @@ pub(crate) enum Command {
         /// About how long all of it may take
         #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
         seconds: f64,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Write stored blocks to a file, in RLP back to back as `geth export` does, or as era1
+    Export {
+        /// The file to write; `-` is standard output. With era1 also a folder, for a file each era
+        file: PathBuf,
+        /// Blocks to write, as for `list`. All if not given; with era1 all whole eras
+        #[arg(value_name = "FROM[..TO]")]
+        range: Option<String>,
+        /// What to write. era1 if FILE ends in .era1, else rlp
+        #[arg(long, value_enum)]
+        format: Option<Format>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Check the blocks of a file by the chain's rules and store them: RLP back to back, or era1 with its receipts
+    ///
+    /// The store must be there: `cairn init` makes one.
+    Import {
+        /// The file to read
+        file: PathBuf,
+        /// The chain's genesis.json, if it is neither beside the store nor built in
+        #[arg(long, value_name = "FILE")]
+        genesis: Option<PathBuf>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Forget the bodies and receipts of old blocks, by whole eras of 8192. Headers stay
+    Prune {
+        /// Forget those below block N, rounded down to a whole era
+        #[arg(long, value_name = "N")]
+        before: u64,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Make the hash index anew from the headers
+    RebuildIndex {
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Mend what is damaged, as far as the store can by itself
+    ///
+    /// Nothing is deleted: what is replaced stays beside its replacement as *.damaged, and files that are newer than the MANIFEST get the
+    /// ending .aside. Damaged bodies and receipts become absent, to be fetched again.
+    Repair {
+        /// Only say what would be done, and why
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         store: StoreArgs,
     },
@@ -192,6 +245,14 @@ pub(crate) enum Part {
     Body,
     /// All of it
     Block,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Format {
+    /// Blocks in RLP, back to back
+    Rlp,
+    /// Whole eras with receipts and total difficulty
+    Era1,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,7 +1,11 @@
 //! Standard output: buffered, and quiet when whoever reads it goes away.
 
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::{
+    fmt,
+    io::{self, BufWriter, IsTerminal, StdoutLock, Write},
+};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{failure::Failure, people};
@@ -28,7 +32,7 @@ impl Output {
     pub(crate) fn refuse_terminal(&self, raw: bool) -> Result<(), Failure> {
         if raw && io::stdout().is_terminal() {
             return Err(Failure::Usage(
-                "--raw writes bytes, which a terminal cannot show: redirect it to a file, or pipe it to `xxd`".to_owned(),
+                "this writes bytes, which a terminal cannot show: redirect it to a file, or pipe it to `xxd`".to_owned(),
             ));
         }
         Ok(())
@@ -45,6 +49,20 @@ impl Output {
             self.line(&format!("{value:#}"))
         } else {
             self.bytes(people::show(value).as_bytes())
+        }
+    }
+
+    /// Prints what a job of the library reports, as it tells it itself.
+    pub(crate) fn report(
+        &mut self,
+        report: &(impl Serialize + fmt::Display),
+    ) -> Result<(), Failure> {
+        if self.json {
+            let value = serde_json::to_value(report)
+                .map_err(|error| Failure::Usage(format!("cannot print the report: {error}")))?;
+            self.value(&value)
+        } else {
+            self.bytes(report.to_string().as_bytes())
         }
     }
 

@@ -5,7 +5,7 @@ use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 use alloy_primitives::{B256, hex};
 
 use crate::{
-    cli::{Cli, Command, GenerateArgs, JobsArg, Part, StoreArgs},
+    cli::{Cli, Command, Format, GenerateArgs, JobsArg, Part, StoreArgs},
     failure::Failure,
     locate,
 };
@@ -21,6 +21,11 @@ pub(crate) enum Request {
     Verify(Store, Verify),
     Stats(Store, Stats),
     Bench(Store, Duration),
+    Export(Store, Export),
+    Import(Store, Import),
+    Prune(Store, Prune),
+    RebuildIndex(Store),
+    Repair(Store, DryRun),
     Generate(GenerateArgs),
 }
 
@@ -74,6 +79,32 @@ pub(crate) struct Stats {
     pub(crate) genesis: Option<PathBuf>,
     pub(crate) jobs: Jobs,
 }
+
+/// What to export, and where to.
+#[derive(Debug)]
+pub(crate) struct Export {
+    pub(crate) file: PathBuf,
+    pub(crate) range: Option<Range>,
+    pub(crate) era1: bool,
+}
+
+/// What to import.
+#[derive(Debug)]
+pub(crate) struct Import {
+    pub(crate) file: PathBuf,
+    pub(crate) genesis: Option<PathBuf>,
+}
+
+/// What to forget.
+#[derive(Debug)]
+pub(crate) struct Prune {
+    pub(crate) before: u64,
+    pub(crate) dry_run: DryRun,
+}
+
+/// Whether a change is only told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DryRun(pub(crate) bool);
 
 /// Threads that share the work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,6 +169,32 @@ impl Request {
                 }
                 Self::Bench(located(store)?, Duration::from_secs_f64(seconds))
             }
+            Command::Export {
+                file,
+                range,
+                format,
+                store,
+            } => {
+                let ends = file.extension().is_some_and(|end| end == "era1");
+                let era1 = format.map_or(ends, |format| format == Format::Era1);
+                let range = range.as_deref().map(Range::parse).transpose()?;
+                Self::Export(located(store)?, Export { file, range, era1 })
+            }
+            Command::Import {
+                file,
+                genesis,
+                store,
+            } => Self::Import(located(store)?, Import { file, genesis }),
+            Command::Prune {
+                before,
+                dry_run,
+                store,
+            } => {
+                let dry_run = DryRun(dry_run);
+                Self::Prune(located(store)?, Prune { before, dry_run })
+            }
+            Command::RebuildIndex { store } => Self::RebuildIndex(located(store)?),
+            Command::Repair { dry_run, store } => Self::Repair(located(store)?, DryRun(dry_run)),
             Command::Generate(args) => Self::Generate(args),
         })
     }

@@ -311,10 +311,20 @@ impl Outcome {
             self.not_checked
                 .push("seals: proof of work and proof of stake are not verified".to_owned());
         }
+        if self.receipts > 0 {
+            let what = format!("receipts of {} blocks: root, bloom, gas", self.receipts);
+            self.checked.push(what);
+        }
+        if self.receipts <= snapshot.head().number - snapshot.first_header() {
+            let what = "receipts of other blocks: not stored".to_owned();
+            self.not_checked.push(what);
+        }
         let mut say = |what: &str| self.checked.push(what.to_owned());
         say("bodies: ommers by the chain's rules, form, fees and least gas of transactions");
         if deep && snapshot.first_header() > 0 {
-            let what = format!("headers below {}: not stored", snapshot.first_header());
+            let first = snapshot.first_header();
+            let what =
+                format!("headers below {first}: not stored, so block {first} is taken as it is");
             self.not_checked.push(what);
         }
         self.not_checked.push(

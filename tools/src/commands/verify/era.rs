@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use alloy_primitives::{B256, U256, bytes::Bytes};
-use cairn::chain::{self, HeaderError, OmmerWindow, Rules, SealedHeader, Tip};
+use cairn::chain::{
+    self, HeaderError, OmmerWindow, Rules, SealedHeader, Tip,
+    receipts::{Form, Receipts},
+};
 use cairn_store::{Error, Snapshot};
 
 use super::problem::Problem;
@@ -114,6 +117,26 @@ impl Era<'_> {
         let Some(before) = first.checked_sub(1) else {
             return Ok(());
         };
+        if first == self.snapshot.first_header() {
+            // Nothing is known below it, so it is taken as it is and those after it are judged.
+            return match (self.rules, self.snapshot.td(first)) {
+                (None, _) => Ok(()),
+                (Some(rules), Ok(Some(td))) => {
+                    if let Err(why) = self.restore(rules, first, td)? {
+                        self.found.unjudged = Some((first, why));
+                    }
+                    Ok(())
+                }
+                (Some(_), Ok(None)) => {
+                    let why = format!("the total difficulty of block {first} is not known");
+                    self.found.unjudged = Some((first, why));
+                    Ok(())
+                }
+                (Some(_), Err(error)) => Problem::of_error(error).map(|problem| {
+                    self.found.unjudged = Some((first, problem.to_string()));
+                }),
+            };
+        }
         // A fault in there is its own era's: here it only keeps the rules from being asked.
         let header = match self.snapshot.header(before) {
             Ok(Some(header)) => SealedHeader::decode(Bytes::copy_from_slice(&header)).ok(),
@@ -219,8 +242,31 @@ impl Era<'_> {
             }
             Read::Absent | Read::Damaged => {} // expired, or noted
         }
+        if let Read::There(receipts) = self.found.keep(snapshot.receipts(number))? {
+            match self.receipts(&header, &receipts) {
+                Ok(()) => self.found.receipts += 1,
+                Err(what) => self.found.problem(Problem::of_block(number, what)),
+            }
+        }
         self.parent = Some(header);
         Ok(())
+    }
+
+    /// Compares receipts with what their header commits to, and with the rules what else it says of them.
+    fn receipts(&self, header: &SealedHeader, raw: &[u8]) -> Result<(), String> {
+        let told =
+            |error: &dyn ToString| Problem::of_rule(header.header.number, &error.to_string()).what;
+        let receipts = Receipts::decode(Form::Eth69, raw).map_err(|error| told(&error))?;
+        if let Some(rules) = self.rules {
+            return rules
+                .check_receipts(header, &receipts)
+                .map_err(|error| told(&error));
+        }
+        let (expected, found) = (header.header.receipts_root, receipts.root());
+        match expected == found {
+            true => Ok(()),
+            false => Err(format!("receiptsRoot: expected {expected}, found {found}")),
+        }
     }
 
     /// The chain is broken here: what follows begins anew, without rules.
@@ -250,6 +296,8 @@ impl Era<'_> {
                 ));
             }
             self.tip = self.rules.map(Rules::genesis_tip);
+        } else if number == self.snapshot.first_header() {
+            // See `begin`.
         } else if let Some(tip) = self.tip.take()
             && let Some(rules) = self.rules
         {
