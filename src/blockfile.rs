@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_length_that_is_only_claimed_is_neither_allocated_nor_believed() {
-        let claim = [0xfb, 0x07, 0xff, 0, 0, 1, 2, 3];
+        let claim = [0xfb, 0x02, 0xff, 0, 0, 1, 2, 3];
         let error = BlockFile::new(&claim[..]).next_block().err().unwrap();
         assert!(
             matches!(error, BlockFileError::Truncated { found_bytes: 8, .. }),

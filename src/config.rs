@@ -17,6 +17,8 @@ use crate::datadir::{self, DataDir, DataDirError, Made};
 /// With the connections that shake hands, linger or are dialled (some 300), these need fewer file descriptors than a
 /// system gives by default (1024).
 const PEERS_LIMIT: usize = 700;
+/// A longer interval is a slip of the finger.
+const INTERVAL_LIMIT_MS: u64 = 366 * 24 * 3600 * 1000;
 /// Bootnodes are dialled for ever, each with its own schedule.
 const BOOTNODES_LIMIT: usize = 256;
 
@@ -98,27 +100,39 @@ pub fn chosen_genesis(common: &Common) -> Option<Genesis> {
     }
 }
 
-/// The genesis that a command works on: the chosen network's, else the data folder's, else the development chain's.
+/// The genesis that a command works on: the chosen network's, else the data folder's, else the development chain's. Of a
+/// folder's own genesis.json there are the bytes too, should its store be still to be made.
 ///
 /// # Errors
 /// Whatever is wrong with the folder.
-pub fn find_genesis(common: &Common, datadir: &DataDir) -> Result<Genesis, ConfigError> {
+pub fn find_genesis(
+    common: &Common,
+    datadir: &DataDir,
+) -> Result<(Genesis, Option<Vec<u8>>), ConfigError> {
     if let Some(genesis) = chosen_genesis(common) {
-        return Ok(genesis);
+        return Ok((genesis, None));
     }
-    match datadir.is_made()? {
-        true => Ok(datadir.genesis()?),
-        false => Ok(Genesis::dev()),
+    if datadir.is_made()? {
+        return Ok((datadir.genesis()?, None));
     }
+    let file = datadir.genesis_file();
+    if file.exists() {
+        let (genesis, json) = datadir::read_genesis(&file)?;
+        return Ok((genesis, Some(json)));
+    }
+    Ok((Genesis::dev(), None))
 }
 
 /// Makes the data folder for what `find_genesis` found, if it is new; says so in the log.
 ///
 /// # Errors
 /// Whatever is wrong with the folder, such as another chain in it.
-pub fn make_folder(datadir: &DataDir, genesis: &Genesis) -> Result<(), ConfigError> {
-    // A folder that is made has its genesis file; a new one is made here for built-in chains alone.
-    if datadir.init(genesis, None)? == Made::New {
+pub fn make_folder(
+    datadir: &DataDir,
+    genesis: &Genesis,
+    json: Option<&[u8]>,
+) -> Result<(), ConfigError> {
+    if datadir.init(genesis, json)? == Made::New {
         let hash = genesis.header.hash;
         let path = datadir.path().display();
         if hash == Genesis::dev().header.hash {
@@ -139,6 +153,7 @@ pub fn make_folder(datadir: &DataDir, genesis: &Genesis) -> Result<(), ConfigErr
 pub fn make_folder_above(
     datadir: &DataDir,
     genesis: &Genesis,
+    json: Option<&[u8]>,
     below: Option<Head>,
 ) -> Result<(), ConfigError> {
     // Who may seal a clique block is known from the genesis block on alone: such a chain begins nowhere else.
@@ -154,7 +169,7 @@ pub fn make_folder_above(
             );
             Ok(())
         }
-        _ => make_folder(datadir, genesis),
+        _ => make_folder(datadir, genesis, json),
     }
 }
 
@@ -172,6 +187,11 @@ impl Config {
         }
         let interval_s = match run.block_interval_ms {
             None => None,
+            Some(ms) if ms > INTERVAL_LIMIT_MS => {
+                return Err(usage(format!(
+                    "--block-interval-ms {ms}: expected at most {INTERVAL_LIMIT_MS}, a year"
+                )));
+            }
             Some(ms) if ms > 0 && ms % 1000 == 0 => Some(ms / 1000),
             Some(ms) => {
                 return Err(usage(format!(
@@ -181,7 +201,7 @@ impl Config {
         };
         let bootnodes = bootnodes(&run.bootnodes)?;
         let datadir = datadir(common)?;
-        let genesis = find_genesis(common, &datadir)?;
+        let (genesis, json) = find_genesis(common, &datadir)?;
         for warning in &genesis.warnings {
             log::warn!("Genesis: {warning}");
         }
@@ -194,7 +214,7 @@ impl Config {
             )?),
             false => None,
         };
-        make_folder(&datadir, &genesis)?;
+        make_folder(&datadir, &genesis, json.as_deref())?;
         let node_key = datadir.node_key(run.nodekey.as_deref())?;
         Ok(Config {
             listen: SocketAddr::new(run.listen_addr, run.port),

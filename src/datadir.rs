@@ -96,7 +96,8 @@ impl DataDir {
         self.path.join("nodekey")
     }
 
-    fn genesis_file(&self) -> PathBuf {
+    /// Where the genesis file is that it was made for, unless that is built in.
+    pub fn genesis_file(&self) -> PathBuf {
         self.path.join("genesis.json")
     }
 
@@ -127,7 +128,12 @@ impl DataDir {
         let made = Writer::create(&self.blocks(), &of_store(genesis));
         match (made, damage) {
             (Ok(_), _) => {}
-            (Err(cairn_store::Error::Damaged { .. }), Some(damage)) => return Err(damage.into()),
+            (
+                Err(cairn_store::Error::Damaged { .. } | cairn_store::Error::Exists { .. }),
+                Some(damage),
+            ) => {
+                return Err(damage.into());
+            }
             (Err(error), _) => return Err(error.into()),
         }
         // After the store: a folder with the file alone would be taken for a new one, one with the store alone asks for it.

@@ -176,7 +176,10 @@ pub fn import_found(
         }
     };
     if let Err(error) = read {
-        importer.store_before(&error)?;
+        // A store that failed takes nothing more, and its first error is the one to tell.
+        if !matches!(error, ImportError::Store(_)) {
+            importer.store_before(&error)?;
+        }
         return Err(error);
     }
     let head = importer.store()?;

@@ -122,7 +122,7 @@ fn init(common: &Common, file: Option<&std::path::Path>) -> Result<(), Failure> 
 
 fn import(common: &Common, file: &std::path::Path) -> Result<(), Failure> {
     let datadir = config::datadir(common)?;
-    let genesis = config::find_genesis(common, &datadir)?;
+    let (genesis, json) = config::find_genesis(common, &datadir)?;
     let quiet = common.verbosity < 3;
     let stop = stop_flag()?;
     let told = |error: ImportError| match error {
@@ -131,7 +131,7 @@ fn import(common: &Common, file: &std::path::Path) -> Result<(), Failure> {
     };
     let found = Found::open(file, quiet, &stop).map_err(told)?;
     found.check_network(&genesis).map_err(told)?;
-    config::make_folder_above(&datadir, &genesis, found.below())?;
+    config::make_folder_above(&datadir, &genesis, json.as_deref(), found.below())?;
     let writer = Writer::open(&datadir.blocks()).map_err(failed)?;
     let imported = import::import_found(&genesis, writer, found, quiet, &stop).map_err(told)?;
     print(common, &imported, &imported.to_string())
@@ -200,6 +200,8 @@ fn print(common: &Common, result: &impl Serialize, text: &str) -> Result<(), Fai
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second one ends the program at once, should the first not be looked at: a pipe may have no writer.
+        signal_hook::flag::register_conditional_default(signal, stop.clone()).map_err(failed)?;
         signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
     }
     Ok(stop)

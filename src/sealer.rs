@@ -21,6 +21,8 @@ const VANITY: &str = concat!("cairn v", env!("CARGO_PKG_VERSION"));
 /// Out of turn, a signer leaves this much for every signer of the majority before its own random wait ends (EIP-225).
 const WIGGLE_MS: u64 = 500;
 
+/// A head further ahead of the clock than this is worth a word: peers refuse what is 15 seconds ahead.
+const CLOCK_TOLERANCE_S: u64 = 15;
 /// How long a sealed block may take to become the head: a commit takes milliseconds, on a slow disk a second.
 const REFUSED_WAIT_S: u64 = 10;
 
@@ -136,7 +138,7 @@ pub fn run(
     heads: &Receiver<Tip>,
     sealed: &Sender<SealedBlock>,
 ) -> Result<(), SealerError> {
-    let mut told = None;
+    let (mut told, mut clock_told) = (None, None);
     let Ok(mut parent) = heads.recv() else {
         return Ok(());
     };
@@ -161,6 +163,13 @@ pub fn run(
             }
         };
         told = None;
+        let ahead_s = slot.time_s.saturating_sub(now_ms() / 1000 + config.pace_s);
+        if ahead_s >= CLOCK_TOLERANCE_S && clock_told != Some(slot.time_s) {
+            clock_told = Some(slot.time_s);
+            log::warn!(
+                "The head is {ahead_s} s ahead of this machine's clock: sealing waits for it; is the clock right?"
+            );
+        }
         let wait = Duration::from_millis(slot.seal_at_ms.saturating_sub(now_ms()));
         match heads.recv_timeout(wait) {
             Ok(newer) => parent = newer,

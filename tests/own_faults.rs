@@ -525,3 +525,78 @@ fn a_node_that_finds_its_blocks_damaged_stops_with_status_one_and_the_place() {
     // What it got before is whole.
     assert_same_chain(&data, &fresh, 0);
 }
+
+/// Blocks that were acknowledged must not vanish silently because a bit of the only frame that holds them flipped.
+#[test]
+fn a_flipped_bit_in_the_first_frame_of_the_tip_is_damage_and_no_torn_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = chain_file(dir.path(), &small());
+    let data = dir.path().join("d");
+    run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
+    run_ok(&["import", "--datadir", text(&data), text(&chain.blocks)]);
+    let tip = std::fs::read_dir(data.join("blocks"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| text(path).contains("tip."))
+        .unwrap();
+    let whole = std::fs::read(&tip).unwrap();
+    for at in [4096, 4104, 4200, 6000] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 8;
+        std::fs::write(&tip, &bytes).unwrap();
+        fails(
+            &["--datadir", text(&data), "--port", "0"],
+            1,
+            &["tip.", "first frame"],
+        );
+    }
+    std::fs::write(&tip, &whole).unwrap();
+    assert_eq!(head(&data), 30);
+}
+
+#[test]
+fn a_folder_with_a_genesis_file_and_no_store_is_made_for_that_genesis() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = chain_file(
+        dir.path(),
+        &Params {
+            signer_key: [7; 32],
+            ..small()
+        },
+    );
+    let data = dir.path().join("d");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::copy(&chain.genesis, data.join("genesis.json")).unwrap();
+    run_ok(&["import", "--datadir", text(&data), text(&chain.blocks)]);
+    assert_eq!(head(&data), 30);
+}
+
+#[test]
+fn an_import_from_a_pipe_without_a_writer_ends_at_the_second_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let mut child = cairn()
+        .args([
+            "import",
+            "--datadir",
+            text(&dir.path().join("d")),
+            text(&pipe),
+        ])
+        .spawn()
+        .unwrap();
+    let deadline = std::time::Instant::now() + STEP_TIMEOUT;
+    while child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert!(std::time::Instant::now() < deadline, "it goes on for ever");
+    }
+}

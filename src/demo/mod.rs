@@ -165,6 +165,9 @@ fn make_chain(dir: &Path, options: &DemoOptions) -> Result<(), DemoError> {
         end_time_s: Some(now_s),
         ..Params::default()
     };
+    params.check().map_err(step(
+        "make a chain that ends now (is this machine's clock right?)",
+    ))?;
     let (generated, blocks) = generate::blocks(&params);
     let genesis: &Genesis = &generated.genesis;
     let datadir = DataDir::new(dir);

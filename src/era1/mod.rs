@@ -35,8 +35,8 @@ pub const ERA_BLOCKS: u64 = 8192;
 
 /// A longer header is refused: the longest real ones are clique checkpoints, 20 bytes for each signer.
 pub const HEADER_LIMIT_BYTES: u64 = 1 << 20;
-/// A longer body or list of receipts is refused, as the store refuses it: mainnet's blocks end at 8 MiB (EIP-7934).
-pub const RECORD_LIMIT_BYTES: u64 = 64 << 20;
+/// A longer body or list of receipts is refused, as in files of blocks.
+pub const RECORD_LIMIT_BYTES: u64 = crate::blockfile::BLOCK_LIMIT_BYTES;
 
 /// The first bytes of every era1 file: the Version entry, which is empty.
 pub const MAGIC: [u8; 8] = [0x65, 0x32, 0, 0, 0, 0, 0, 0];

@@ -371,7 +371,11 @@ impl Machine {
             Err(error) => {
                 let due_s = due_s(&error).ok_or_else(|| bad(error))?;
                 if due_s > now.s.saturating_add(FUTURE_S) {
-                    return Ok(()); // one of the two clocks is wrong, and nobody can say whose
+                    // One of the two clocks is wrong, and nobody can say whose.
+                    if let Some(peer) = from.and_then(|id| self.peers.get_mut(&id)) {
+                        peer.tell_clock(number, due_s, now.s);
+                    }
+                    return Ok(());
                 }
                 let tip = self.rules.extend(&parent, header.clone(), None);
                 (tip.map_err(bad)?, Some(due_s))

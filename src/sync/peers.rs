@@ -59,6 +59,8 @@ pub(super) struct Peer {
     pub(super) earliest: u64,
     /// It answered empty from this number on; forgotten when it claims a new head.
     pub(super) lacks_from: Option<u64>,
+    /// The log has a line about a block of this peer's that is far ahead of our clock.
+    is_clock_told: bool,
     /// Its headers did not link to ours: it follows another branch, or lies.
     pub(super) off_chain: bool,
     /// The claimed head that was found to be no better than ours.
@@ -86,6 +88,16 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// Says, once for each peer, that one of the two clocks is wrong: nothing else would tell why we stand still.
+    pub(super) fn tell_clock(&mut self, number: u64, due_s: u64, now_s: u64) {
+        if !std::mem::replace(&mut self.is_clock_told, true) {
+            log::warn!(
+                "Block {number} of a peer is {} s ahead of this machine's clock, and is not taken before; is the clock right?",
+                due_s.saturating_sub(now_s)
+            );
+        }
+    }
+
     /// A peer as its Status describes it.
     pub(super) fn new(info: Arc<PeerInfo>, our_number: u64, now_ms: u64) -> Peer {
         let status = &info.status;
@@ -103,6 +115,7 @@ impl Peer {
             head,
             earliest,
             lacks_from: None,
+            is_clock_told: false,
             off_chain: false,
             judged: None,
             empty_claims: 0,

@@ -200,6 +200,7 @@ pub(super) fn verify_next(
                 pipe.headers.give_back(number, first + count - number);
                 if let Some(peer) = peers.get_mut(&got.peer) {
                     peer.lacks_from = Some(number);
+                    peer.tell_clock(number, due_s, now.s);
                 }
                 return Verified::Some;
             }

@@ -204,6 +204,11 @@ pub(crate) fn scan(tip: &TipFile, index: &mut TipIndex, look_behind: bool) -> Re
             }
         }
     }
+    if index.frames == 0 && look_behind {
+        // No torn tail: the MANIFEST that names a log is written when the log's first frame is on the disk.
+        let what = "the first frame does not verify, though it was durable before the MANIFEST named its log";
+        return Err(Error::damaged(tip.file.path(), index.end, what));
+    }
     let mut next = [0; FRAME_HEAD_BYTES];
     let read = tip.file.read_at(index.end, &mut next)?;
     Ok(if next[..read].iter().all(|&byte| byte == 0) {

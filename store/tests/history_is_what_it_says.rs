@@ -204,3 +204,22 @@ fn eras_are_replaced_by_a_longer_branch_and_back() {
     assert_eq!(kept.raw_len, main[2 * ERA as usize].body.len());
     assert_eq!(verify(dir.path()).notices, []);
 }
+
+#[test]
+fn two_chains_that_share_only_genesis_are_committed_in_either_order() {
+    let genesis = chain(0, 0);
+    let (mut short, mut long) = (genesis.clone(), genesis);
+    extend(&mut short, 2048, 1, 100);
+    extend(&mut long, 2176, 2, 100);
+    for [first, second] in [[&short, &long], [&long, &short]] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = create(dir.path(), first);
+        for blocks in [first, second] {
+            // As an import gives them: some at a time, and the rest hangs on the part before.
+            for part in blocks[1..].chunks(1000) {
+                commit(&mut writer, part).unwrap();
+            }
+            assert_stored(dir.path(), blocks);
+        }
+    }
+}

@@ -89,6 +89,8 @@ pub(crate) enum Fault {
     Power(u64),
     /// The n-th sync of a file or a folder fails.
     Sync(u64),
+    /// The n-th sync of a copy of the MANIFEST fails.
+    ManifestSync(u64),
     /// The n-th write of bytes or names fails; of bytes some are written.
     Write(u64),
 }
@@ -165,6 +167,7 @@ struct Machine {
     sector: usize,
     fault: Fault,
     syncs: u64,
+    manifest_syncs: u64,
     writes: u64,
     changes: u64,
     /// The power is gone: nothing succeeds any more.
@@ -193,6 +196,7 @@ pub(crate) fn start(seed: u64, wrong: Option<Wrong>) {
         sector,
         fault: Fault::None,
         syncs: 0,
+        manifest_syncs: 0,
         writes: 0,
         changes: 0,
         dead: false,
@@ -207,7 +211,8 @@ pub(crate) fn start(seed: u64, wrong: Option<Wrong>) {
 pub(crate) fn set_fault(fault: Fault) {
     with(|m| {
         m.fault = fault;
-        (m.syncs, m.writes, m.changes, m.hit) = (0, 0, 0, false);
+        (m.syncs, m.manifest_syncs, m.writes) = (0, 0, 0);
+        (m.changes, m.hit) = (0, false);
     });
 }
 
@@ -284,7 +289,9 @@ impl Machine {
             };
             change.apply(&mut dir.cache);
             dir.pending.push(change.clone());
-            if let Some(gone) = gone {
+            // What shows up in a new tip log is likely to be an old one: the same blocks of the disk are used again.
+            let is_tip = matches!(change, DirChange::Remove(name) if name.starts_with("tip."));
+            if let Some(gone) = gone.filter(|_| is_tip) {
                 if self.stale.len() > 3 {
                     self.stale.remove(0);
                 }
@@ -367,7 +374,9 @@ impl Machine {
                 self.random.0 = self.random.0.wrapping_mul(0x5851_f42d_4c95_7f2d) | 1;
             }
         } else if filling == 2 && !self.stale.is_empty() {
-            let stale = &self.stale[self.random.below(self.stale.len() as u64) as usize];
+            let any = &self.stale[self.random.below(self.stale.len() as u64) as usize];
+            let longest = self.stale.iter().max_by_key(|stale| stale.len()).unwrap();
+            let stale = if self.random.one_in(2) { any } else { longest };
             let to = length.min(stale.len());
             if from < to {
                 bytes[from..to].copy_from_slice(&stale[from..to]);
@@ -593,7 +602,13 @@ impl OutFile {
 
     pub(crate) fn sync(&self) -> Result<(), Error> {
         with(|m| {
-            let go = m.ask(true, false)?;
+            let mut go = m.ask(true, false)?;
+            if is_manifest(&self.path) && matches!(go, Do::Go) {
+                if m.fault == Fault::ManifestSync(m.manifest_syncs) {
+                    (go, m.hit) = (Do::Fail, true);
+                }
+                m.manifest_syncs += 1;
+            }
             let name = name(&self.path);
             let skip = match m.wrong {
                 Some(Wrong::DataUnsynced) => !name.starts_with("tip.") && !is_manifest(&self.path),

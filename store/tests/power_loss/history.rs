@@ -62,6 +62,8 @@ struct History<'c> {
     /// Blocks whose receipts were given late, in any of the histories' turns.
     late: HashSet<B256>,
     genesis: Rc<Block>,
+    /// The last session ended with a failure, and the power did not go.
+    failed: bool,
     /// The last change was given up half-way.
     gave_up: bool,
     /// Views held for long, and what they must show.
@@ -79,6 +81,7 @@ pub(crate) fn run(seed: u64, wrong: Option<Wrong>, counts: &mut Counts) -> Resul
         possible: vec![None],
         late: HashSet::new(),
         genesis,
+        failed: false,
         gave_up: false,
         held: Vec::new(),
         counts,
@@ -103,10 +106,14 @@ impl History<'_> {
     /// Opens the store (or makes it), makes changes until something goes wrong or it is enough, and looks at what is left.
     fn session(&mut self) -> Result<(), String> {
         self.counts.sessions += 1;
+        let after_failure = std::mem::take(&mut self.failed) && self.random.one_in(2);
         let fault = match self.random.below(8) {
+            // What a failed sync left in the cache only is met by the first changes behind it.
+            _ if after_failure => Fault::Power(self.random.below(6)),
             0..3 => Fault::Power(self.early(70)),
             3 => Fault::Power(self.early(500)),
-            4 | 5 => Fault::Sync(self.early(60)),
+            4 => Fault::Sync(self.early(60)),
+            5 => Fault::ManifestSync(self.early(12)),
             6 => Fault::Write(self.early(150)),
             _ => Fault::None,
         };
@@ -144,12 +151,13 @@ impl History<'_> {
         drop(writer);
         if file::fault_hit() {
             match fault {
-                Fault::Sync(_) => self.counts.failed_syncs += 1,
+                Fault::Sync(_) | Fault::ManifestSync(_) => self.counts.failed_syncs += 1,
                 Fault::Write(_) => self.counts.failed_writes += 1,
                 _ => {}
             }
         }
         if !file::is_dead() && self.random.one_in(2) {
+            self.failed = file::fault_hit();
             return self.look(false);
         }
         tell!("the power goes");
