@@ -26,6 +26,15 @@ pub(crate) fn body(snapshot: &Snapshot, number: u64) -> Result<Vec<u8>, Failure>
     })
 }
 
+/// The raw receipts of a block that should be there.
+pub(crate) fn receipts(snapshot: &Snapshot, number: u64) -> Result<Vec<u8>, Failure> {
+    snapshot.receipts(number)?.ok_or_else(|| {
+        Failure::No(format!(
+            "block {number}: the store has no receipts of it (`cairn-store gaps` says of which it has)"
+        ))
+    })
+}
+
 /// A whole block as `geth export` writes it.
 pub(crate) fn rlp(header: &[u8], body: &[u8]) -> Result<Vec<u8>, Failure> {
     cairn::chain::body::join_block(header, body).map_err(|error| Failure::No(error.to_string()))

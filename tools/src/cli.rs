@@ -34,7 +34,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         store: StoreArgs,
     },
-    /// Print a block, its header or its body
+    /// Print a block, its header, its body or its receipts
     Get {
         /// A number, a hash (0x and 64 hex digits), or `head`
         block: String,
@@ -243,8 +243,10 @@ pub(crate) enum Part {
     Header,
     /// The transactions, ommers and withdrawals
     Body,
-    /// All of it
+    /// Header and body
     Block,
+    /// The receipts, in the form of eth/69 (without blooms)
+    Receipts,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

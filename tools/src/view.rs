@@ -92,6 +92,62 @@ pub(crate) fn body(raw: &[u8]) -> Value {
     Value::Object(map)
 }
 
+/// Receipts in the form of eth/69: `receipts`, each with its logs.
+pub(crate) fn receipts(raw: &[u8]) -> Value {
+    match rlp::list(raw).and_then(rlp::items) {
+        Some(items) => {
+            json!({ "receipts": items.iter().map(|item| receipt(item)).collect::<Value>() })
+        }
+        None => undecoded(raw, "receipts are a list"),
+    }
+}
+
+fn receipt(raw: &[u8]) -> Value {
+    decode_receipt(raw).unwrap_or_else(|| {
+        undecoded(
+            raw,
+            "a receipt is a list of type, status or state root, cumulative gas and logs",
+        )
+    })
+}
+
+/// `[type, status or state root, cumulative gas, logs]` (EIP-7642); before Byzantium a state root stands for the status (EIP-658).
+fn decode_receipt(raw: &[u8]) -> Option<Value> {
+    let fields = rlp::items(rlp::list(raw)?)?;
+    let [kind, outcome, gas, logs] = fields[..] else {
+        return None;
+    };
+    let mut map = Map::new();
+    map.insert("type".to_owned(), json!(number(kind)?));
+    match rlp::unwrap_string(outcome) {
+        root if root.len() == 32 => map.insert("state_root".to_owned(), bytes(root)),
+        _ => map.insert("status".to_owned(), json!(number(outcome)?)),
+    };
+    map.insert("cumulative_gas_used".to_owned(), json!(number(gas)?));
+    let logs = rlp::items(rlp::list(logs)?)?;
+    let logs: Option<Vec<Value>> = logs.iter().map(|log| decode_log(log)).collect();
+    map.insert("logs".to_owned(), Value::Array(logs?));
+    Some(Value::Object(map))
+}
+
+fn decode_log(raw: &[u8]) -> Option<Value> {
+    let fields = rlp::items(rlp::list(raw)?)?;
+    let [address, topics, data] = fields[..] else {
+        return None;
+    };
+    let topics = rlp::items(rlp::list(topics)?)?;
+    let topics = topics.iter().map(|topic| bytes(rlp::unwrap_string(topic)));
+    Some(json!({
+        "address": bytes(rlp::unwrap_string(address)),
+        "topics": topics.collect::<Value>(),
+        "data": bytes(rlp::unwrap_string(data)),
+    }))
+}
+
+fn number(item: &[u8]) -> Option<u64> {
+    u64::decode(&mut &item[..]).ok()
+}
+
 /// How many transactions a body holds, without decoding them.
 pub(crate) fn transaction_count(body: &[u8]) -> Option<usize> {
     let parts = rlp::items(rlp::list(body)?)?;

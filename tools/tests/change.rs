@@ -1,6 +1,6 @@
 //! What writes: `import`, `export`, `prune`, `rebuild-index`, `repair`. Refused while a node runs, tried dry without a trace, and
 //! sound afterwards.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 

@@ -169,6 +169,22 @@ fn get_decodes_headers_and_transactions() {
 }
 
 #[test]
+fn get_decodes_receipts_and_gives_their_bytes() {
+    let store = Fixture::with_receipts(3);
+    let raw = store.run(&["get", "2", "receipts", "--raw"]).ok().out;
+    assert_eq!(raw, store.blocks[1].receipts);
+    let value = store.run(&["get", "2", "receipts", "--json"]).ok().json();
+    let receipts = value["receipts"].as_array().unwrap();
+    assert_eq!(receipts.len(), 12);
+    for receipt in receipts {
+        assert_eq!(receipt["status"], 1);
+        assert_eq!(receipt["logs"], Value::Array(vec![]));
+    }
+    let gas_used = store.blocks[1].header.header.gas_used;
+    assert_eq!(receipts[11]["cumulative_gas_used"], gas_used);
+}
+
+#[test]
 fn get_decodes_every_type_of_transaction_and_withdrawals() {
     let store = Fixture::prague(8);
     let mut kinds = [false; 5];
@@ -240,8 +256,11 @@ fn wrong_usage_is_status_2_and_says_what_is_right() {
     store.run(&["get", "0x12"]).refused(2, "64 hex digits");
     store.run(&["get", "latest"]).refused(2, "head");
     store
-        .run(&["get", "1", "receipts"])
+        .run(&["get", "1", "state"])
         .refused(2, "possible values");
+    store
+        .run(&["get", "1", "receipts"])
+        .refused(1, "no receipts of it");
     store
         .run(&["get", "1", "--raw", "--json"])
         .refused(2, "--json");

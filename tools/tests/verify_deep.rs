@@ -161,10 +161,39 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
+#[test]
+fn receipts_that_are_not_their_headers_are_found() {
+    let store = Fixture::with_receipts(6);
+    store.write_genesis(Fork::Prague);
+    let found = store.run(&["verify", "--deep", "--json"]).ok().json();
+    assert_eq!(found["receipts_checked"], 6, "the genesis block has none");
+    let (generated, blocks) = generate::blocks(&Params {
+        blocks: 6,
+        txs_per_block: 12,
+        fork: Fork::Prague,
+        ..Params::default()
+    });
+    let mut blocks: Vec<_> = blocks.collect();
+    blocks[3].receipts = blocks[2].receipts.clone();
+    blocks[4].receipts = vec![0xc1, 0x05];
+    let store = Fixture::made(generated.genesis, blocks, true);
+    store.write_genesis(Fork::Prague);
+    for args in [&["verify", "--json"][..], &["verify", "--deep", "--json"]] {
+        let ran = store.run(args);
+        ran.refused(1, "block 4: receiptsRoot: expected 0x");
+        assert_eq!(ran.json()["problems"].as_array().unwrap().len(), 2);
+        ran.refused(1, "block 5: receipts[0]");
+    }
+}
+
 /// A chain of three eras, the last unfinished.
 fn eras() -> Fixture {
+    eras_of(18_000)
+}
+
+fn eras_of(blocks: u64) -> Fixture {
     let store = Fixture::new(&Params {
-        blocks: 18_000,
+        blocks,
         txs_per_block: 0,
         ..Params::default()
     });
@@ -287,7 +316,7 @@ fn notes_are_of_one_store_and_never_overwrite_anything() {
 
 #[test]
 fn any_number_of_jobs_finds_the_same() {
-    let store = eras();
+    let store = eras_of(10_000);
     let found = |jobs: &str| {
         let mut found = store
             .run(&["verify", "--deep", "--json", "--jobs", jobs])
@@ -299,7 +328,7 @@ fn any_number_of_jobs_finds_the_same() {
         found
     };
     let one = found("1");
-    assert_eq!(one["blocks_checked"], 18_001);
+    assert_eq!(one["blocks_checked"], 10_001);
     assert_eq!(found("5"), one);
     store.run(&["verify", "--jobs", "0"]).refused(2, "--jobs");
 }

@@ -1,4 +1,4 @@
-//! `get`: one block, its header or its body, decoded or as it is.
+//! `get`: one block, its header, its body or its receipts, decoded or as it is.
 
 use cairn_store::{Reader, Snapshot};
 
@@ -22,12 +22,14 @@ pub(crate) fn run(store: &Store, get: &Get) -> Result<(), Failure> {
         out.bytes(&match get.part {
             Part::Header => header()?,
             Part::Body => body()?,
+            Part::Receipts => block::receipts(&snapshot, number)?,
             Part::Block => block::rlp(&header()?, &body()?)?,
         })?;
     } else {
         out.value(&match get.part {
             Part::Header => view::header(&header()?),
             Part::Body => view::body(&body()?),
+            Part::Receipts => view::receipts(&block::receipts(&snapshot, number)?),
             Part::Block => {
                 let (hash, td) = (snapshot.hash(number)?, snapshot.td(number)?);
                 block::value(number, hash, td, &header()?, &body()?)

@@ -134,6 +134,14 @@ fn versions(folder: &Path, sequence: u64) -> Option<(u16, u16)> {
     })
 }
 
+/// What is kept of a kind, and what is not.
+fn has(first: u64, head: u64) -> String {
+    match first {
+        0 => format!("0 to {head}"),
+        _ => format!("{first} to {head}; 0 to {} are not stored", first - 1),
+    }
+}
+
 fn tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
@@ -154,8 +162,14 @@ fn people(value: &Value, td: U256, out: &mut Output) -> Result<(), Failure> {
         ),
         ("head time", time.map_or("unknown".to_owned(), people::date)),
         ("total difficulty", td.to_string()),
-        ("headers", format!("from {}", value["first_header"])),
-        ("bodies", format!("from {}", value["first_body"])),
+        (
+            "headers",
+            has(number(&value["first_header"]), number(&head["number"])),
+        ),
+        (
+            "bodies",
+            has(number(&value["first_body"]), number(&head["number"])),
+        ),
         (
             "settled",
             match number(&value["first_unsettled"]) {

@@ -226,7 +226,7 @@ fn people(total: &Figures, kind: Kind, out: &mut Output) -> Result<(), Failure> 
     lines.push((
         "transactions".to_owned(),
         format!(
-            "{}, {:.1} a block; {} blocks have none",
+            "{}, {:.1} a block; blocks without any: {}",
             people::count(total.transactions()),
             each(total.transactions()),
             people::count(total.empty())
@@ -246,9 +246,9 @@ fn people(total: &Figures, kind: Kind, out: &mut Output) -> Result<(), Failure> 
     lines.push((
         "gas".to_owned(),
         format!(
-            "{} used, {:.0} a block, {:.1} % of the limit",
+            "{} used, {} a block, {:.1} % of the limit",
             people::count(total.gas_used),
-            each(total.gas_used),
+            people::count(each(total.gas_used) as u64),
             percent(total.gas_used, total.gas_limit)
         ),
     ));

@@ -311,12 +311,15 @@ impl Outcome {
             self.not_checked
                 .push("seals: proof of work and proof of stake are not verified".to_owned());
         }
+        let blocks = snapshot.head().number - snapshot.first_header() + 1;
         if self.receipts > 0 {
-            let what = format!("receipts of {} blocks: root, bloom, gas", self.receipts);
+            let count = people::count(self.receipts);
+            let what = format!("receipts of {count} blocks: root, bloom, gas");
             self.checked.push(what);
         }
-        if self.receipts <= snapshot.head().number - snapshot.first_header() {
-            let what = "receipts of other blocks: not stored".to_owned();
+        if self.receipts < blocks {
+            let count = people::count(blocks - self.receipts);
+            let what = format!("receipts of {count} blocks: not stored");
             self.not_checked.push(what);
         }
         let mut say = |what: &str| self.checked.push(what.to_owned());

@@ -50,7 +50,12 @@ impl Ran {
     /// Fails unless all went well and nothing was complained of.
     pub fn ok(self) -> Self {
         assert_eq!(self.status, 0, "{}", self.err);
-        assert_eq!(self.err, "");
+        // On a busy machine there is time to tell of progress.
+        let is_progress = |line: &&str| {
+            let parts = line.split_once(": ").map(|(_, told)| told.split(' '));
+            parts.is_some_and(|mut told| told.nth(1) == Some("of"))
+        };
+        assert_eq!(self.err.lines().find(|line| !is_progress(line)), None);
         self
     }
 }
@@ -94,8 +99,23 @@ impl Fixture {
         Self::of(generated.genesis, blocks.collect())
     }
 
+    /// A chain of proof of stake with its receipts.
+    pub fn with_receipts(blocks: u64) -> Self {
+        let (generated, blocks) = generate::blocks(&Params {
+            blocks,
+            txs_per_block: 12,
+            fork: Fork::Prague,
+            ..Params::default()
+        });
+        Self::made(generated.genesis, blocks.collect(), true)
+    }
+
     /// A store of any blocks, which may be what no chain would accept.
     pub fn of(genesis: Genesis, blocks: Vec<GeneratedBlock>) -> Self {
+        Self::made(genesis, blocks, false)
+    }
+
+    pub fn made(genesis: Genesis, blocks: Vec<GeneratedBlock>, receipts: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut writer = Writer::create(
             &dir.path().join("blocks"),
@@ -118,7 +138,7 @@ impl Fixture {
                     td: block.td,
                     header: &block.header.raw,
                     body: &block.body,
-                    receipts: None,
+                    receipts: receipts.then_some(&block.receipts[..]),
                 })
                 .collect();
             writer
