@@ -1,7 +1,7 @@
 //! One block as it is read from the store, to be shown or written.
 
 use alloy_primitives::{B256, U256};
-use cairn_store::Snapshot;
+use cairn_store::{BodyStream, Snapshot};
 use serde_json::{Map, Value, json};
 
 use crate::{failure::Failure, view};
@@ -33,6 +33,17 @@ pub(crate) fn receipts(snapshot: &Snapshot, number: u64) -> Result<Vec<u8>, Fail
             "block {number}: the store has no receipts of it (`cairn-store gaps` says of which it has)"
         ))
     })
+}
+
+/// Bytes that the store keeps of a body or of receipts: none of those that its format has a length for instead of bytes.
+pub(crate) fn stored_bytes(kept: &BodyStream<'_>) -> u64 {
+    const CONSTANTS: [&[u8]; 3] = [&[0xc0], &[0xc2, 0xc0, 0xc0], &[0xc3, 0xc0, 0xc0, 0xc0]];
+    let mut constants = CONSTANTS.iter();
+    match constants.find(|constant| constant.len() == kept.raw_len) {
+        // As a stream a constant is one literal.
+        Some(constant) if kept.stream.ends_with(constant) => 0,
+        _ => kept.stream.len() as u64,
+    }
 }
 
 /// A whole block as `geth export` writes it.

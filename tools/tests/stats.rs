@@ -240,6 +240,33 @@ fn assert_balanced(svg: &str) {
 }
 
 #[test]
+fn stored_bytes_are_those_of_the_files() {
+    // Of empty bodies nothing is kept but their length.
+    for txs_per_block in [0, 4] {
+        let store = Fixture::new(&Params {
+            blocks: 40,
+            txs_per_block,
+            ..Params::default()
+        });
+        let total = &store.run(&["stats", "--json"]).ok().json()["total"];
+        let verified = store.run(&["verify", "--json"]).ok().json();
+        let sum = |keys: &[&str]| {
+            keys.iter()
+                .map(|key| total[*key].as_u64().unwrap())
+                .sum::<u64>()
+        };
+        assert_eq!(
+            verified["stored_bytes"],
+            sum(&["header_bytes", "body_stored_bytes", "receipts_stored_bytes"])
+        );
+        assert_eq!(
+            verified["raw_bytes"],
+            sum(&["header_bytes", "body_bytes", "receipts_bytes"])
+        );
+    }
+}
+
+#[test]
 fn what_cannot_be_counted_is_said() {
     let store = Fixture::clique(5);
     store.run(&["stats", "3..9"]).refused(1, "the head is 5");

@@ -7,7 +7,7 @@ use cairn_store::{Reader, Snapshot};
 use serde_json::{Value, json};
 
 use crate::{
-    chain,
+    block, chain,
     failure::Failure,
     output::Output,
     people,
@@ -65,7 +65,7 @@ impl Row {
         let mut stored_bytes = raw_bytes;
         if let Some(stream) = snapshot.body_stream(number)? {
             raw_bytes += stream.raw_len as u64;
-            stored_bytes += stream.stream.len() as u64;
+            stored_bytes += block::stored_bytes(&stream);
         }
         Ok(Self {
             number,

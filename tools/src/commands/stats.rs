@@ -60,7 +60,11 @@ pub(crate) fn run(store: &Store, stats: &Stats) -> Result<(), Failure> {
         .ok()
         .map(|genesis| genesis.spec);
     let kind = Kind {
-        clique: chain::is_clique(snapshot)?,
+        // Without its genesis file a chain is told by the look of its first block.
+        clique: match &spec {
+            Some(spec) => spec.clique.is_some(),
+            None => chain::is_clique(snapshot)?,
+        },
         period_s: spec
             .and_then(|spec| spec.clique)
             .map(|clique| clique.period_s)

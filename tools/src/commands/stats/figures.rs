@@ -83,13 +83,13 @@ impl Figures {
             if let Some(stream) = snapshot.body_stream(number)? {
                 figures.bodies += 1;
                 figures.body_bytes += stream.raw_len as u64;
-                figures.body_stored_bytes += stream.stream.len() as u64;
+                figures.body_stored_bytes += block::stored_bytes(&stream);
                 figures.body(&block::body(snapshot, number)?);
             }
             if let Some(stream) = snapshot.receipts_stream(number)? {
                 figures.receipts += 1;
                 figures.receipts_bytes += stream.raw_len as u64;
-                figures.receipts_stored_bytes += stream.stream.len() as u64;
+                figures.receipts_stored_bytes += block::stored_bytes(&stream);
             }
             done.add(1);
         }
