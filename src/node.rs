@@ -69,6 +69,10 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let genesis = Arc::new(config.genesis);
     let rules = Arc::new(Rules::new(&genesis));
     let tip = stored_tip(&rules, &writer)?;
+    if let Some(sealing) = &config.sealer {
+        sealer::try_out(&rules, &tip, sealing)
+            .map_err(|why| NodeError::Start(format!("this chain cannot be sealed: {why}")))?;
+    }
     let reader = writer.reader();
     let head = tip.header.header.number;
     log::info!(

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::chain::body::EMPTY_BODY;
 use crate::chain::clique;
-use crate::chain::{Rules, SealedHeader, Tip};
+use crate::chain::{HeaderError, Rules, SealedHeader, Tip};
 use crate::config::SealerConfig;
 use crate::logging::short;
 use crate::sync::SealedBlock;
@@ -126,6 +126,19 @@ pub fn seal(rules: &Rules, parent: &Tip, slot: Slot, key: &secp256k1::SecretKey)
         header: Arc::new(SealedHeader::from_header(header)),
         body: bytes::Bytes::from_static(EMPTY_BODY),
     }
+}
+
+/// Sees that a block sealed on `parent` would obey the chain's rules: a genesis may ask for what no clique block can have,
+/// such as Shanghai's withdrawals or a gas limit of 0.
+///
+/// # Errors
+/// The rule it would break.
+pub fn try_out(rules: &Rules, parent: &Tip, config: &SealerConfig) -> Result<(), HeaderError> {
+    let Ok(slot) = slot(parent, config, 0, 0) else {
+        return Ok(()); // it may not seal now; `run` tells why
+    };
+    let block = seal(rules, parent, slot, &config.key);
+    rules.extend(parent, block.header, None).map(|_| ())
 }
 
 /// The sealer's thread: takes heads, gives sealed blocks, until either link is closed.

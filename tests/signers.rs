@@ -131,3 +131,28 @@ fn two_validators_seal_one_chain_over_checkpoints_and_a_full_node_follows() {
         "they take turns"
     );
 }
+
+#[test]
+fn a_chain_whose_blocks_its_own_rules_refuse_is_not_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (genesis, keys) = network(dir.path(), &[5]);
+    let json = std::fs::read_to_string(&genesis).unwrap();
+    std::fs::write(&genesis, json.replace("0x1c9c380", "0x0")).unwrap();
+    let data = dir.path().join("d");
+    run_ok(&["init", "--datadir", text(&data), text(&genesis)]);
+    let output = run(&[
+        "--datadir",
+        text(&data),
+        "--port",
+        "0",
+        "--enable-consensus",
+        "--signer-key",
+        text(&keys[0]),
+    ]);
+    let said = stderr(&output);
+    assert_eq!(status(&output), 1, "{said}");
+    assert!(
+        said.contains("cannot be sealed") && said.contains("gasLimit"),
+        "{said}"
+    );
+}
