@@ -12,7 +12,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::B256;
 use cairn_store::{Head, Reader, Writer};
 use secp256k1::SecretKey;
 
@@ -220,7 +220,7 @@ impl DataDir {
 
 fn of_store(genesis: &Genesis) -> cairn_store::Genesis<'_> {
     cairn_store::Genesis {
-        chain_id: low_bits(genesis.spec.chain_id),
+        chain_id: genesis.spec.network_id(), // the low 64 bits, which is what the store keeps
         hash: genesis.header.hash,
         difficulty: genesis.header.header.difficulty,
         header: &genesis.header.raw,
@@ -288,11 +288,6 @@ pub fn read_signer_key(path: &Path) -> Result<SecretKey, DataDirError> {
         });
     }
     parse_key(path, read_limited(file, path, KEY_LIMIT_BYTES)?)
-}
-
-/// The low 64 bits of a chain id: what the store keeps of it, and the default network id.
-pub fn low_bits(chain_id: U256) -> u64 {
-    chain_id.as_limbs()[0]
 }
 
 fn parse_key(path: &Path, text: Vec<u8>) -> Result<SecretKey, DataDirError> {

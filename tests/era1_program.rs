@@ -129,7 +129,7 @@ impl Peer {
             td: head.td,
             clique: None,
         };
-        let network_id = cairn::datadir::low_bits(genesis.spec.chain_id);
+        let network_id = genesis.spec.network_id();
         let enode: Enode = node.enode.parse().unwrap();
         let config = Config {
             secret_key: SecretKey::from_byte_array(&[7; 32]).unwrap(),

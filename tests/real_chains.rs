@@ -144,6 +144,22 @@ fn without_a_trusted_head_a_node_follows_nothing_where_no_seal_can_be_checked() 
     serving.stop();
 }
 
+/// Imports a file that must be refused into a new folder; gives what was said of it.
+fn refused(folder: &Path, genesis: &Path, file: &Path) -> String {
+    run_ok(&["init", "--datadir", text(folder), text(genesis)]);
+    let output = run(&[
+        "import",
+        "--verbosity",
+        "0",
+        "--datadir",
+        text(folder),
+        text(file),
+    ]);
+    let said = stderr(&output);
+    assert_eq!(status(&output), 1, "{said}");
+    said
+}
+
 #[test]
 fn one_bad_byte_in_a_real_file_is_an_error_with_block_and_field() {
     let Some(data) = data() else { return };
@@ -159,22 +175,7 @@ fn one_bad_byte_in_a_real_file_is_an_error_with_block_and_field() {
         let bad = dir.path().join("bad.rlp");
         std::fs::write(&bad, &bytes).unwrap();
         let folder = dir.path().join(format!("d{step}"));
-        run_ok(&[
-            "init",
-            "--datadir",
-            text(&folder),
-            text(&data.join(real.genesis)),
-        ]);
-        let output = run(&[
-            "import",
-            "--verbosity",
-            "0",
-            "--datadir",
-            text(&folder),
-            text(&bad),
-        ]);
-        let said = stderr(&output);
-        assert_eq!(status(&output), 1, "{said}");
+        let said = refused(&folder, &data.join(real.genesis), &bad);
         assert!(
             said.contains("block ") && said.contains("expected") && said.contains("found"),
             "{said}"
@@ -215,22 +216,7 @@ fn a_bad_byte_in_a_field_that_no_rule_knows_is_found_by_the_next_block_and_not_s
     let bad = dir.path().join("bad.rlp");
     std::fs::write(&bad, &bytes).unwrap();
     let folder = dir.path().join("d");
-    run_ok(&[
-        "init",
-        "--datadir",
-        text(&folder),
-        text(&data.join(real.genesis)),
-    ]);
-    let output = run(&[
-        "import",
-        "--verbosity",
-        "0",
-        "--datadir",
-        text(&folder),
-        text(&bad),
-    ]);
-    let said = stderr(&output);
-    assert_eq!(status(&output), 1, "{said}");
+    let said = refused(&folder, &data.join(real.genesis), &bad);
     assert!(
         said.contains("block 501") && said.contains("parentHash"),
         "{said}"
