@@ -37,7 +37,8 @@
 //! - **Opening writes nothing**, nor do reading and [`check::verify`]; opening costs the same for any number of blocks.
 //! - **One writer, many readers**: a [`Snapshot`] does not change; what was handed out stays readable.
 //! - **Bodies are wire ready**: their streams can be laid end to end behind one length.
-//! - **Damage can be repaired** ([`repair`]), when asked and dry first; what may be valid is never deleted.
+//! - **Damage can be repaired** ([`repair`]), when asked and dry first; what may be valid is never deleted, also if the
+//!   repair is cut short, and a second one finishes.
 //! - **History is what it says**: bodies and receipts are pruned and joined by whole eras, receipts may come late, settled
 //!   blocks may be replaced; headers stay.
 //! - **A branch may be larger than memory**: [`Writer::replace_above`] takes it in parts, and until it is whole nothing has

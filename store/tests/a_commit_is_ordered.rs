@@ -96,6 +96,9 @@ impl Hook for Watch {
             Change::SyncDir(path) => {
                 state.folders.remove(*path);
             }
+            Change::Link { to, .. } => {
+                state.folders.insert(to.parent().unwrap().to_path_buf());
+            }
             Change::Rename { from, to } => {
                 assert!(!state.files.contains(*from), "{from:?} is not synced");
                 state.folders.insert(to.parent().unwrap().to_path_buf());

@@ -110,6 +110,7 @@ impl History<'_> {
                 (false, true) => Has::Maybe,
                 (false, false) => Has::No,
             };
+            self.known.insert(block.hash, block.clone());
             model.chain.push(block.clone());
             model.has.push(has);
             blocks.push(block);
@@ -186,6 +187,7 @@ impl History<'_> {
                     (false, true) => Has::Maybe,
                     (false, false) => Has::No,
                 };
+                self.known.insert(block.hash, block.clone());
                 model.chain.push(block.clone());
                 model.has.push(has);
                 part.push(block);

@@ -73,6 +73,21 @@ impl Disk {
         with(|m| m.names(split(from).0, &change)).map_err(|e| Error::io(from, "rename", e))
     }
 
+    pub(crate) fn link(&self, from: &Path, to: &Path) -> Result<bool, Error> {
+        with(|m| {
+            if m.wrong == Some(Wrong::KeptLate) {
+                return Ok(false);
+            }
+            let file = m.file(from)?;
+            if m.file(to).is_err() {
+                let change = DirChange::Add(name(to).to_owned(), file);
+                m.names(split(to).0, &change)?;
+            }
+            Ok(true)
+        })
+        .map_err(|e| Error::io(to, "link", e))
+    }
+
     pub(crate) fn remove(&self, path: &Path) -> Result<(), Error> {
         with(|m| {
             if m.wrong == Some(Wrong::UnlinkFirst) && m.file(path).is_err() {

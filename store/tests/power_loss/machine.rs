@@ -162,6 +162,43 @@ pub(crate) fn changes() -> u64 {
     with(|m| m.changes)
 }
 
+/// The store's files.
+pub(crate) fn files() -> Vec<PathBuf> {
+    with(|m| {
+        let names = m
+            .dirs
+            .iter()
+            .flat_map(|(folder, dir)| dir.cache.keys().map(|name| folder.join(name)));
+        names.collect()
+    })
+}
+
+/// What a file holds.
+pub(crate) fn bytes(path: &Path) -> Option<Vec<u8>> {
+    with(|m| Some(m.file(path).ok()?.borrow().cache.clone()))
+}
+
+/// Damages a file whose bytes and name are durable: these are its bytes now, or it is gone.
+pub(crate) fn put_bytes(path: &Path, bytes: Option<Vec<u8>>) {
+    with(|m| {
+        let (folder, name) = split(path);
+        let Ok(dir) = m.dir(folder) else { return };
+        let file = bytes.map(|bytes| {
+            Rc::new(RefCell::new(FileNode {
+                cache: bytes.clone(),
+                disk: bytes,
+                pending: Vec::new(),
+            }))
+        });
+        for names in [&mut dir.cache, &mut dir.disk] {
+            match &file {
+                Some(file) => drop(names.insert(name.to_owned(), file.clone())),
+                None => drop(names.remove(name)),
+            }
+        }
+    });
+}
+
 /// The power goes and comes back: the cache is what the disk had.
 pub(crate) fn lose_power() {
     with(Machine::lose_power);

@@ -37,10 +37,12 @@ pub(crate) enum Wrong {
     BranchUnsynced,
     /// Folders are synced before the parts of a branch, and merged runs, get their names in them.
     NamedLate,
+    /// A damaged file gets the name it is kept by when the MANIFEST that replaces it is written.
+    KeptLate,
 }
 
 impl Wrong {
-    pub(crate) const ALL: [Wrong; 17] = [
+    pub(crate) const ALL: [Wrong; 18] = [
         Wrong::DataUnsynced,
         Wrong::TipUnsynced,
         Wrong::FirstCopyUnsynced,
@@ -58,5 +60,6 @@ impl Wrong {
         Wrong::ClosedAfterFailure,
         Wrong::BranchUnsynced,
         Wrong::NamedLate,
+        Wrong::KeptLate,
     ];
 }
