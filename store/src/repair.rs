@@ -11,7 +11,7 @@ use crate::append::Appender;
 use crate::change::{Edit, with_ending};
 use crate::check::{self, Finding};
 use crate::error::Error;
-use crate::file::{Disk, InFile, Lock};
+use crate::file::{Disk, Hook, InFile, Lock};
 use crate::format::{
     DATA_START, ENTRY_BYTES, ERA_BLOCKS, Entry, Kind, MAX_RECORD_BYTES, PAGE_BYTES, Page,
     SEGMENT_KINDS, record_crc, slot_of,
@@ -70,6 +70,15 @@ pub struct Repair {
 ///
 /// What is replaced stays, with the ending `.damaged`.
 pub fn repair(dir: &Path, dry_run: bool) -> Result<Repair, Error> {
+    repair_on(Disk::default(), dir, dry_run)
+}
+
+/// As [`repair`], with a hook that is asked before each change to the disk: for tests.
+pub fn repair_with(dir: &Path, dry_run: bool, hook: Arc<dyn Hook>) -> Result<Repair, Error> {
+    repair_on(Disk::with_hook(hook), dir, dry_run)
+}
+
+fn repair_on(disk: Disk, dir: &Path, dry_run: bool) -> Result<Repair, Error> {
     let lock = lock(dir)?;
     let found = match manifest::find(dir) {
         Err(Error::Damaged {
@@ -92,7 +101,6 @@ pub fn repair(dir: &Path, dry_run: bool) -> Result<Repair, Error> {
     session::refuse_newer(dir, &found)?;
     let report = check::verify(dir, &mut |_, _| {})?;
     let damaged = |path: &Path| report.problems.iter().find(|problem| problem.path == path);
-    let disk = Disk::default();
     let mut repair = Repair::default();
 
     let (_, ahead) = session::unnamed(dir, &found.manifest)?;
@@ -228,6 +236,11 @@ pub fn repair(dir: &Path, dry_run: bool) -> Result<Repair, Error> {
 /// writer's lock: no node may run.
 pub fn rebuild_index(dir: &Path) -> Result<u64, Error> {
     rebuild(&mut Writer::open(dir)?)
+}
+
+/// As [`rebuild_index`], with a hook that is asked before each change to the disk: for tests.
+pub fn rebuild_index_with(dir: &Path, hook: Arc<dyn Hook>) -> Result<u64, Error> {
+    rebuild(&mut Writer::open_with(dir, hook)?)
 }
 
 pub(crate) fn rebuild(writer: &mut Writer) -> Result<u64, Error> {
