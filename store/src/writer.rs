@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
 
-use crate::change::{self, Edit, Work};
+use crate::change::{Edit, Work};
 use crate::error::Error;
 use crate::file::{self, Disk, Hook, Lock, names};
 use crate::format::{ERA_BLOCKS, Kind, MAX_RECORD_BYTES, SEGMENT_KINDS, slot_of};
@@ -17,6 +17,7 @@ use crate::plan::Plan;
 use crate::reader::Reader;
 use crate::rlp;
 use crate::scale::{ABSENT_BLOCKS, BATCH_BYTES, TIP_BLOCKS, TIP_BYTES};
+use crate::session;
 use crate::snappy::Compressor;
 use crate::snapshot::{Shared, Snapshot};
 use crate::tip::TipFile;
@@ -229,7 +230,7 @@ impl Writer {
     /// What comes before a session's first change.
     pub(crate) fn begin(&mut self) -> Result<(), Error> {
         match self.found.take() {
-            Some(found) => change::begin(&self.disk, self.reader.snapshot().dir(), &found),
+            Some(found) => session::begin(&self.disk, self.reader.snapshot().dir(), &found),
             None => Ok(()),
         }
     }
@@ -238,7 +239,7 @@ impl Writer {
         manifest::find(dir)?; // no store, no LOCK
         let lock = Lock::take(dir, &dir.join("LOCK"))?;
         let (snapshot, found) = Snapshot::open(dir)?;
-        change::refuse_newer(dir, &found)?;
+        session::refuse_newer(dir, &found)?;
         Ok(Writer::new(disk, lock, snapshot, None, Some(found)))
     }
 
