@@ -44,7 +44,7 @@
 //!
 //! - A record has at most 64 MiB, a frame of the tip log 16 MiB, the tip 2,048 blocks (forks included) and 64 MiB.
 //! - Reorganising inside the tip ([`Snapshot::first_unsettled`]) costs one frame. After settling the tip has the last
-//!   1,024 blocks or 16 MiB; after a batch the last 64 (or as many of the last 1,024 as fit in 2 MiB). Below it the era of
+//!   1,024 blocks or 16 MiB; after a batch the last 16 (or as many of the last 1,024 as fit in 2 MiB). Below it the era of
 //!   the fork is copied up to there, and what was above is gone.
 //! - Side blocks that hang below the tip are not kept: a branch that is to replace settled blocks is given in one commit.
 //! - Receipts may come with their block or later. Those of single blocks may be absent, but for no more than a million
@@ -61,9 +61,10 @@
 //!   head: to append, to rewind and to reorganise is the same.
 //! - A **manifest commit** is all else: the first change of a session, settling the tip, batches, reorganisations of what
 //!   has settled, late receipts of that, expiry, and joining older history. New bytes go behind the committed ends or to
-//!   new files; these are synced, then the folders where names were made; then MANIFEST.0 is
-//!   written and synced, then MANIFEST.1; then what was replaced is unlinked. What lies past the committed ends means
-//!   nothing.
+//!   new files; these are synced, and the folders where names were made, at once; then MANIFEST.0 is written and synced:
+//!   the change is made. Then MANIFEST.1 is written, and what was replaced is unlinked. MANIFEST.1 is synced with the files
+//!   of the next such change, before MANIFEST.0 is touched again: one copy is whole at any time, and a commit waits for the
+//!   disk twice. What lies past the committed ends means nothing.
 //!
 //! A session's first change writes the MANIFEST it found to both copies again and starts a new tip log: after a failed
 //! sync the cache may show more than the disk has, and nothing must be built on that.
@@ -200,6 +201,7 @@ mod join;
 mod manifest;
 mod mapped;
 mod merge;
+mod pack;
 mod plan;
 mod reader;
 mod record;

@@ -115,6 +115,7 @@ impl Writer {
         }
         let next = self.change(|writer, snapshot| {
             if let Some(log) = writer.log.as_mut().filter(|_| fits_tip(snapshot, &plan)) {
+                writer.work.packer.rest();
                 let frame = &mut writer.work.frame;
                 frame.clear();
                 for fresh in &plan.fresh {
@@ -312,6 +313,7 @@ impl Writer {
             tip.took(0, hash, true);
         }
         let (log, index) = tip.finish(head.0, head.1)?;
+        log.sync()?;
         disk.sync_dir(dir)?;
         if let Some(above) = dir.parent() {
             // The folder above a relative name of one part is the current one.

@@ -36,7 +36,7 @@ impl Set {
                 let bodies = mainnet(&Path::new(&root).join("mainnet"));
                 let bytes: usize = bodies.iter().map(Vec::len).sum();
                 let what = format!(
-                    "Real blocks: {} bodies of mainnet (2015 to 2026, {} bytes in the middle), again and again, under \
+                    "Real blocks: {} bodies of mainnet (2015 to 2026, {} bytes on average), again and again, under \
                      generated headers that link.",
                     bodies.len(),
                     bytes / bodies.len().max(1)
