@@ -1,7 +1,7 @@
 //! Manifest commits: what goes cold and what is replaced, the new tip log, and the MANIFEST that says so. Every change
 //! but a single frame is one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -140,13 +140,17 @@ impl<'a> Edit<'a> {
             level,
             sequence: self.next.tip,
         };
-        let file = self.disk.create(&run_path(self.old.dir(), &name))?;
-        file.write_at(0, &run.encode(self.next.store_id, self.next.tip))?;
-        file.sync()?;
+        let path = run_path(self.old.dir(), &name);
+        run.write(self.disk, &path, self.next.store_id, self.next.tip)?;
+        self.name_run(name);
+        Ok(())
+    }
+
+    /// Names a run that was written.
+    pub(crate) fn name_run(&mut self, name: RunName) {
         self.made(Kind::Run);
         self.next.runs.push(name);
         self.runs.push(name);
-        Ok(())
     }
 
     /// A commit's share of merging runs, and the end of merges that are done.
@@ -266,8 +270,12 @@ impl<'a> Edit<'a> {
             frame, compressor, ..
         } = &mut *self.work;
         let mut tip = TipWriter::create(self.disk, dir, &self.next, frame)?;
+        let given: HashSet<B256> = plan.fresh.iter().map(|fresh| fresh.block.hash).collect();
         for (i, block) in old.blocks().iter().enumerate() {
             let parent = old.parent_hash(block);
+            if given.contains(&block.hash) {
+                continue; // a branch may hold blocks that the tip of before had
+            }
             if tip.takes(block.number, parent, block.stored(), in_tip[i]) {
                 let late = plan.late.get(&(i as u32)).copied();
                 tip.make_room(block.stored() + late.map_or(0, |bytes| bytes.len() as u64))?;

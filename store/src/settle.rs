@@ -6,7 +6,6 @@ use crate::append::Appender;
 use crate::change::Edit;
 use crate::error::Error;
 use crate::format::{ERA_BLOCKS, Kind, SEGMENT_KINDS};
-use crate::manifest::Span;
 use crate::pack::Raw;
 use crate::plan::{Link, Plan};
 use crate::scale::{
@@ -50,12 +49,7 @@ impl Edit<'_> {
         }
         let era = base / ERA_BLOCKS;
         for kind in SEGMENT_KINDS {
-            let span = self.next.span(kind);
-            let cut = Span {
-                first: span.first.min(base),
-                end: span.end.min(base),
-            };
-            self.next.spans[kind.column()] = cut;
+            let cut = self.next.cut_span(kind, base);
             self.next.cut_segments(kind, era);
             let from = cut.first.max(era * ERA_BLOCKS);
             if from < cut.end {

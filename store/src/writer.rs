@@ -15,6 +15,7 @@ use crate::manifest::{self, COPIES, Found, Manifest, Span, VERSION};
 use crate::mapped::Maps;
 use crate::plan::Plan;
 use crate::reader::Reader;
+use crate::replace::Replace;
 use crate::rlp;
 use crate::scale::{ABSENT_BLOCKS, BATCH_BYTES, TIP_BLOCKS, TIP_BYTES};
 use crate::session;
@@ -198,6 +199,13 @@ impl Writer {
     /// kept. See [`Join`].
     pub fn join_below(&mut self, first: u64) -> Result<Join<'_>, Error> {
         Join::begin(self, first)
+    }
+
+    /// Begins to replace the chain above block `fork`, a canonical one, by a branch of any length that is given in parts:
+    /// for one that is larger than memory. See [`Replace`]. What hangs on the tip is better given to [`Writer::commit`],
+    /// which keeps both branches.
+    pub fn replace_above(&mut self, fork: u64) -> Result<Replace<'_>, Error> {
+        Replace::begin(self, fork)
     }
 
     /// Whether what this session shows is on the disk. Before its first change it may be in the cache only, if a sync of

@@ -50,6 +50,8 @@ mod reader;
 mod record;
 #[path = "../../src/repair.rs"]
 mod repair;
+#[path = "../../src/replace.rs"]
+mod replace;
 #[path = "../../src/rlp.rs"]
 mod rlp;
 #[path = "../../src/runs.rs"]
