@@ -50,6 +50,11 @@ impl Work {
         }
     }
 
+    /// Makes the last change's second copy durable, if it is not.
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        self.second_copy.take().map_or(Ok(()), |copy| copy.sync())
+    }
+
     /// A commit's share of the merge that is under way.
     pub(crate) fn merge_on(&mut self, disk: &Disk) -> Result<(), Error> {
         if let Some(mut merge) = self.merge.take_if(|merge| !merge.is_done()) {

@@ -131,7 +131,9 @@ fn in_every_kind_of_commit() {
         changes.contains(&"create 000000.00000002".to_owned()),
         "{changes:?}"
     );
+    // The second copy is made durable in the end.
     drop(writer);
+    assert_eq!(taken(), ["sync MANIFEST.1"]);
     // A session's first change begins with the MANIFEST, twice.
     let mut writer = Writer::open_with(&store, watch.clone()).unwrap();
     assert_eq!(taken(), [""; 0]);
