@@ -14,6 +14,9 @@
 //! | heads | sync -> sealer | 1 | sync takes the older head out: only the newest counts |
 //! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a new head |
 //!
+//! While it makes a large commit the store's Writer has threads of its own, which end before the commit does: as many as
+//! there are cores, at most 4, to compress (two parts each), and at most 5 more to sync files at once.
+//!
 //! Stop order: net is told (it says goodbye to peers, at most 200 ms), then sync (it finishes its commit, and the store's
 //! lock goes with it), whose end closes the sealer's links; all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
 

@@ -62,9 +62,9 @@ pub trait Hook: Send + Sync {
     fn before(&self, change: &Change<'_>) -> Verdict;
 }
 
-/// Files that are synced at once at most: a change has three segments, a tip log and a folder to sync, or far more when it
-/// replaces many eras.
-const SYNC_LANES: usize = 4;
+/// Syncs at once at most: a batch has three segments, a tip log, a copy of the MANIFEST and a folder; a change that makes
+/// many eras has more.
+const SYNC_LANES: usize = 6;
 
 /// The disk as a writer sees it. Everything that changes a file or a folder goes through here.
 #[derive(Clone, Default)]

@@ -33,6 +33,7 @@
 //!   before one that does is damage, and said to be.
 //! - **A flipped bit is found and never served**: every record's checksum is checked each time it is read.
 //! - **Opening writes nothing**, nor do reading and [`check::verify`]; opening costs the same for any number of blocks.
+//! - **A block costs at most 64 bytes** beside its records as they are kept, once it has settled.
 //! - **One writer, many readers**: a [`Snapshot`] does not change; what was handed out stays readable.
 //! - **Bodies are wire ready**: their streams can be laid end to end behind one length.
 //! - **Damage can be repaired** ([`repair`]), when asked and dry first; what may be valid is never deleted.
@@ -46,7 +47,7 @@
 //!
 //! - A record has at most 64 MiB, a frame of the tip log 16 MiB, the tip 2,048 blocks (forks included) and 64 MiB.
 //! - Reorganising inside the tip ([`Snapshot::first_unsettled`]) costs one frame. After settling the tip has the last
-//!   1,024 blocks or 16 MiB; after a batch the last 16 (or as many of the last 1,024 as fit in 2 MiB). Below it the era of
+//!   1,024 blocks or 16 MiB; after a batch the last 16 (or as many of the last 1,024 as fit in 1 MiB). Below it the era of
 //!   the fork is copied up to there, and what was above is gone.
 //! - Side blocks that hang below the tip are not kept: a branch that is to replace settled blocks is given in one commit,
 //!   or in parts to [`Replace`], which needs some 16 MiB of memory and room on the disk for the branch beside the old one.

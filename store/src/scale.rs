@@ -20,7 +20,7 @@ pub(crate) const KEEP_BYTES: u64 = 16 << 20;
 /// After a batch fewer stay, for they are written twice: so many blocks whatever their size below the second limit, else
 /// so many bytes.
 pub(crate) const BATCH_KEEP_BLOCKS: usize = 16;
-pub(crate) const BATCH_KEEP_BYTES: u64 = 2 << 20;
+pub(crate) const BATCH_KEEP_BYTES: u64 = 1 << 20;
 pub(crate) const BATCH_KEEP_MAX_BYTES: u64 = 8 << 20;
 
 /// Frames of a new tip log are cut at this length, in bytes, so that none comes near the limit and scanning it is smooth.

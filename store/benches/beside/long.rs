@@ -1,7 +1,7 @@
 //! A long chain of blocks with empty bodies: what it costs to open it, and how much room a block takes beside its records.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cairn_store::NewBlock;
 
@@ -12,6 +12,9 @@ use crate::row;
 
 /// Blocks of a commit.
 const BATCH: u64 = 50_000;
+/// What opening the store, with the first look-ups, may cost for any number of blocks.
+const OPEN_MOST: Duration = Duration::from_millis(50);
+const OPEN_MOST_KIB: u64 = 8 << 10;
 /// Blocks that are asked for by hash.
 const SAMPLE: u64 = 2_000;
 
@@ -41,6 +44,12 @@ pub(crate) fn make(engine: &str, dir: &Path, count: u64) {
     drop(store);
     std::fs::write(dir.join("sample"), sample).unwrap();
     let overhead = size_of(&home) as f64 - raw as f64;
+    if engine == "cairn" && count > 100_000 {
+        assert!(
+            overhead / count as f64 <= 64.0,
+            "{overhead} bytes beside the records"
+        );
+    }
     row(
         "room beside the raw records, bytes a block",
         1,
@@ -71,6 +80,12 @@ pub(crate) fn open(engine: &str, dir: &Path) {
     store.by_hash(last);
     let (took, busy) = (start.elapsed(), thread_cpu() - busy);
     let opened_kib = anon_kib() - before_kib;
+    if engine == "cairn" {
+        assert!(
+            busy < OPEN_MOST && opened_kib < OPEN_MOST_KIB,
+            "{busy:?}, {opened_kib} KiB"
+        );
+    }
     let mut random = Random(3);
     let mut any = || &sample[random.below(sample.len() as u64) as usize];
     let mut each = |n: u32, what: &mut dyn FnMut(&Block)| {
