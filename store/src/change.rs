@@ -91,7 +91,7 @@ pub(crate) struct Edit<'a> {
     runs: Vec<RunName>,
     /// Segments that were made, some of which may not be named in the end.
     pub(crate) unnamed: Vec<PathBuf>,
-    /// Replaced files that are kept under another name.
+    /// Replaced files that are to be kept under another name and have only one.
     damaged: Vec<PathBuf>,
 }
 
@@ -126,9 +126,13 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
-    /// Keeps a file that is replaced, with the ending `.damaged`.
-    pub(crate) fn keep_damaged(&mut self, path: PathBuf) {
-        self.damaged.push(path);
+    /// Keeps a file that is replaced, with the ending `.damaged`: it has that name too before the MANIFEST names it no more.
+    /// (Where files cannot have two names it gets it after, and a crash between the two takes the file.)
+    pub(crate) fn keep_damaged(&mut self, path: PathBuf) -> Result<(), Error> {
+        if !self.disk.link(&path, &with_ending(&path, ".damaged"))? {
+            self.damaged.push(path);
+        }
+        Ok(())
     }
 
     /// Writes the run of a level from an era on and names it.
@@ -323,9 +327,7 @@ impl<'a> Edit<'a> {
         // The change is made. What it replaced is only in the way: if it cannot be removed now, the next session does.
         for path in self.gone() {
             let done = if self.damaged.contains(&path) {
-                let mut aside = path.clone().into_os_string();
-                aside.push(".damaged");
-                self.disk.rename(&path, Path::new(&aside))
+                self.disk.rename(&path, &with_ending(&path, ".damaged"))
             } else {
                 self.disk.remove(&path)
             };
@@ -364,6 +366,13 @@ impl<'a> Edit<'a> {
         );
         gone
     }
+}
+
+/// A path with an ending more.
+pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
 }
 
 /// The MANIFEST that follows a snapshot's, nothing changed but its name.

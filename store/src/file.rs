@@ -36,6 +36,13 @@ pub enum Change<'a> {
     SyncDir(&'a Path),
     /// A file is unlinked.
     Remove(&'a Path),
+    /// A file is given a second name in its folder, which must not be there.
+    Link {
+        /// The name it has.
+        from: &'a Path,
+        /// The name it gets besides.
+        to: &'a Path,
+    },
     /// A file is given another name in its folder, which must not be there.
     Rename {
         /// The name it has.
@@ -189,6 +196,21 @@ impl Disk {
             }
             result
         })
+    }
+
+    /// Gives a file a second name in the same folder; it may have it already. False: the file system knows no such thing.
+    pub(crate) fn link(&self, from: &Path, to: &Path) -> Result<bool, Error> {
+        let linked = self.run(
+            &Change::Link { from, to },
+            to,
+            "link",
+            || match fs::hard_link(from, to).map_err(|e| (e.kind(), e)) {
+                Ok(()) | Err((io::ErrorKind::AlreadyExists, _)) => Ok(true),
+                Err((io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied, _)) => Ok(false),
+                Err((_, e)) => Err(e),
+            },
+        )?;
+        Ok(linked)
     }
 
     /// Makes the names in a folder durable.

@@ -2,13 +2,13 @@
 //! whole.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
 
 use crate::append::Appender;
-use crate::change::{Edit, next_manifest};
+use crate::change::{Edit, next_manifest, with_ending};
 use crate::error::Error;
 use crate::format::{ERA_BLOCKS, Kind, SEGMENT_KINDS, slot_of};
 use crate::manifest::{Manifest, RunName};
@@ -198,7 +198,7 @@ impl<'a> Replace<'a> {
             let mut edit = Edit::new(&writer.disk, old, &mut writer.work)?;
             edit.next = next;
             for path in files {
-                edit.disk.rename(&with_new(&path), &path)?;
+                edit.disk.rename(&with_ending(&path, ".new"), &path)?;
             }
             for kind in SEGMENT_KINDS.into_iter().chain([Kind::Run]) {
                 edit.made(kind);
@@ -336,7 +336,7 @@ impl<'a> Replace<'a> {
         if out.is_none() {
             let era = number / ERA_BLOCKS;
             let path = self.next.add_segment(self.old.dir(), kind, era);
-            let (disk, at, next) = (&self.writer.disk, with_new(&path), &self.next);
+            let (disk, at, next) = (&self.writer.disk, with_ending(&path, ".new"), &self.next);
             let made = Appender::create(disk, &at, next, kind, number, td, Buffer::new());
             self.files.push(path);
             *out = Some(made?);
@@ -369,7 +369,7 @@ impl<'a> Replace<'a> {
         self.files.push(path.clone());
         Run::of_blocks(era, 0, &blocks).write(
             &self.writer.disk,
-            &with_new(&path),
+            &with_ending(&path, ".new"),
             self.next.store_id,
             self.next.tip,
         )?;
@@ -386,16 +386,10 @@ impl Drop for Replace<'_> {
         self.out = [None, None, None];
         for path in &self.files {
             // What stays is in the way of the next branch's names.
-            if let Err(e) = self.writer.disk.remove(&with_new(path)) {
+            if let Err(e) = self.writer.disk.remove(&with_ending(path, ".new")) {
                 log::warn!("{e}");
                 self.writer.poisoned = true;
             }
         }
     }
-}
-
-fn with_new(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    PathBuf::from(name)
 }

@@ -1,7 +1,7 @@
 //! One random history: sessions of changes, faults and power losses, checked all along against the model.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,6 +48,7 @@ pub(crate) struct Counts {
     pub(crate) failed_syncs: u64,
     pub(crate) failed_writes: u64,
     pub(crate) replacements: u64,
+    pub(crate) branches: u64,
     pub(crate) receipts: u64,
     pub(crate) expiries: u64,
     pub(crate) joins: u64,
@@ -55,6 +56,11 @@ pub(crate) struct Counts {
     pub(crate) verified: u64,
     pub(crate) lost_attempts: u64,
     pub(crate) kept_attempts: u64,
+    pub(crate) damages: u64,
+    pub(crate) repairs: u64,
+    pub(crate) repairs_cut: u64,
+    pub(crate) damages_left: u64,
+    pub(crate) bodies_lost: u64,
 }
 
 /// What may be on the disk: the last acknowledged state, then what was attempted since. `None`: no store.
@@ -71,6 +77,10 @@ pub(crate) struct History<'c> {
     pub(crate) failed: bool,
     /// The last change was given up half-way.
     pub(crate) gave_up: bool,
+    /// All blocks that were ever given.
+    pub(crate) known: HashMap<B256, Rc<Block>>,
+    /// A damage took something for good: nothing more can be said.
+    pub(crate) ended: bool,
     /// Views held for long, and what they must show.
     pub(crate) held: Vec<(Arc<Snapshot>, Model)>,
     pub(crate) counts: &'c mut Counts,
@@ -88,12 +98,17 @@ pub(crate) fn run(seed: u64, wrong: Option<Wrong>, counts: &mut Counts) -> Resul
         genesis,
         failed: false,
         gave_up: false,
+        known: HashMap::new(),
+        ended: false,
         held: Vec::new(),
         counts,
     };
     let sessions = 2 + history.random.below(6);
     for _ in 0..sessions {
         history.session()?;
+        if history.ended {
+            return Ok(());
+        }
     }
     // In the end all is well, and the store goes on.
     machine::set_fault(Fault::None);
@@ -169,7 +184,11 @@ impl History<'_> {
         self.counts.power_losses += 1;
         self.held.clear();
         machine::lose_power();
-        self.look(true)
+        self.look(true)?;
+        match self.random.below(5) {
+            0 => self.damage(),
+            _ => Ok(()),
+        }
     }
 
     /// Small numbers are as likely as large ones: first changes of a session are where much can go wrong.
@@ -235,6 +254,9 @@ impl History<'_> {
             }
             model.first_header = model.chain.len() as u64;
             model.first_body = model.first_header;
+        }
+        for block in &model.chain {
+            self.known.insert(block.hash, block.clone());
         }
         tell!("  create with {} blocks below", model.first_header);
         let below = model.head().head();
@@ -310,7 +332,7 @@ impl History<'_> {
     }
 
     /// Which of the possible states a view shows.
-    fn compare(&mut self, snapshot: &Snapshot) -> Result<usize, String> {
+    pub(crate) fn compare(&mut self, snapshot: &Snapshot) -> Result<usize, String> {
         let mut why = Vec::new();
         for (i, model) in self.possible.iter().enumerate().rev() {
             let Some(model) = model else { continue };

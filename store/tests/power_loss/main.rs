@@ -75,6 +75,7 @@ mod tiplog;
 mod writer;
 
 mod changes;
+mod damage;
 mod history;
 mod machine;
 mod model;

@@ -14,8 +14,8 @@ pub(crate) struct Block {
     pub(crate) number: u64,
     pub(crate) hash: B256,
     pub(crate) td: U256,
-    header: Vec<u8>,
-    body: Vec<u8>,
+    pub(crate) header: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     pub(crate) receipts: Vec<u8>,
     /// Whether it is given with its receipts.
     pub(crate) with_receipts: bool,
