@@ -163,6 +163,17 @@ fn unique() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// Runs a node that is expected to end by itself.
+pub fn node_to_its_end(datadir: &Path, args: &[&str]) -> Output {
+    cairn()
+        .arg("--datadir")
+        .arg(datadir)
+        .args(["--listen-addr", "127.0.0.1", "--p2p-port", "0"])
+        .args(args)
+        .output()
+        .unwrap()
+}
+
 pub fn reader(datadir: &Path) -> Reader {
     Reader::open(&datadir.join("blocks")).unwrap()
 }
