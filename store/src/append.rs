@@ -78,22 +78,17 @@ impl Appender {
         edit.made(kind);
         let mut buffer = std::mem::replace(&mut edit.work.buffer, Buffer::new());
         buffer.clear(KEEP_BYTES);
-        Appender::create(
-            edit.disk,
-            edit.old.dir(),
-            &mut edit.next,
-            kind,
-            first,
-            td,
-            buffer,
-        )
+        let path = edit
+            .next
+            .add_segment(edit.old.dir(), kind, first / ERA_BLOCKS);
+        Appender::create(edit.disk, &path, &edit.next, kind, first, td, buffer)
     }
 
-    /// As [`Appender::make`], outside an edit.
+    /// As [`Appender::make`], outside an edit: at a path, for a MANIFEST that names it.
     pub(crate) fn create(
         disk: &Disk,
-        dir: &Path,
-        next: &mut Manifest,
+        path: &Path,
+        next: &Manifest,
         kind: Kind,
         first: u64,
         td: Option<U256>,
@@ -101,8 +96,7 @@ impl Appender {
     ) -> Result<Appender, Error> {
         let era = first / ERA_BLOCKS;
         let sequence = next.tip; // a change's files all carry its sequence
-        next.set_segment(kind, era, sequence);
-        let file = disk.create(&era_path(dir, kind, era, sequence))?;
+        let file = disk.create(path)?;
         let page = Page {
             kind,
             store_id: next.store_id,

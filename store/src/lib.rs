@@ -38,6 +38,8 @@
 //! - **Damage can be repaired** ([`repair`]), when asked and dry first; what may be valid is never deleted.
 //! - **History is what it says**: bodies and receipts are pruned and joined by whole eras, receipts may come late, settled
 //!   blocks may be replaced; headers stay.
+//! - **A branch may be larger than memory**: [`Writer::replace_above`] takes it in parts, and until it is whole nothing has
+//!   changed.
 //! - **Newer versions are refused**, or only read, as they say themselves.
 //!
 //! # Limits
@@ -46,7 +48,8 @@
 //! - Reorganising inside the tip ([`Snapshot::first_unsettled`]) costs one frame. After settling the tip has the last
 //!   1,024 blocks or 16 MiB; after a batch the last 64 (or as many of the last 1,024 as fit in 2 MiB). Below it the era of
 //!   the fork is copied up to there, and what was above is gone.
-//! - Side blocks that hang below the tip are not kept: a branch that is to replace settled blocks is given in one commit.
+//! - Side blocks that hang below the tip are not kept: a branch that is to replace settled blocks is given in one commit,
+//!   or in parts to [`Replace`], which needs some 16 MiB of memory and room on the disk for the branch beside the old one.
 //! - Receipts may come with their block or later. Those of single blocks may be absent, but for no more than a million
 //!   blocks in a row: what lies further above the others is not kept when it settles.
 //! - Unix, 64 bits, one host: no network file systems. The files must not be changed by anybody else while they are
@@ -63,7 +66,8 @@
 //!   has settled, late receipts of that, expiry, and joining older history. New bytes go behind the committed ends or to
 //!   new files; these are synced, then the folders where names were made; then MANIFEST.0 is
 //!   written and synced, then MANIFEST.1; then what was replaced is unlinked. What lies past the committed ends means
-//!   nothing.
+//!   nothing. Work that outlasts a call is in files whose names end in `.new`: synced, then renamed, then their folders
+//!   are synced, just before the MANIFEST that names them.
 //!
 //! A session's first change writes the MANIFEST it found to both copies again and starts a new tip log: after a failed
 //! sync the cache may show more than the disk has, and nothing must be built on that.
@@ -191,6 +195,7 @@ mod append;
 mod block;
 mod change;
 pub mod check;
+mod cold;
 mod error;
 mod file;
 mod format;
@@ -203,10 +208,13 @@ mod plan;
 mod reader;
 mod record;
 pub mod repair;
+mod replace;
 mod rlp;
 mod runs;
 mod scale;
 mod segment;
+mod session;
+mod settle;
 pub mod snappy;
 mod snapshot;
 mod tip;
@@ -219,6 +227,7 @@ pub use error::Error;
 pub use join::Join;
 pub use reader::Reader;
 pub use record::{BodyStream, Record};
+pub use replace::Replace;
 pub use snapshot::Snapshot;
 pub use writer::Writer;
 

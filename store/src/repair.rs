@@ -8,7 +8,7 @@ use std::sync::Arc;
 use alloy_primitives::{B256, U256};
 
 use crate::append::Appender;
-use crate::change::{self, Edit};
+use crate::change::Edit;
 use crate::check::{self, Finding};
 use crate::error::Error;
 use crate::file::{Disk, InFile, Lock};
@@ -21,6 +21,7 @@ use crate::manifest::{self, COPIES, Found};
 use crate::plan::Plan;
 use crate::rlp;
 use crate::runs;
+use crate::session;
 use crate::snapshot::Snapshot;
 use crate::tip::TipIndex;
 use crate::writer::Writer;
@@ -88,13 +89,13 @@ pub fn repair(dir: &Path, dry_run: bool) -> Result<Repair, Error> {
         }
         other => other?,
     };
-    change::refuse_newer(dir, &found)?;
+    session::refuse_newer(dir, &found)?;
     let report = check::verify(dir, &mut |_, _| {})?;
     let damaged = |path: &Path| report.problems.iter().find(|problem| problem.path == path);
     let disk = Disk::default();
     let mut repair = Repair::default();
 
-    let (_, ahead) = change::unnamed(dir, &found.manifest)?;
+    let (_, ahead) = session::unnamed(dir, &found.manifest)?;
     for path in &ahead {
         repair.action(
             path,

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use alloy_primitives::{B256, U256, keccak256};
 use alloy_rlp::{Encodable, Header};
 
-use crate::file::{Random, STORE};
+use crate::machine::STORE;
+use crate::random::Random;
 use crate::{Error, Genesis, Head, NewBlock, Snapshot, check};
 
 pub(crate) struct Block {
