@@ -183,7 +183,10 @@ pub fn import_found(
         Found::Era(file) => {
             let blocks = file.blocks(quiet, stop)?;
             let read = match file.joins(&importer.snapshot())? {
-                Joins::Above => add_all(&mut Source::Era(blocks), &mut importer, &mut known),
+                Joins::Above => {
+                    let mut blocks = Source::Era(Box::new(blocks));
+                    add_all(&mut blocks, &mut importer, &mut known)
+                }
                 Joins::Below => era::join_below(&file, blocks, &mut importer).map(|()| None),
             };
             let summary = file.summary();

@@ -170,9 +170,11 @@ fn a_branch_may_hang_on_any_stored_block_and_begin_there_or_below() {
     let all = file(dir.path(), "ours.rlp", &ours);
     for fork in [1, 2, 70, 148, 149] {
         let theirs = branch(&params(160), fork, 9);
-        for from in [0, fork as usize / 2, fork as usize] {
-            let data = folder(dir.path(), &format!("d{fork}-{from}"), &params(1), &all);
-            // The genesis of `ours` was not marked: up to the fork the two are one chain.
+        for (n, from) in [0, fork as usize / 2, fork as usize]
+            .into_iter()
+            .enumerate()
+        {
+            let data = folder(dir.path(), &format!("d{fork}-{n}"), &params(1), &all);
             let whole = file(dir.path(), "whole.rlp", &relinked(&ours, &theirs, fork));
             let part = file(
                 dir.path(),

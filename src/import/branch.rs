@@ -4,18 +4,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use cairn_store::{Head, NewBlock, Writer};
-
-// STUB
-pub struct Replace<'a>(&'a mut Writer);
-impl Replace<'_> {
-    fn append(&mut self, _: &[NewBlock<'_>]) -> Result<(), cairn_store::Error> {
-        Ok(())
-    }
-    fn finish(self, _: alloy_primitives::B256) -> Result<Head, cairn_store::Error> {
-        Ok(self.0.head())
-    }
-}
+use cairn_store::{Head, NewBlock, Replace, Writer};
 use serde::Serialize;
 
 use super::importer::{BATCH_LIMIT_BLOCKS, BATCH_LIMIT_BYTES, told};
@@ -177,7 +166,7 @@ impl<'a> Branch<'a> {
     /// Writes what waits to files that count for nothing yet.
     fn write(&mut self) -> Result<(), cairn_store::Error> {
         let mut replace = match std::mem::replace(&mut self.room, Room::Lost) {
-            Room::Memory(writer) => Box::new(Replace(writer)),
+            Room::Memory(writer) => Box::new(writer.replace_above(self.fork.number)?),
             Room::Files(replace) => replace,
             Room::Lost => return Err(cairn_store::Error::Poisoned),
         };

@@ -19,7 +19,7 @@ pub(super) enum Source<'a> {
     /// Blocks in RLP, back to back.
     Rlp(RlpBlocks<'a>),
     /// An era1 file.
-    Era(EraBlocks<'a>),
+    Era(Box<EraBlocks<'a>>),
 }
 
 /// A block as a file has it. Nothing in it is judged.

@@ -300,10 +300,8 @@ impl Machine {
         }
         path.reverse();
         let replaces = ancestor < self.tip.header.header.number;
-        if replaces {
-            if let (Some((first, _)), Some((new, _))) = (path.first(), path.last()) {
-                self.reorganise((ancestor, first.header.header.parent_hash), new);
-            }
+        if let (true, Some((first, _)), Some((new, _))) = (replaces, path.first(), path.last()) {
+            self.reorganise((ancestor, first.header.header.parent_hash), new);
         }
         let blocks: Vec<Block> = path
             .iter()
