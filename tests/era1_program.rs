@@ -227,6 +227,47 @@ fn receipts_come_late_where_the_blocks_are_there_without() {
 }
 
 #[test]
+fn an_era_that_leaves_a_lighter_chain_takes_its_place_with_its_receipts() {
+    let dir = tempfile::tempdir().unwrap();
+    let Generated { genesis, era, .. } = generated(dir.path());
+    let other = dir.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let params = Params {
+        blocks: 300,
+        seed: 9,
+        ..Params::default()
+    };
+    let lighter = chain_file(&other, &params);
+    let folder = dir.path().join("node");
+    run_ok(&["init", "--datadir", text(&folder), text(&genesis)]);
+    import(&folder, &lighter.blocks);
+    // Its name is right, its end is missing: nothing of it is looked at.
+    let bad = dir.path().join("bad").join(era.file_name().unwrap());
+    fs::create_dir(bad.parent().unwrap()).unwrap();
+    let bytes = fs::read(&era).unwrap();
+    fs::write(&bad, &bytes[..bytes.len() - 9]).unwrap();
+    refused(&folder, &bad);
+    assert_eq!(head(&folder), 300);
+
+    let report = import(&folder, &era);
+    assert_eq!(report["branch"]["canonical"], true);
+    assert_eq!(report["branch"]["stored"]["blocks"], 300);
+    // Genesis is in both, and gets its receipts too.
+    assert_eq!(
+        (&report["known"], &report["receipts"]),
+        (&1.into(), &8192.into())
+    );
+    let out = dir.path().join("out.era1");
+    run_ok(&["export", "--datadir", text(&folder), text(&out)]);
+    assert!(fs::read(&out).unwrap() == bytes);
+    let verified = cairn_store::check::verify(&folder.join("blocks"), &mut |_, _| {}).unwrap();
+    assert!(verified.is_sound(), "{verified:?}");
+    let report = import(&folder, &lighter.blocks);
+    assert_eq!(report["branch"]["canonical"], false);
+    assert_eq!(head(&folder), ERA - 1);
+}
+
+#[test]
 fn what_is_cut_flipped_or_misnamed_is_refused_with_its_place_and_nothing_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let Generated { genesis, era, .. } = generated(dir.path());
