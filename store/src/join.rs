@@ -69,7 +69,6 @@ impl<'a> Join<'a> {
         }
         writer.poisoned = true;
         writer.begin()?;
-        writer.log = None; // the next change is a manifest commit, whatever comes of this one
         writer.poisoned = false;
         let next = next_manifest(&old)?;
         Ok(Join {

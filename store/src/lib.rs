@@ -30,7 +30,9 @@
 //! - **A power loss** at any moment does no more than that, whatever the disk wrote and did not write of what was not
 //!   synced: random histories on a simulated disk, and the wrong orders of writes that they find.
 //! - **A torn tail ends the log**: what a crash leaves of the last commit does not count. A commit that does not verify
-//!   before one that does is damage, and said to be.
+//!   before one that does, or before the closing frame that is written behind each when it is durable, is damage, and said
+//!   to be. Only if a power loss took the closing frame too, within the seconds until the system writes it back, can
+//!   damage of the last commit not be told from a commit that was never finished: [`check::verify`] says so.
 //! - **A flipped bit is found and never served**: every record's checksum is checked each time it is read.
 //! - **Opening writes nothing**, nor do reading and [`check::verify`]; opening costs the same for any number of blocks.
 //! - **One writer, many readers**: a [`Snapshot`] does not change; what was handed out stays readable.
@@ -61,7 +63,8 @@
 //! A committed byte never changes and no file shrinks. There are two kinds of commit:
 //!
 //! - A **tip commit** is one frame behind the others in the tip log, and one `fdatasync`. It adds blocks and names the
-//!   head: to append, to rewind and to reorganise is the same.
+//!   head: to append, to rewind and to reorganise is the same. Then a closing frame is written behind it, and not waited
+//!   for: a page in the cache, which the next frame is written over.
 //! - A **manifest commit** is all else: the first change of a session, settling the tip, batches, reorganisations of what
 //!   has settled, late receipts of that, expiry, and joining older history. New bytes go behind the committed ends or to
 //!   new files; these are synced, then the folders where names were made; then MANIFEST.0 is
@@ -128,6 +131,9 @@
 //!   72  | records                               |
 //!       +----+----+----+----+----+----+----+----+
 //!
+//! a closing frame, behind the last: without records, and with its head (a first frame is none). It is not counted: the
+//! next frame takes its place and number.
+//!
 //! a record of a frame; the next follows at once
 //!       +----+----+----+----+----+----+----+----+
 //!    0  | number                                |
@@ -183,9 +189,14 @@
 //!
 //! The hash of cold block n is the first field of header n + 1, or in the MANIFEST. A run only proposes numbers: one counts
 //! if its block has the hash; entries of replaced blocks stay and fail that. Four runs in a row become one of the next
-//! level: merged as a stream into a `.new` file, a MiB at each commit, which the next manifest commit names. The unfinished era has a table in memory,
-//! made at the first question. Requests name blocks in a row: a caller that was just given n does well to try n + 1 with
+//! level: merged as a stream into a `.new` file, a MiB at each commit, which the next manifest commit names. The unfinished era
+//! has a table in memory, made at the first question. Requests name blocks in a row: a caller that was just given n does well to try n + 1 with
 //! [`Snapshot::hash`] before it asks [`Snapshot::number`].
+//!
+//! A closing frame says that all frames before it were durable when it was written, so that one of them that does not
+//! verify is damaged. It is the one thing that is ever written over: it was never synced, and what matters of it is only
+//! that it is there. Were it left and the next frame written behind it, a power loss could keep that frame and lose the
+//! closing one: a hole where nothing is missing.
 //!
 //! The genesis block is the first frame's. While frames are small 1 MiB of written zeros lies ahead of them, so that a
 //! commit changes no length.

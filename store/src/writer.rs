@@ -360,6 +360,7 @@ fn append_frame(
     let mut tip = (*snapshot.tip).clone();
     log.append(frame, &mut tip, plan.head_number, plan.head_hash)?;
     log.sync()?;
+    log.close(&tip)?;
     Snapshot::new(
         snapshot.manifest.clone(),
         Arc::new(tip),

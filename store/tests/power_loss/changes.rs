@@ -1,11 +1,13 @@
 //! The changes that a history makes: one of a random kind, on the store and on the model.
 
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::history::{History, tell};
+use crate::machine::STORE;
 use crate::model::{Block, Has, Model};
 use crate::scale::ERA_BLOCKS;
-use crate::{Error, NewBlock, NewReceipts, Writer};
+use crate::{Error, NewBlock, NewReceipts, Reader, Writer};
 
 /// Blocks a history's chain has at most.
 const MAX_BLOCKS: u64 = 160;
@@ -18,7 +20,7 @@ impl History<'_> {
             [Some(model)] => model.clone(),
             _ => self.shown(writer)?,
         };
-        let kind = self.random.below(25);
+        let kind = self.random.below(28);
         let result = match kind {
             0..9 => self.append(writer, model, 3),
             9..12 => self.append(writer, model, 40),
@@ -32,7 +34,8 @@ impl History<'_> {
                 self.possible.push(Some(model));
                 crate::repair::rebuild(writer).map(drop)
             }
-            _ => self.join(writer, model),
+            23 | 24 => self.join(writer, model),
+            _ => self.replace(writer, model),
         };
         result.map_err(|e| e.to_string())?;
         if std::mem::take(&mut self.gave_up) {
@@ -137,6 +140,68 @@ impl History<'_> {
         let mut new = new;
         new.sort_by_key(|block| block.number);
         writer.commit(&new, head)?;
+        Ok(())
+    }
+
+    /// Gives a branch in parts, or gives it up after some. Others look at the store meanwhile.
+    fn replace(&mut self, writer: &mut Writer, mut model: Model) -> Result<(), Error> {
+        let head = model.head().number;
+        let deepest = if self.random.one_in(2) {
+            12
+        } else {
+            MAX_BLOCKS
+        };
+        let depth = self.random.below(deepest);
+        let fork = head.saturating_sub(depth).max(model.first_header).min(head);
+        let count = self
+            .random
+            .below(depth + 8)
+            .min(MAX_BLOCKS.saturating_sub(fork));
+        let base = writer.reader().snapshot().tip.base();
+        tell!("  replace what is above {fork} by {count} blocks, head {head}, tip from {base}");
+        model.chain.truncate(fork as usize + 1);
+        model.has.truncate(fork as usize + 1);
+        model.first_body = model.first_body.min(base.min(fork + 1));
+        let variant = self.random.below(3);
+        let mut replace = writer.replace_above(fork)?;
+        while model.head().number < fork + count {
+            if self.random.one_in(12) {
+                drop(replace);
+                self.gave_up = true;
+                tell!("  given up after block {}", model.head().number);
+                return match writer.poisoned {
+                    true => Err(Error::Poisoned),
+                    false => Ok(()),
+                };
+            }
+            let mut part = Vec::new();
+            let blocks = 1 + self
+                .random
+                .below(20)
+                .min(fork + count - model.head().number - 1);
+            for _ in 0..blocks {
+                let block = Block::new(Some(model.head()), variant);
+                let has = match (block.with_receipts, self.late.contains(&block.hash)) {
+                    (true, _) => Has::Yes,
+                    (false, true) => Has::Maybe,
+                    (false, false) => Has::No,
+                };
+                model.chain.push(block.clone());
+                model.has.push(has);
+                part.push(block);
+            }
+            let new: Vec<NewBlock<'_>> = part.iter().map(|block| block.as_new()).collect();
+            replace.append(&new)?;
+            if self.random.one_in(4) && self.possible.iter().all(Option::is_some) {
+                let seen = Reader::open(Path::new(STORE))?;
+                let sees = self.compare(&seen.snapshot());
+                assert!(sees.is_ok(), "while a branch is given: {sees:?}");
+            }
+        }
+        self.counts.branches += 1;
+        let head = model.head().hash;
+        self.possible.push(Some(model));
+        replace.finish(head)?;
         Ok(())
     }
 

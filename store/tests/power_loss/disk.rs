@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::machine::{
-    Dir, DirChange, Do, Fault, FileRef, Machine, STORE, eio, is_manifest, name, put, split, with,
+    Dir, DirChange, Do, Fault, FileRef, Machine, STORE, eio, is_manifest, is_run, is_tip, name,
+    split, with,
 };
 use crate::manifest::Manifest;
 use crate::wrong::Wrong;
@@ -97,10 +98,15 @@ impl Disk {
                 return Ok(());
             }
             if matches!(go, Do::Go | Do::Die(true)) {
+                let named_late = m.wrong == Some(Wrong::NamedLate);
                 for (folder, dir) in &mut m.dirs {
                     if folder == path {
                         for change in std::mem::take(&mut dir.pending) {
-                            change.apply(&mut dir.disk);
+                            if named_late && matches!(change, DirChange::Rename(..)) {
+                                dir.pending.push(change);
+                            } else {
+                                change.apply(&mut dir.disk);
+                            }
                         }
                     }
                     if folder.parent() == Some(path) {
@@ -141,9 +147,11 @@ impl OutFile {
                 Do::Die(false) => &[],
             };
             if !part.is_empty() {
-                self.file
-                    .borrow_mut()
-                    .write(offset_bytes as usize, part, m.sector);
+                let mut file = self.file.borrow_mut();
+                file.write(offset_bytes as usize, part, m.sector);
+                if m.wrong == Some(Wrong::ClosedEarly) && matches!(go, Do::Go) && file.is_closed() {
+                    file.flush();
+                }
             }
             match go {
                 Do::Go => Ok(()),
@@ -190,11 +198,14 @@ impl OutFile {
             }
             let name = name(&self.path);
             let skip = match m.wrong {
-                Some(Wrong::DataUnsynced) => !name.starts_with("tip.") && !is_manifest(&self.path),
-                Some(Wrong::TipUnsynced) => name.starts_with("tip."),
+                Some(Wrong::DataUnsynced) => !is_tip(&self.path) && !is_manifest(&self.path),
+                Some(Wrong::TipUnsynced) => is_tip(&self.path),
                 Some(Wrong::FirstCopyUnsynced) => name == "MANIFEST.0",
                 Some(Wrong::SecondCopyUnsynced) => name == "MANIFEST.1",
-                Some(Wrong::MergeUnsynced) => name.ends_with(".new"),
+                Some(Wrong::MergeUnsynced) => name.ends_with(".new") && is_run(&self.path),
+                Some(Wrong::BranchUnsynced) => name.ends_with(".new") && !is_run(&self.path),
+                // The closing frame that comes next brings the sync with it.
+                Some(Wrong::ClosedEarly) => is_tip(&self.path) && !self.file.borrow().is_closed(),
                 _ => false,
             };
             if skip && matches!(go, Do::Go) {
@@ -203,17 +214,19 @@ impl OutFile {
             let mut file = self.file.borrow_mut();
             match go {
                 Do::Go | Do::Die(true) => {
-                    for pending in std::mem::take(&mut file.pending) {
-                        put(&mut file.disk, &pending);
-                    }
+                    file.flush();
                 }
                 Do::Die(false) => {}
                 Do::Fail => {
+                    let last = file.last_frame();
                     // Some of it is on the disk. The rest never will be, and the cache goes on showing it.
                     let mood = m.random.below(4);
                     let disk = m.survivor(&file, mood);
                     file.disk = disk;
                     file.pending.clear();
+                    if m.wrong == Some(Wrong::ClosedAfterFailure) && is_tip(&self.path) {
+                        file.close(last, m.sector);
+                    }
                 }
             }
             match go {

@@ -48,6 +48,7 @@ pub(crate) struct Counts {
     pub(crate) failed_syncs: u64,
     pub(crate) failed_writes: u64,
     pub(crate) replacements: u64,
+    pub(crate) branches: u64,
     pub(crate) receipts: u64,
     pub(crate) expiries: u64,
     pub(crate) joins: u64,
@@ -310,7 +311,7 @@ impl History<'_> {
     }
 
     /// Which of the possible states a view shows.
-    fn compare(&mut self, snapshot: &Snapshot) -> Result<usize, String> {
+    pub(crate) fn compare(&mut self, snapshot: &Snapshot) -> Result<usize, String> {
         let mut why = Vec::new();
         for (i, model) in self.possible.iter().enumerate().rev() {
             let Some(model) = model else { continue };

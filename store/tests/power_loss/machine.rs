@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::format::{FRAME_HEAD_BYTES, FrameHead, PAGE_BYTES, align_page, u64_at};
 use crate::random::Random;
 use crate::wrong::Wrong;
 
@@ -361,7 +362,66 @@ pub(crate) fn is_manifest(path: &Path) -> bool {
     name(path).starts_with("MANIFEST")
 }
 
+pub(crate) fn is_tip(path: &Path) -> bool {
+    name(path).starts_with("tip.")
+}
+
+pub(crate) fn is_run(path: &Path) -> bool {
+    name(split(path).0) == "hash"
+}
+
+/// The head of the frame that a write to a tip log is, if it is one.
+fn frame_of(salt: u64, bytes: &[u8]) -> Option<FrameHead> {
+    let head = FrameHead::decode(bytes.get(..FRAME_HEAD_BYTES)?);
+    (head.salt == salt).then_some(head)
+}
+
 impl FileNode {
+    /// A sync that goes well.
+    pub(crate) fn flush(&mut self) {
+        for pending in std::mem::take(&mut self.pending) {
+            put(&mut self.disk, &pending);
+        }
+    }
+
+    fn salt(&self) -> u64 {
+        self.cache.get(40..48).map_or(0, |salt| u64_at(salt, 0))
+    }
+
+    /// Of a tip log: where the last frame that is not synced begins, and its head.
+    pub(crate) fn last_frame(&self) -> Option<(usize, FrameHead)> {
+        let frames = self.pending.iter().rev();
+        frames
+            .filter(|pending| pending.start > 0)
+            .find_map(|pending| {
+                let head = frame_of(self.salt(), &pending.bytes)?;
+                Some((pending.start, head))
+            })
+    }
+
+    /// Of a tip log: whether what was written last, and is not synced, is a closing frame.
+    pub(crate) fn is_closed(&self) -> bool {
+        let last = self.pending.last();
+        let head = last.and_then(|pending| frame_of(self.salt(), &pending.bytes));
+        head.is_some_and(|head| head.records == 0)
+    }
+
+    /// Writes a closing frame behind a frame.
+    pub(crate) fn close(&mut self, last: Option<(usize, FrameHead)>, sector: usize) {
+        if let Some((at, head)) = last.filter(|(_, head)| head.records > 0) {
+            let mut page = vec![0; PAGE_BYTES as usize];
+            let (end, length) = (align_page(at as u64 + head.length), FRAME_HEAD_BYTES as u64);
+            let closing = FrameHead {
+                records: 0,
+                length,
+                frame: head.frame + 1,
+                ..head
+            };
+            closing.seal(&mut page[..FRAME_HEAD_BYTES]);
+            self.write(end as usize, &page, sector);
+        }
+    }
+
     pub(crate) fn write(&mut self, offset: usize, bytes: &[u8], sector: usize) {
         let end = offset + bytes.len();
         if self.cache.len() < end {

@@ -29,10 +29,18 @@ pub(crate) enum Wrong {
     FoundRewrittenBackwards,
     /// A session appends to the tip log it found.
     TipResumed,
+    /// A closing frame is written before the frame in front of it is synced: one sync for both.
+    ClosedEarly,
+    /// A closing frame is written behind a frame whose sync failed.
+    ClosedAfterFailure,
+    /// The parts of a branch are not synced before they get their names.
+    BranchUnsynced,
+    /// Folders are synced before the parts of a branch, and merged runs, get their names in them.
+    NamedLate,
 }
 
 impl Wrong {
-    pub(crate) const ALL: [Wrong; 13] = [
+    pub(crate) const ALL: [Wrong; 17] = [
         Wrong::DataUnsynced,
         Wrong::TipUnsynced,
         Wrong::FirstCopyUnsynced,
@@ -46,5 +54,9 @@ impl Wrong {
         Wrong::FoundNotRewritten,
         Wrong::FoundRewrittenBackwards,
         Wrong::TipResumed,
+        Wrong::ClosedEarly,
+        Wrong::ClosedAfterFailure,
+        Wrong::BranchUnsynced,
+        Wrong::NamedLate,
     ];
 }
