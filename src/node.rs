@@ -31,7 +31,7 @@ use std::time::Duration;
 use cairn_net::enode::{Enode, NodeId};
 use cairn_net::reactor::{Command, Handle, Reactor, ReactorConfig, SendError};
 use cairn_net::session;
-use cairn_store::Writer;
+use cairn_store::{Snapshot, Writer};
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -246,21 +246,34 @@ fn stop_all(
 /// # Errors
 /// `Start` if the stored headers cannot be read or do not obey their own chain's rules.
 pub fn stored_tip(rules: &Rules, writer: &Writer) -> Result<Tip, NodeError> {
-    let head = writer.head();
-    let reader = writer.reader();
-    let snapshot = reader.snapshot();
+    let snapshot = writer.reader().snapshot();
+    tip_at(rules, &snapshot, snapshot.head().number)
+}
+
+/// Canonical block `number`, which must be stored, with all that is needed to judge its children.
+///
+/// # Errors
+/// As [`stored_tip`].
+pub fn tip_at(rules: &Rules, snapshot: &Snapshot, number: u64) -> Result<Tip, NodeError> {
+    let head = snapshot.head();
+    let td = match number == head.number {
+        true => Ok(Some(head.td)),
+        false => snapshot.td(number),
+    };
+    let td = td.map_err(|error| NodeError::Start(error.to_string()))?;
+    let td = td.ok_or_else(|| {
+        NodeError::Start(format!(
+            "the total difficulty of block {number} is not known"
+        ))
+    })?;
     let mut failed = None;
-    let tip = rules.restore(
-        head.number,
-        head.td,
-        &mut |number| match snapshot.header(number) {
-            Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        },
-    );
+    let tip = rules.restore(number, td, &mut |number| match snapshot.header(number) {
+        Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
+        Err(error) => {
+            failed = Some(error);
+            None
+        }
+    });
     match (failed, tip) {
         (Some(error), _) => Err(NodeError::Start(error.to_string())),
         (None, Ok(tip)) => Ok(tip),
