@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_net::reactor::PeerId;
 
+use super::boundary::{ChainView, Now};
 use super::fault::Fault;
 use super::headers::Got;
 use super::limits::{HEADERS_LEAST, STALL_FORGIVEN_AFTER};
-use super::machine::{ChainView, Machine, Now};
+use super::machine::Machine;
 use super::peers::{Asked, What};
 use crate::chain::{BodyError, Rules, SealedHeader, body};
 

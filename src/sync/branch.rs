@@ -9,14 +9,16 @@ use cairn_net::reactor::PeerId;
 use log::Level;
 
 use super::asking::headers_of;
+use super::boundary::{ChainView, Now};
 use super::choice::is_better;
 use super::fault::Fault;
 use super::limits::{ANCESTOR_FIRST, ANCESTOR_MOST, REFUSALS_TOLD, RESTORE_MIN_MS};
-use super::machine::{ChainView, Machine, Now};
+use super::machine::Machine;
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
 use super::schedule::{Verified, verify_next};
 use crate::chain::{SealedHeader, Tip};
+use crate::logging::reorg;
 
 /// The one branch that is looked into.
 #[derive(Debug)]
@@ -365,7 +367,9 @@ impl Machine {
                 return false;
             };
             let blocks = pipe.bodies.pop(ready);
-            self.reorganise(base, blocks.last().map(|(tip, _, _)| tip));
+            if let Some((new, _, _)) = blocks.last() {
+                self.reorganise((base, pipe.base.header.hash), new);
+            }
             self.store(now, base, blocks);
             self.untold = true;
             pipe.base = self.tip.clone();
@@ -432,16 +436,9 @@ impl Machine {
     }
 
     /// Says that blocks of ours above `ancestor` give way.
-    pub(super) fn reorganise(&mut self, ancestor: u64, new: Option<&Tip>) {
-        let old = self.tip.header.header.number;
-        let Some(new) = new else { return };
-        log::info!(
-            "Chain reorg detected number={ancestor} drop={} dropfrom={} add={} addfrom={}",
-            old - ancestor,
-            self.tip.header.hash,
-            new.header.header.number - ancestor,
-            new.header.hash,
-        );
+    pub(super) fn reorganise(&mut self, ancestor: (u64, B256), new: &Tip) {
+        let name = |tip: &Tip| (tip.header.header.number, tip.header.hash);
+        reorg(ancestor, name(&self.tip), name(new));
     }
 
     /// After a change of branch nobody is known to be on another one.

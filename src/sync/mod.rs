@@ -6,10 +6,12 @@
 //! takes announced blocks, `branch.rs` heavier branches, `target.rs` chains that follow a hash they were told to trust.
 
 mod announce;
+mod announced;
 mod answers;
 mod asking;
 mod behind;
 mod bodies;
+mod boundary;
 mod branch;
 mod choice;
 mod fault;
@@ -26,7 +28,9 @@ mod target;
 mod thread;
 mod timing;
 
+pub use boundary::{Action, Block, ChainView, MachineConfig, SealedBlock, SyncStatus};
+pub(crate) use choice::is_better;
 pub use fault::Fault;
 pub use limits::Limits;
-pub use machine::{Action, Block, ChainView, Machine, MachineConfig, SealedBlock, SyncStatus};
+pub use machine::Machine;
 pub use thread::{Heads, SyncError, SyncRole, local_chain};

@@ -1,7 +1,7 @@
 //! Manifest commits: what goes cold and what is replaced, the new tip log, and the MANIFEST that says so. Every change
 //! but a single frame is one.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,11 +9,12 @@ use alloy_primitives::B256;
 
 use crate::append::Appender;
 use crate::error::Error;
-use crate::file::Disk;
+use crate::file::{Disk, OutFile};
 use crate::format::{ERA_BLOCKS, Kind, RecordHead, SEGMENT_KINDS};
 use crate::frame::FrameBuilder;
 use crate::manifest::{self, COPIES, Manifest, RunName, Span};
 use crate::merge::Merge;
+use crate::pack::Packer;
 use crate::plan::{Link, Plan};
 use crate::runs::{Run, run_path};
 use crate::scale::MERGE_ENTRIES;
@@ -28,6 +29,9 @@ pub(crate) struct Work {
     pub(crate) compressor: Compressor,
     pub(crate) frame: FrameBuilder,
     pub(crate) buffer: Buffer,
+    pub(crate) packer: Packer,
+    /// MANIFEST.1 as the last change wrote it: synced with the next one's files.
+    second_copy: Option<OutFile>,
     merge: Option<Merge>,
     /// A damaged run was met: the index is as good as before, and rebuilding it is asked for, not done.
     no_merges: bool,
@@ -39,9 +43,16 @@ impl Work {
             compressor: Compressor::new(),
             frame: FrameBuilder::new(),
             buffer: Buffer::new(),
+            packer: Packer::new(),
+            second_copy: None,
             merge: None,
             no_merges: false,
         }
+    }
+
+    /// Makes the last change's second copy durable, if it is not.
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        self.second_copy.take().map_or(Ok(()), |copy| copy.sync())
     }
 
     /// A commit's share of the merge that is under way.
@@ -72,6 +83,8 @@ pub(crate) struct Edit<'a> {
     pub(crate) old: &'a Snapshot,
     pub(crate) next: Manifest,
     pub(crate) work: &'a mut Work,
+    /// Segments that were written and are not synced yet: all are written before the first is waited for.
+    unsynced: BTreeMap<PathBuf, OutFile>,
     /// Folders where names were made.
     folders: BTreeSet<&'static str>,
     /// Runs that were written, also those that a merge has taken up since.
@@ -93,6 +106,7 @@ impl<'a> Edit<'a> {
             old,
             next: next_manifest(old)?,
             work,
+            unsynced: BTreeMap::new(),
             folders: BTreeSet::new(),
             runs: Vec::new(),
             unnamed: Vec::new(),
@@ -102,6 +116,14 @@ impl<'a> Edit<'a> {
 
     pub(crate) fn made(&mut self, kind: Kind) {
         self.folders.insert(kind.name());
+    }
+
+    /// Writes what is left of a segment, to be synced with the others.
+    pub(crate) fn close(&mut self, out: Appender) -> Result<(), Error> {
+        let (file, buffer) = out.close()?;
+        self.work.buffer = buffer;
+        self.unsynced.insert(file.path().to_path_buf(), file);
+        Ok(())
     }
 
     /// Keeps a file that is replaced, with the ending `.damaged`: it has that name too before the MANIFEST names it no more.
@@ -218,7 +240,7 @@ impl<'a> Edit<'a> {
                     out.absent()?;
                 }
             }
-            self.work.buffer = out.finish()?;
+            self.close(out)?;
             next = end;
         }
         Ok(())
@@ -237,7 +259,7 @@ impl<'a> Edit<'a> {
         }
     }
 
-    /// Writes the new tip log: what stays of the old one, forks too, and the new blocks that are not cold.
+    /// Writes the new tip log, to be synced: what stays of the old one, forks too, and the new blocks that are not cold.
     fn write_tip(&mut self, plan: &Plan<'_>) -> Result<(TipLog, TipIndex), Error> {
         let old = &self.old.tip;
         let base = self.next.headers().end;
@@ -286,17 +308,21 @@ impl<'a> Edit<'a> {
         tip.finish(plan.head_number, plan.head_hash)
     }
 
-    /// Writes the new tip log and then the MANIFEST, and removes what is named no more. Returns the view after it.
+    /// Writes the new tip log, makes it and the segments durable, then writes the MANIFEST, and removes what is named no more. Returns the view after it.
     pub(crate) fn publish(mut self, plan: &Plan<'_>) -> Result<(Snapshot, TipLog), Error> {
         self.merge()?;
         let dir = self.old.dir();
         let (log, tip) = self.write_tip(plan)?;
-        for folder in &self.folders {
-            self.disk.sync_dir(&dir.join(folder))?;
-        }
-        self.disk.sync_dir(dir)?;
+        let mut files: Vec<&OutFile> = self.unsynced.values().collect();
+        let second = self.work.second_copy.take();
+        files.extend(second.as_ref());
+        files.push(log.file());
+        let mut folders: Vec<PathBuf> =
+            self.folders.iter().map(|folder| dir.join(folder)).collect();
+        folders.push(dir.to_path_buf());
+        self.disk.sync_all(&files, &folders)?;
         session::check_ours(dir, self.old.manifest.sequence)?;
-        manifest::write(self.disk, dir, &self.next.encode(), 0)?;
+        self.work.second_copy = manifest::replace(self.disk, dir, &self.next.encode())?;
 
         // The change is made. What it replaced is only in the way: if it cannot be removed now, the next session does.
         for path in self.gone() {

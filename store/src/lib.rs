@@ -36,6 +36,7 @@
 //!   damage of the last commit not be told from a commit that was never finished: [`check::verify`] says so.
 //! - **A flipped bit is found and never served**: every record's checksum is checked each time it is read.
 //! - **Opening writes nothing**, nor do reading and [`check::verify`]; opening costs the same for any number of blocks.
+//! - **A block costs at most 64 bytes** beside its records as they are kept, once it has settled.
 //! - **One writer, many readers**: a [`Snapshot`] does not change; what was handed out stays readable.
 //! - **Bodies are wire ready**: their streams can be laid end to end behind one length.
 //! - **Damage can be repaired** ([`repair`]), when asked and dry first; what may be valid is never deleted, also if the
@@ -50,7 +51,7 @@
 //!
 //! - A record has at most 64 MiB, a frame of the tip log 16 MiB, the tip 2,048 blocks (forks included) and 64 MiB.
 //! - Reorganising inside the tip ([`Snapshot::first_unsettled`]) costs one frame. After settling the tip has the last
-//!   1,024 blocks or 16 MiB; after a batch the last 64 (or as many of the last 1,024 as fit in 2 MiB). Below it the era of
+//!   1,024 blocks or 16 MiB; after a batch the last 16 (or as many of the last 1,024 as fit in 1 MiB). Below it the era of
 //!   the fork is copied up to there, and what was above is gone.
 //! - Side blocks that hang below the tip are not kept: a branch that is to replace settled blocks is given in one commit,
 //!   or in parts to [`Replace`], which needs some 16 MiB of memory and room on the disk for the branch beside the old one.
@@ -69,10 +70,12 @@
 //!   for: a page in the cache, which the next frame is written over.
 //! - A **manifest commit** is all else: the first change of a session, settling the tip, batches, reorganisations of what
 //!   has settled, late receipts of that, expiry, and joining older history. New bytes go behind the committed ends or to
-//!   new files; these are synced, then the folders where names were made; then MANIFEST.0 is
-//!   written and synced, then MANIFEST.1; then what was replaced is unlinked. What lies past the committed ends means
-//!   nothing. Work that outlasts a call is in files whose names end in `.new`: synced, then renamed, then their folders
-//!   are synced, just before the MANIFEST that names them.
+//!   new files; these are synced, and the folders where names were made, at once; then MANIFEST.0 is written and synced:
+//!   the change is made. Then MANIFEST.1 is written, and what was replaced is unlinked. MANIFEST.1 is synced with the files
+//!   of the next such change, or when the writer is dropped, before MANIFEST.0 is touched again: one copy is whole at any
+//!   time, and a commit waits for the disk twice. What lies past the committed ends means nothing. Work that outlasts a
+//!   call is in files whose names end in `.new`: synced, then renamed, then their folders are synced, just before the
+//!   MANIFEST that names them.
 //!
 //! A session's first change writes the MANIFEST it found to both copies again and starts a new tip log: after a failed
 //! sync the cache may show more than the disk has, and nothing must be built on that.
@@ -217,6 +220,7 @@ mod join;
 mod manifest;
 mod mapped;
 mod merge;
+mod pack;
 mod plan;
 mod reader;
 mod record;

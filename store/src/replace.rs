@@ -27,7 +27,7 @@ use crate::{Head, NewBlock};
 /// parts of any size, then [`Replace::finish`]. Until then readers see the chain of before, and the writer does nothing
 /// else. Dropped, or cut short by a crash, nothing has changed.
 ///
-/// It needs memory for its last blocks (at most 1,024 of 2 MiB, or 64 of 8 MiB), which go to the tip, and for what is
+/// It needs memory for its last blocks (at most 1,024 of 1 MiB, or 16 of 8 MiB), which go to the tip, and for what is
 /// gathered for a write: some 16 MiB, however long the branch is. On the disk it needs room beside the chain of before.
 pub struct Replace<'a> {
     writer: &'a mut Writer,

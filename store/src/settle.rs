@@ -3,9 +3,10 @@
 use alloy_primitives::B256;
 
 use crate::append::Appender;
-use crate::change::{Edit, Work};
+use crate::change::Edit;
 use crate::error::Error;
 use crate::format::{ERA_BLOCKS, Kind, SEGMENT_KINDS};
+use crate::pack::Raw;
 use crate::plan::{Link, Plan};
 use crate::scale::{
     ABSENT_BLOCKS, BATCH_BYTES, BATCH_KEEP_BLOCKS, BATCH_KEEP_BYTES, BATCH_KEEP_MAX_BYTES,
@@ -57,7 +58,7 @@ impl Edit<'_> {
                 for number in from..cut.end {
                     out.copy(self.old, number)?;
                 }
-                self.work.buffer = out.finish()?;
+                self.close(out)?;
             }
         }
         self.next.runs.retain(|run| u64::from(run.era) < era);
@@ -139,13 +140,13 @@ impl Edit<'_> {
             };
             let mut out = Appender::open(self, kind, next, td)?;
             let to = end.min((next / ERA_BLOCKS + 1) * ERA_BLOCKS);
-            for number in next..to {
-                match number.checked_sub(base) {
-                    Some(n) => append(old, plan, kind, cold[n as usize], &mut out, self.work)?,
-                    None => out.absent()?,
-                }
+            for number in next..to.min(base) {
+                debug_assert_eq!(number, out.next());
+                out.absent()?;
             }
-            self.work.buffer = out.finish()?;
+            let links = &cold[(next.max(base) - base) as usize..(to.max(base) - base) as usize];
+            self.append(kind, plan, links, &mut out)?;
+            self.close(out)?;
             next = to;
         }
         Ok(())
@@ -167,37 +168,45 @@ impl Edit<'_> {
         }
         Ok(())
     }
-}
 
-/// Appends a block's record of one kind to its segment.
-fn append(
-    old: &Snapshot,
-    plan: &Plan<'_>,
-    kind: Kind,
-    link: Link,
-    out: &mut Appender,
-    work: &mut Work,
-) -> Result<(), Error> {
-    let compressor = &mut work.compressor;
-    match link {
-        Link::Tip(i) => {
-            let block = old.tip.block(i);
-            let late = plan.late.get(&i).filter(|_| kind == Kind::Receipts);
-            match (block.place(kind), old.in_tip(block, kind)?, late) {
-                (Some(place), Some(stored), _) => out.stored(place.raw, place.crc, &stored),
-                (_, _, Some(receipts)) => out.compress(receipts, compressor),
-                _ => out.absent(),
+    /// Appends the records of a kind of blocks in a row to their segment: those of the tip as they are, the new ones packed.
+    fn append(
+        &mut self,
+        kind: Kind,
+        plan: &Plan<'_>,
+        links: &[Link],
+        out: &mut Appender,
+    ) -> Result<(), Error> {
+        let old = self.old;
+        let mut fresh: Vec<Raw<'_>> = Vec::new();
+        for (&link, number) in links.iter().zip(out.next()..) {
+            match link {
+                Link::Tip(i) => {
+                    let block = old.tip.block(i);
+                    let late = plan.late.get(&i).filter(|_| kind == Kind::Receipts);
+                    match (block.place(kind), old.in_tip(block, kind)?, late) {
+                        (Some(place), Some(stored), _) => {
+                            out.stored(place.raw, place.crc, &stored)?;
+                        }
+                        (_, _, Some(receipts)) => {
+                            out.compress(receipts, &mut self.work.compressor)?;
+                        }
+                        _ => out.absent()?,
+                    }
+                }
+                Link::Fresh(i) => {
+                    let block = plan.fresh[i as usize].block;
+                    match kind {
+                        Kind::Headers => out.raw(block.header)?,
+                        Kind::Bodies => fresh.push((number, Some(block.body))),
+                        _ => fresh.push((number, block.receipts)),
+                    }
+                }
+                Link::Base(_) => unreachable!("what is below the base is cold already"),
             }
         }
-        Link::Fresh(i) => {
-            let block = plan.fresh[i as usize].block;
-            match (kind, block.receipts) {
-                (Kind::Headers, _) => out.raw(block.header),
-                (Kind::Bodies, _) => out.compress(block.body, compressor),
-                (_, Some(receipts)) => out.compress(receipts, compressor),
-                (_, None) => out.absent(),
-            }
-        }
-        Link::Base(_) => unreachable!("what is below the base is cold already"),
+        // No block of the tip hangs on a new one: these are the last.
+        let packer = &mut self.work.packer;
+        packer.pack(kind, &fresh, &mut |part| out.packed(part))
     }
 }

@@ -189,6 +189,23 @@ impl Snapshot {
         self.manifest.span(Kind::Bodies).first
     }
 
+    /// The first and the last block that have receipts, if any has; of those between, single ones may have none.
+    pub fn receipts_range(&self) -> Option<(u64, u64)> {
+        let span = self.manifest.span(Kind::Receipts);
+        let settled = (span.first < span.end).then(|| (span.first, span.end - 1));
+        let has = |number: &u64| {
+            let block = self.canonical(*number);
+            block.is_some_and(|block| block.place(Kind::Receipts).is_some())
+        };
+        let mut tip = (self.tip.base()..=self.head.number).filter(has);
+        let first = tip.next();
+        let in_tip = first.map(|first| (first, tip.next_back().unwrap_or(first)));
+        match (settled, in_tip) {
+            (Some((first, _)), Some((_, last))) => Some((first, last)),
+            (settled, in_tip) => settled.or(in_tip),
+        }
+    }
+
     /// The number of the canonical block with this hash.
     ///
     /// A snapshot that was kept while runs of the index were merged may answer [`Error::Superseded`]: a newer one knows.

@@ -76,6 +76,11 @@ impl TipLog {
         frame.enter(index, head_number, head).map_err(fault)
     }
 
+    /// The file, to be synced with others.
+    pub(crate) fn file(&self) -> &OutFile {
+        &self.file
+    }
+
     pub(crate) fn sync(&self) -> Result<(), Error> {
         self.file.sync()
     }
@@ -165,7 +170,7 @@ impl<'a> TipWriter<'a> {
         }
     }
 
-    /// Writes the last frame, which names the head, and makes the log durable; its name is the caller's.
+    /// Writes the last frame, which names the head. To make the log and its name durable is the caller's.
     pub(crate) fn finish(
         mut self,
         head_number: u64,
@@ -175,7 +180,7 @@ impl<'a> TipWriter<'a> {
             .append(self.frame, &mut self.index, head_number, head)?;
         self.frame.clear();
         self.log.close(&self.index)?; // nothing counts before the MANIFEST names the log
-        self.log.sync()?;
+        self.log.file.begin_writeback(0..self.index.end);
         Ok((self.log, self.index))
     }
 }

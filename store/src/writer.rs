@@ -116,6 +116,7 @@ impl Writer {
         }
         let next = self.change(|writer, snapshot| {
             if let Some(log) = writer.log.as_mut().filter(|_| fits_tip(snapshot, &plan)) {
+                writer.work.packer.rest();
                 let frame = &mut writer.work.frame;
                 frame.clear();
                 for fresh in &plan.fresh {
@@ -320,6 +321,7 @@ impl Writer {
             tip.took(0, hash, true);
         }
         let (log, index) = tip.finish(head.0, head.1)?;
+        log.sync()?;
         disk.sync_dir(dir)?;
         if let Some(above) = dir.parent() {
             // The folder above a relative name of one part is the current one.
@@ -339,6 +341,17 @@ impl Writer {
             shared,
         )?;
         Ok(Writer::new(disk, lock, snapshot, Some(log), None))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // All is durable by the first copy: the next session's first change makes both so.
+        if !self.poisoned
+            && let Err(e) = self.work.finish()
+        {
+            log::warn!("{e}");
+        }
     }
 }
 

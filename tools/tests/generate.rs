@@ -95,3 +95,45 @@ fn what_cannot_be_generated_is_wrong_usage_and_leaves_nothing() {
     assert_eq!(tree(dir.path()), before);
     generate(&dir.path().join("nowhere"), &[]).refused(2, "nowhere");
 }
+
+/// A device that is always full: no fault of whoever typed the command, so not status 2. It stays a device.
+#[test]
+fn a_full_disk_is_a_failure_and_no_wrong_usage() {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    let full = Path::new("/dev/full");
+    if !full
+        .metadata()
+        .is_ok_and(|meta| meta.file_type().is_char_device())
+    {
+        println!("skipped: there is no /dev/full here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let genesis = dir.path().join("genesis.json");
+    let args = ["generate", "--blocks", "5", "--txs", "20", "--force"];
+    let out = ["--out", "/dev/full", "--genesis", genesis.to_str().unwrap()];
+    run(&[&args[..], &out].concat()).refused(1, "/dev/full: No space left");
+
+    let store = common::Fixture::clique(3);
+    for args in [
+        &["stats", "--svg", "/dev/full", "--force"][..],
+        &["export", "/dev/full"],
+    ] {
+        store.run(args).refused(1, "/dev/full: No space left");
+    }
+    assert!(full.metadata().unwrap().file_type().is_char_device());
+    for args in [&["list"][..], &["export", "-"], &["info", "--json"]] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_cairn-store"))
+            .args(args)
+            .args(["--datadir", store.datadir()])
+            .stdout(fs::File::options().write(true).open(full).unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+    }
+    // Where a file cannot be is usage, and the picture that could not be drawn leaves nothing behind.
+    store
+        .run(&["stats", "--svg", "/nowhere/x.svg"])
+        .refused(2, "/nowhere/x.svg");
+}

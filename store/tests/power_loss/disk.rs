@@ -1,7 +1,7 @@
 //! A disk in memory in the place of `src/file.rs`, of the machine that a history runs on.
 
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,6 +97,11 @@ impl Disk {
             m.names(split(path).0, &DirChange::Remove(name(path).to_owned()))
         })
         .map_err(|e| Error::io(path, "remove", e))
+    }
+
+    pub(crate) fn sync_all(&self, files: &[&OutFile], folders: &[PathBuf]) -> Result<(), Error> {
+        files.iter().try_for_each(|file| file.sync())?;
+        folders.iter().try_for_each(|path| self.sync_dir(path))
     }
 
     pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), Error> {
@@ -201,6 +206,9 @@ impl OutFile {
             _ => Ok(false),
         }
     }
+
+    /// Unsynced bytes may be on the disk at any time: this changes nothing.
+    pub(crate) fn begin_writeback(&self, _bytes: Range<u64>) {}
 
     pub(crate) fn sync(&self) -> Result<(), Error> {
         with(|m| {

@@ -40,6 +40,8 @@ mod manifest;
 mod mapped;
 #[path = "../../src/merge.rs"]
 mod merge;
+#[path = "../../src/pack.rs"]
+mod pack;
 #[path = "../../src/plan.rs"]
 mod plan;
 #[path = "../../src/reader.rs"]

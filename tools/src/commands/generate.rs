@@ -150,8 +150,9 @@ fn make(path: &Path, force: bool) -> Result<File, Failure> {
 }
 
 fn incomplete(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Usage(format!(
+    let why = format!(
         "cannot write {}: {error}; what is there is not complete, remove it",
         path.display()
-    ))
+    );
+    Failure::of_file(error, why)
 }
