@@ -30,8 +30,6 @@ pub(crate) struct Work {
     pub(crate) frame: FrameBuilder,
     pub(crate) buffer: Buffer,
     pub(crate) packer: Packer,
-    /// MANIFEST.1 as the last change wrote it: synced with the next one's files.
-    second_copy: Option<OutFile>,
     merge: Option<Merge>,
     /// A damaged run was met: the index is as good as before, and rebuilding it is asked for, not done.
     no_merges: bool,
@@ -44,15 +42,9 @@ impl Work {
             frame: FrameBuilder::new(),
             buffer: Buffer::new(),
             packer: Packer::new(),
-            second_copy: None,
             merge: None,
             no_merges: false,
         }
-    }
-
-    /// Makes the last change's second copy durable, if it is not.
-    pub(crate) fn finish(&mut self) -> Result<(), Error> {
-        self.second_copy.take().map_or(Ok(()), |copy| copy.sync())
     }
 
     /// A commit's share of the merge that is under way.
@@ -314,15 +306,13 @@ impl<'a> Edit<'a> {
         let dir = self.old.dir();
         let (log, tip) = self.write_tip(plan)?;
         let mut files: Vec<&OutFile> = self.unsynced.values().collect();
-        let second = self.work.second_copy.take();
-        files.extend(second.as_ref());
         files.push(log.file());
         let mut folders: Vec<PathBuf> =
             self.folders.iter().map(|folder| dir.join(folder)).collect();
         folders.push(dir.to_path_buf());
         self.disk.sync_all(&files, &folders)?;
         session::check_ours(dir, self.old.manifest.sequence)?;
-        self.work.second_copy = manifest::replace(self.disk, dir, &self.next.encode())?;
+        manifest::write(self.disk, dir, &self.next.encode(), 0)?;
 
         // The change is made. What it replaced is only in the way: if it cannot be removed now, the next session does.
         for path in self.gone() {

@@ -69,8 +69,8 @@ pub trait Hook: Send + Sync {
     fn before(&self, change: &Change<'_>) -> Verdict;
 }
 
-/// Syncs at once at most: a batch has three segments, a tip log, a copy of the MANIFEST and a folder; a change that makes
-/// many eras has more.
+/// Syncs at once at most: a batch has three segments, a tip log and one or two folders; a change that makes many eras has
+/// more.
 const SYNC_LANES: usize = 6;
 
 /// The disk as a writer sees it. Everything that changes a file or a folder goes through here.

@@ -70,12 +70,10 @@
 //!   for: a page in the cache, which the next frame is written over.
 //! - A **manifest commit** is all else: the first change of a session, settling the tip, batches, reorganisations of what
 //!   has settled, late receipts of that, expiry, and joining older history. New bytes go behind the committed ends or to
-//!   new files; these are synced, and the folders where names were made, at once; then MANIFEST.0 is written and synced:
-//!   the change is made. Then MANIFEST.1 is written, and what was replaced is unlinked. MANIFEST.1 is synced with the files
-//!   of the next such change, or when the writer is dropped, before MANIFEST.0 is touched again: one copy is whole at any
-//!   time, and a commit waits for the disk twice. What lies past the committed ends means nothing. Work that outlasts a
-//!   call is in files whose names end in `.new`: synced, then renamed, then their folders are synced, just before the
-//!   MANIFEST that names them.
+//!   new files; these are synced, and the folders where names were made, at once; then MANIFEST.0 is written and synced,
+//!   then MANIFEST.1; then what was replaced is unlinked. So a commit waits for the disk three times. What lies past the
+//!   committed ends means nothing. Work that outlasts a call is in files whose names end in `.new`: synced, then renamed,
+//!   then their folders are synced, just before the MANIFEST that names them.
 //!
 //! A session's first change writes the MANIFEST it found to both copies again and starts a new tip log: after a failed
 //! sync the cache may show more than the disk has, and nothing must be built on that.

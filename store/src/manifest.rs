@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use alloy_primitives::{B256, U256};
 
 use crate::error::Error;
-use crate::file::{self, Disk, InFile, OutFile};
+use crate::file::{self, Disk, InFile};
 use crate::format::{
     ERA_BLOCKS, Kind, SEGMENT_KINDS, array, hash_at, td_at, u16_at, u32_at, u64_at,
 };
@@ -401,46 +401,23 @@ pub(crate) fn peek(dir: &Path) -> Peek {
 /// Writes both copies over what is there, one after the other, each durable before the next is touched.
 pub(crate) fn write(disk: &Disk, dir: &Path, bytes: &[u8], first_copy: usize) -> Result<(), Error> {
     for copy in [first_copy, 1 - first_copy] {
-        sync(write_copy(disk, dir, bytes, copy)?)?;
+        let path = dir.join(COPIES[copy]);
+        let file = match disk.open(&path) {
+            Err(e) if e.is_not_found() => {
+                // The other copy's name may be as new: if making the store was cut short it was never synced.
+                disk.sync_dir(dir)?;
+                let file = disk.create(&path)?;
+                file.write_at(0, bytes)?;
+                file.sync()?;
+                disk.sync_dir(dir)?;
+                continue;
+            }
+            other => other?,
+        };
+        file.write_at(0, bytes)?;
+        file.sync()?;
     }
     Ok(())
-}
-
-/// Writes the MANIFEST that follows one whose copies are both durable, and makes it durable by its first copy. The second
-/// is to be synced before the first is touched again: until then the first is whole.
-pub(crate) fn replace(disk: &Disk, dir: &Path, bytes: &[u8]) -> Result<Option<OutFile>, Error> {
-    sync(write_copy(disk, dir, bytes, 0)?)?;
-    write_copy(disk, dir, bytes, 1)
-}
-
-fn sync(copy: Option<OutFile>) -> Result<(), Error> {
-    copy.map_or(Ok(()), |file| file.sync())
-}
-
-/// Writes a copy, to be synced. `None` if it was missing: then it is durable, with its name.
-fn write_copy(
-    disk: &Disk,
-    dir: &Path,
-    bytes: &[u8],
-    copy: usize,
-) -> Result<Option<OutFile>, Error> {
-    let path = dir.join(COPIES[copy]);
-    match disk.open(&path) {
-        Err(e) if e.is_not_found() => {
-            // The other copy's name may be as new: if making the store was cut short it was never synced.
-            disk.sync_dir(dir)?;
-            let file = disk.create(&path)?;
-            file.write_at(0, bytes)?;
-            file.sync()?;
-            disk.sync_dir(dir)?;
-            Ok(None)
-        }
-        other => {
-            let file = other?;
-            file.write_at(0, bytes)?;
-            Ok(Some(file))
-        }
-    }
 }
 
 /// Where an era's file of a kind is.

@@ -344,17 +344,6 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        // All is durable by the first copy: the next session's first change makes both so.
-        if !self.poisoned
-            && let Err(e) = self.work.finish()
-        {
-            log::warn!("{e}");
-        }
-    }
-}
-
 /// Whether a commit can be one frame of the tip log.
 fn fits_tip(snapshot: &Snapshot, plan: &Plan<'_>) -> bool {
     plan.is_on_tip(&snapshot.tip)
