@@ -95,7 +95,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             secret_key: config.node_key,
             client: client_name(),
             port: config.listen.port(),
-            eth_versions: cairn_net::eth::VERSIONS.to_vec(),
+            eth_versions: config.eth_versions.clone(),
         },
         listen: config.listen,
         max_peers: config.max_peers,

@@ -40,6 +40,11 @@ export class Chain {
     return new Chain(name, readFileSync(genesisFile, 'utf8'), rlp.split(bytes).map(block))
   }
 
+  /** The hash of the head as people write it. */
+  get headHash() {
+    return `0x${hex(this.head.hash)}`
+  }
+
   block(number) {
     return this.blocks[Number(number - this.first)]
   }

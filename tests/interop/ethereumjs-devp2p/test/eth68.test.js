@@ -4,9 +4,11 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { Cairn, dataFolder, freePort, freshFolder, generatedChain, recordedChain, run } from '../lib/cairn.js'
-import { Node, WAIT_MS, dial, serve } from '../lib/peer.js'
+import { Cairn, dataFolder, run } from '../../lib/cairn.mjs'
+import { WAIT_MS, freePort, freshFolder } from '../../lib/child.mjs'
+import { Node, dial, serve } from '../lib/peer.js'
 import { ask, assertSameBytes, checkStatus, politeQuestions, questions } from '../lib/questions.js'
+import { generatedChain, recordedChain } from '../lib/sources.js'
 
 /** After a session that it dialled has ended, a node may wait this long until it dials again. */
 const REDIAL_MS = 60_000
@@ -90,10 +92,10 @@ describe('eth/68', { concurrency: 1 }, () => {
         const source = new Node(chain, { onRequest: serve(chain) })
         t.after(() => source.close())
         const empty = await dataFolder({ genesisFile })
-        const args = seals ? [] : ['--synctarget', `0x${chain.head.hash.toString('hex')}`]
+        const args = seals ? [] : ['--synctarget', chain.headHash]
         const follower = await Cairn.start(empty, { bootnodes: [await source.listen(await freePort())], args })
         t.after(() => follower.stop())
-        await follower.reaches(chain)
+        await follower.reaches(chain.headHash)
         assert.deepEqual(await follower.stop(), { code: 0, signal: null })
         const exported = join(freshFolder(), 'export.rlp')
         await run('export', '--datadir', empty, exported, String(chain.first), String(chain.head.number))
