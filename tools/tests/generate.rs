@@ -123,9 +123,10 @@ fn a_name_that_ends_in_era1_gives_an_era_with_the_receipts_that_the_headers_name
             genesis,
         ]
     };
+    let before = tree(dir.path());
     run(&args("8192")).refused(2, "8191");
     run(&[&args("5")[..], &["--fork", "prague"]].concat()).refused(2, "--fork london");
-    assert!(tree(dir.path()).is_empty());
+    assert_eq!(tree(dir.path()), before);
     let report = run(&[&args("5")[..], &["--json"]].concat()).ok().json();
 
     let mut era = EraReader::open(Path::new(out)).unwrap();
