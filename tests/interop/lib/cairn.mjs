@@ -1,7 +1,7 @@
 // The cairn program: its commands, a running node, and what its store holds.
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { Child, freePort, freshFolder, runProgram, until } from './child.mjs'
+import { Child, freePort, freshFolder, inCi, runProgram, until } from './child.mjs'
 
 /** From the start of the program to its listening: opening a store takes milliseconds. */
 const START_MS = 30_000
@@ -29,6 +29,16 @@ export async function dataFolder({ file, genesisFile }) {
   await run('init', '--datadir', datadir, genesisFile)
   if (file !== undefined) await run('import', '--datadir', datadir, file)
   return datadir
+}
+
+/**
+ * A file of the folder of chain data (CAIRN_DATA), or null where there is none: in CI that is a failure.
+ */
+export function recorded(...path) {
+  const data = process.env.CAIRN_DATA
+  if (data) return join(data, ...path)
+  if (inCi) throw new Error('CI runs these tests with CAIRN_DATA, and it is not set')
+  return null
 }
 
 /** `{ number, hash }` of the head in a data folder, also while a node runs there. */

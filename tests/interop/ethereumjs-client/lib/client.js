@@ -10,6 +10,8 @@ import { hex, signer } from './executed.js'
 const PROGRAM = fileURLToPath(new URL('../node_modules/@ethereumjs/client/dist/esm/bin/cli.js', import.meta.url))
 /** Loading its modules alone takes seconds of one core. */
 const START_MS = 120_000
+/** While it executes a block it answers nobody. */
+const ANSWER_MS = 60_000
 
 export class Client extends Child {
   #rpcUrl
@@ -43,7 +45,7 @@ export class Client extends Child {
   }
 
   async rpc(method, ...params) {
-    const answer = JSON.parse(await within(post(this.#rpcUrl, { jsonrpc: '2.0', id: this.#nextId++, method, params }), method))
+    const answer = JSON.parse(await within(post(this.#rpcUrl, { jsonrpc: '2.0', id: this.#nextId++, method, params }), method, ANSWER_MS))
     if (answer.error !== undefined) throw new Error(`${method}: ${answer.error.message}`)
     return answer.result
   }

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { createCommonFromGethGenesis } from '@ethereumjs/common'
 import { keccak256 } from 'ethereum-cryptography/keccak.js'
-import * as rlp from './rlp.js'
+import * as rlp from '../../lib/rlp.mjs'
 
 /** Headers, bodies and receipts served for one request at most, by the specification of eth. */
 export const MAX_ITEMS = 1024

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import snappy from 'snappyjs'
 import { Chain, block } from './chain.js'
-import * as rlp from './rlp.js'
+import * as rlp from '../../lib/rlp.mjs'
 
 // e2store: type (2 bytes), length (4), zero (2), data; little-endian.
 const ENTRY_HEADER_BYTES = 8

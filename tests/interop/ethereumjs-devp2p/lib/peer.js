@@ -5,7 +5,7 @@ import { RLP } from '@ethereumjs/rlp'
 import { bigIntToUnpaddedBytes, bytesToHex } from '@ethereumjs/util'
 import snappy from 'snappyjs'
 import { WAIT_MS, within } from '../../lib/child.mjs'
-import * as rlp from './rlp.js'
+import * as rlp from '../../lib/rlp.mjs'
 import { MAX_ITEMS, SOFT_LIMIT_BYTES } from './chain.js'
 
 /** eth message codes, without the offset that the capabilities add. */
