@@ -71,6 +71,9 @@ pub struct Run {
     /// Network id told to peers [default: the chain id]
     #[arg(long, value_name = "ID")]
     pub networkid: Option<u64>,
+    /// Versions of eth to speak, with commas between; fewer show which one a peer gets wrong [default: all]
+    #[arg(long, value_name = "VERSIONS", value_delimiter = ',')]
+    pub eth_versions: Vec<u8>,
     /// At most this many peers
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub maxpeers: usize,
@@ -86,6 +89,9 @@ pub struct Run {
     /// Milliseconds between blocks, whole seconds; the genesis period counts if it is longer
     #[arg(long, value_name = "MS", requires = "enable_consensus")]
     pub block_interval_ms: Option<u64>,
+    /// Ask peers for receipts too, and keep them; also those of blocks that were stored without
+    #[arg(long)]
+    pub receipts: bool,
     /// Follow the chain that ends in this block, where no seal can be checked
     #[arg(long, value_name = "HASH")]
     pub synctarget: Option<B256>,

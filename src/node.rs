@@ -98,7 +98,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             secret_key: config.node_key,
             client: client_name(),
             port: config.listen.port(),
-            eth_versions: cairn_net::eth::VERSIONS.to_vec(),
+            eth_versions: config.eth_versions.clone(),
         },
         listen: config.listen,
         max_peers: config.max_peers,
@@ -157,6 +157,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             MachineConfig {
                 sync_target: config.sync_target,
                 earliest,
+                receipts: config.receipts,
                 ..MachineConfig::default()
             },
         ),

@@ -103,13 +103,16 @@ fn refused(folder: &Path, file: &Path) -> String {
 }
 
 fn receipts(peer: &mut Peer, hashes: Vec<B256>) -> Vec<Bytes> {
-    match peer.ask(&Request::Receipts { hashes }) {
+    match peer.ask(&Request::Receipts {
+        hashes,
+        first_index: 0,
+    }) {
         Message::Receipts { blocks, .. } => blocks,
         other => panic!("{other:?}"),
     }
 }
 
-/// Asks the node for the receipts of every block of the file, in both forms, and checks all that come.
+/// Asks the node for the receipts of every block of the file, in all forms, and checks all that come.
 fn ask_for_all(node: &Node, genesis: &Genesis, era: &Path) {
     let mut file = EraReader::open(era).unwrap();
     let mut blocks = Vec::new();
@@ -117,7 +120,7 @@ fn ask_for_all(node: &Node, genesis: &Genesis, era: &Path) {
         blocks.push((block.header, block.receipts));
     }
     let rules = Rules::new(genesis);
-    for (eth, form) in [(68, Form::Eth68), (69, Form::Eth69)] {
+    for (eth, form) in [(68, Form::Eth68), (69, Form::Eth69), (71, Form::Eth69)] {
         let mut peer = Peer::dial(node, genesis, eth);
         let mut next = 0;
         while next < blocks.len() {

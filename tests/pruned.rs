@@ -87,7 +87,10 @@ fn a_pruned_node_announces_its_true_range_and_answers_headers_below_it_but_no_bo
             }
             other => panic!("{other:?}"),
         }
-        match peer.ask(&Request::Receipts { hashes: asked }) {
+        match peer.ask(&Request::Receipts {
+            hashes: asked,
+            first_index: 0,
+        }) {
             Message::Receipts { blocks, .. } => assert_eq!(blocks.len(), 0),
             other => panic!("{other:?}"),
         }

@@ -8,6 +8,7 @@ use cairn_net::reactor::{OwnedOutgoing, PeerId};
 
 use super::fault::Fault;
 use super::limits::{Limits, MEMORY_LIMIT_BYTES};
+use super::receipts::Found;
 use crate::chain::{SealedHeader, Tip};
 
 /// The canonical chain as it is stored.
@@ -20,6 +21,11 @@ pub trait ChainView {
     fn number(&self, hash: &B256) -> Option<u64>;
     /// The total difficulty up to and with block `number`.
     fn td(&self, number: u64) -> Option<U256>;
+    /// Whether the receipts of block `number` are stored.
+    fn has_receipts(&self, number: u64) -> bool {
+        let _ = number;
+        false
+    }
     /// The lowest block that another branch may hang on: what is below is settled.
     fn lowest_fork(&self) -> u64 {
         0
@@ -35,6 +41,8 @@ pub struct MachineConfig {
     pub memory_limit_bytes: usize,
     /// The first block whose body we serve, as peers are told of it.
     pub earliest: u64,
+    /// Receipts are asked for, of the blocks from `earliest` on.
+    pub receipts: bool,
     /// The other limits.
     pub limits: Limits,
 }
@@ -45,6 +53,7 @@ impl Default for MachineConfig {
             sync_target: None,
             memory_limit_bytes: MEMORY_LIMIT_BYTES,
             earliest: 0,
+            receipts: false,
             limits: Limits::default(),
         }
     }
@@ -66,6 +75,8 @@ pub struct Block {
     pub header: Arc<SealedHeader>,
     /// Its body as it came.
     pub body: Bytes,
+    /// RLP of its receipts, where they are wanted and known without asking: the header says that there are none.
+    pub receipts: Option<Bytes>,
     /// The total difficulty up to and with it.
     pub td: U256,
 }
@@ -89,6 +100,12 @@ pub enum Action {
         tip: Tip,
         /// Announced or sealed just now, not caught up with.
         live: bool,
+    },
+    /// Keep these receipts of stored blocks, in rising order; those of a block that is not canonical any more are to be left
+    /// out.
+    Keep {
+        /// Not empty.
+        receipts: Vec<Found>,
     },
     /// Disconnect this peer. Its later events are ignored.
     Punish {

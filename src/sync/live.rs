@@ -303,13 +303,10 @@ impl Machine {
         if let (true, Some((first, _)), Some((new, _))) = (replaces, path.first(), path.last()) {
             self.reorganise((ancestor, first.header.header.parent_hash), new);
         }
+        self.cut_receipts(ancestor);
         let blocks: Vec<Block> = path
             .iter()
-            .map(|(tip, body)| Block {
-                header: tip.header.clone(),
-                body: body.clone(),
-                td: tip.td,
-            })
+            .map(|(tip, body)| self.block(tip, body.clone()))
             .collect();
         self.moved(now, ancestor, path.into_iter().map(|(tip, _)| tip));
         let told = blocks.last().cloned();
