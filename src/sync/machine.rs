@@ -354,7 +354,9 @@ impl Machine {
         match message {
             Message::Headers { id, headers } => self.headers_answer(now, peer, id, headers, chain),
             Message::Bodies { id, bodies } => self.bodies_answer(now, peer, id, bodies, chain),
-            Message::Receipts { id, .. } => Err(Fault::UnaskedAnswer { id }),
+            Message::Receipts { id, .. }
+            | Message::BlockAccessLists { id, .. }
+            | Message::PooledTransactions { id } => Err(Fault::UnaskedAnswer { id }),
             Message::NewBlock { header, body, td } => {
                 self.new_block(now, peer, header, body, td, chain)
             }

@@ -371,7 +371,7 @@ fn answer(store: &Store, id: u64, request: &Request) -> Message {
                 .collect();
             Message::Bodies { id, bodies }
         }
-        Request::Receipts { .. } => panic!("receipts are never asked for"),
+        Request::Receipts { .. } | Request::BlockAccessLists { .. } => panic!("never asked for"),
     }
 }
 

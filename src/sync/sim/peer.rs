@@ -133,7 +133,9 @@ impl SimPeer {
                     .collect();
                 Message::Bodies { id, bodies }
             }
-            Request::Receipts { .. } => panic!("receipts are never asked for"),
+            Request::Receipts { .. } | Request::BlockAccessLists { .. } => {
+                panic!("never asked for")
+            }
         }
     }
 
