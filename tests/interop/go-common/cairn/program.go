@@ -49,22 +49,13 @@ func program(t testing.TB, variable string) string {
 // run ends with what a command printed on standard output; a command that fails ends the test.
 func run(t testing.TB, variable string, args ...string) []byte {
 	t.Helper()
-	out, err := try(t, variable, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-func try(t testing.TB, variable string, args ...string) ([]byte, error) {
-	t.Helper()
 	command := exec.Command(program(t, variable), args...)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	if err := command.Run(); err != nil {
-		return nil, fmt.Errorf("%s: %w\n%s%s", strings.Join(command.Args, " "), err, stdout.String(), stderr.String())
+		t.Fatalf("%s: %v\n%s%s", strings.Join(command.Args, " "), err, stdout.String(), stderr.String())
 	}
-	return stdout.Bytes(), nil
+	return stdout.Bytes()
 }
 
 // Generate makes a clique chain of empty blocks, which a client that executes accepts, and returns its genesis file and its
@@ -132,10 +123,10 @@ func (s *Store) Blocks(first, last uint64) []byte {
 	return run(s.t, "CAIRN_STORE_BIN", "dump", fmt.Sprintf("%d..%d", first, last), "--raw", "--datadir", s.dir)
 }
 
-// Receipts are the stored bytes of a block's receipts: a list in the form of eth/69, without blooms. The error says that
-// the store has none.
-func (s *Store) Receipts(number uint64) ([]byte, error) {
-	return try(s.t, "CAIRN_STORE_BIN", "get", strconv.FormatUint(number, 10), "receipts", "--raw", "--datadir", s.dir)
+// Receipts are the stored bytes of a block's receipts: a list in the form of eth/69, without blooms.
+func (s *Store) Receipts(number uint64) []byte {
+	s.t.Helper()
+	return run(s.t, "CAIRN_STORE_BIN", "get", strconv.FormatUint(number, 10), "receipts", "--raw", "--datadir", s.dir)
 }
 
 func (s *Store) look(into any, args ...string) {

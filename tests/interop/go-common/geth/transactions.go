@@ -50,6 +50,26 @@ func (a *Account) Next(t testing.TB) []*types.Transaction {
 		// Code that is no code uses up its gas and leaves a receipt of failure.
 		&types.LegacyTx{GasPrice: price, Gas: 60_000, Data: []byte{0xfe}},
 	)
+	return a.sign(t, kinds)
+}
+
+// Loud are transactions that log 100 kB each, at 0.9 million gas: 28 of them fill a block, whose receipts are then more
+// than an answer's soft limit of 2 MiB.
+func (a *Account) Loud(t testing.TB, count int) []*types.Transaction {
+	t.Helper()
+	var kinds []types.TxData
+	for range count {
+		// LOG0(0, 100000); STOP
+		kinds = append(kinds, &types.LegacyTx{
+			GasPrice: big.NewInt(3_000_000_000), Gas: 950_000, Data: common.FromHex("620186a06000a000"),
+		})
+	}
+	return a.sign(t, kinds)
+}
+
+func (a *Account) sign(t testing.TB, kinds []types.TxData) []*types.Transaction {
+	t.Helper()
+	signer := types.LatestSignerForChainID(big.NewInt(1337))
 	signed := make([]*types.Transaction, len(kinds))
 	for i, kind := range kinds {
 		switch kind := kind.(type) {
@@ -61,7 +81,7 @@ func (a *Account) Next(t testing.TB) []*types.Transaction {
 			kind.Nonce = a.nonce
 		}
 		a.nonce++
-		tx, err := types.SignNewTx(a.key, types.LatestSignerForChainID(chainID), kind)
+		tx, err := types.SignNewTx(a.key, signer, kind)
 		if err != nil {
 			t.Fatal(err)
 		}
