@@ -177,6 +177,50 @@ func TestGethImportsWhatCairnSealsWithinTwoIntervals(t *testing.T) {
 	})
 }
 
+// generatedBlocks are more than an answer holds, and enough for geth to fetch them by a skeleton.
+const generatedBlocks = 1100
+
+func TestGethCatchesUpWithCairn(t *testing.T) {
+	genesisFile, file := cairn.Generate(t, generatedBlocks)
+	forEachWay(t, func(t *testing.T, gethDials bool) {
+		store := cairn.Init(t, genesisFile, file)
+		peer := geth.Start(t, geth.Config{
+			Genesis: geth.ReadGenesis(t, genesisFile), DataDir: t.TempDir(), Dialled: !gethDials,
+		})
+		// The generated chain is sealed by the first key, and cairn goes on with it meanwhile.
+		node := connect(t, peer, store, gethDials, "--enable-consensus", "--signer-key", cairn.KeyFile(t, 0))
+		if !cairn.Within(stepLimit, func() bool { return peer.Head().Number > generatedBlocks+3 }) {
+			t.Fatalf("geth's head is %v after %v", peer.Head(), stepLimit)
+		}
+		node.Stop()
+		// In its first sync geth asks for news every three seconds and takes none in between: the last blocks it may lack.
+		if head := peer.Head(); store.Hash(head.Number) != head.Hash {
+			t.Fatalf("geth's block %d is not cairn's", head.Number)
+		}
+	})
+}
+
+func TestCairnCatchesUpWithGeth(t *testing.T) {
+	genesisFile, file := cairn.Generate(t, generatedBlocks)
+	blocks := geth.ReadBlocks(t, file)
+	forEachWay(t, func(t *testing.T, gethDials bool) {
+		peer := geth.Start(t, geth.Config{
+			Genesis: geth.ReadGenesis(t, genesisFile), DataDir: t.TempDir(), Etherbase: geth.Key(t, 0), Dialled: !gethDials,
+		})
+		peer.Insert(blocks)
+		mine(t, peer, 0)
+		store := cairn.Init(t, genesisFile)
+		node := connect(t, peer, store, gethDials)
+		grows(t, peer, 3)
+		peer.Eth.StopMining()
+		agree(t, peer, store, stepLimit)
+		if !bytes.Equal(store.Blocks(1, store.Head().Number), peer.Blocks(1, peer.Head().Number)) {
+			t.Fatal("cairn's blocks are not geth's")
+		}
+		node.Stop()
+	})
+}
+
 func TestCairnAndGethSealInTurn(t *testing.T) {
 	const period, blocks = 1, 12
 	genesisFile := cairn.Clique(t, 2, period, epoch, uint64(time.Now().Unix()))

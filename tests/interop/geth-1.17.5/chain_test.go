@@ -2,7 +2,6 @@ package interop
 
 import (
 	"crypto/ecdsa"
-	"io"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -20,7 +19,6 @@ import (
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/ethereum/go-ethereum/params"
-	"github.com/ethereum/go-ethereum/rlp"
 	"github.com/ethereum/go-ethereum/triedb"
 	"github.com/holiman/uint256"
 )
@@ -37,24 +35,10 @@ type Chain struct {
 
 func (c *Chain) head() *types.Block { return c.blocks[len(c.blocks)-1] }
 
-// readChain reads a block file, blocks in RLP back to back.
+// readChain reads a genesis file and a block file.
 func readChain(t testing.TB, genesisFile, file string) *Chain {
 	t.Helper()
-	chain := &Chain{genesisFile: genesisFile, file: file, genesis: geth.ReadGenesis(t, genesisFile)}
-	bytes, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer bytes.Close()
-	for stream := rlp.NewStream(bytes, 0); ; {
-		block := new(types.Block)
-		if err := stream.Decode(block); err == io.EOF {
-			return chain
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		chain.blocks = append(chain.blocks, block)
-	}
+	return &Chain{genesisFile, file, geth.ReadGenesis(t, genesisFile), geth.ReadBlocks(t, file)}
 }
 
 // executedChain makes a clique chain with one signer whose blocks hold transactions of every kind, executed by geth.

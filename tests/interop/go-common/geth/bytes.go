@@ -1,6 +1,8 @@
 package geth
 
 import (
+	"io"
+	"os"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/core/types"
@@ -29,6 +31,26 @@ func Encoded(t testing.TB, blocks []*types.Block) []byte {
 		all = append(all, bytes...)
 	}
 	return all
+}
+
+// ReadBlocks reads a file of blocks in RLP, back to back.
+func ReadBlocks(t testing.TB, path string) []*types.Block {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var blocks []*types.Block
+	for stream := rlp.NewStream(file, 0); ; {
+		block := new(types.Block)
+		if err := stream.Decode(block); err == io.EOF {
+			return blocks
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		blocks = append(blocks, block)
+	}
 }
 
 // Receipts are those of a block as eth/69 has them: a list of [type, status, gas used so far, logs], without blooms.

@@ -51,6 +51,11 @@ type server struct {
 }
 
 func measureAll(each time.Duration) error {
+	for _, variable := range []string{"CAIRN_BIN", "CAIRN_STORE_BIN"} {
+		if os.Getenv(variable) == "" {
+			return fmt.Errorf("%s must name a binary (see tests/interop/README.md)", variable)
+		}
+	}
 	folder, err := os.MkdirTemp("", "cairn-serve-")
 	if err != nil {
 		return err
