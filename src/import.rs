@@ -39,6 +39,8 @@ pub struct Imported {
     pub blocks: u64,
     /// Blocks of the file that were stored already.
     pub known: u64,
+    /// Of those, blocks whose missing bodies were put back.
+    pub bodies_restored: u64,
     /// Transactions in the stored blocks.
     pub transactions: u64,
     /// Blocks whose receipts were stored.
@@ -222,6 +224,7 @@ pub fn import_found(
     Ok(Imported {
         blocks: importer.stored() + taken.map_or(0, |taken| taken.report.branch.blocks),
         known,
+        bodies_restored: importer.restored(),
         transactions: importer.transactions() + taken.map_or(0, |taken| taken.transactions),
         receipts: importer.receipts() + taken.map_or(0, |taken| taken.receipts),
         accumulator,
@@ -246,6 +249,7 @@ fn add_all(
             Place::Next => importer.add_block(block)?,
             Place::Branch(fork) => return importer.branch(fork)?.import(block, blocks).map(Some),
             Place::Known => {
+                restore_body(&snapshot, importer, &block)?;
                 if let Some(raw) = &block.receipts {
                     add_receipts(&snapshot, importer, &block, raw, *known == 0)?;
                 }
@@ -254,6 +258,26 @@ fn add_all(
         }
     }
     Ok(None)
+}
+
+/// Puts a block's body back if a repair of the store left it out. What was pruned stays so.
+fn restore_body(
+    snapshot: &Snapshot,
+    importer: &mut Importer,
+    block: &FileBlock,
+) -> Result<(), ImportError> {
+    let (number, hash) = (block.header.number(), block.header.hash);
+    let kept = snapshot.body_stream(number).map_err(ImportError::Store)?;
+    if kept.is_some() || number < snapshot.first_body() {
+        return Ok(());
+    }
+    let offset_bytes = block.offset_bytes;
+    let checked = importer.rules().check_body(&block.header, &block.body);
+    checked.map_err(|error| ImportError::Body {
+        offset_bytes,
+        error,
+    })?;
+    importer.add_body((number, hash), block.body.clone())
 }
 
 /// Keeps the receipts that a file has of a stored block, if there are none yet.
@@ -321,6 +345,13 @@ impl fmt::Display for Imported {
             size(self.bytes),
             elapsed(Duration::from_millis(self.elapsed_ms))
         )?;
+        if self.bodies_restored > 0 {
+            writeln!(
+                f,
+                "Put back the missing bodies of {} blocks",
+                self.bodies_restored
+            )?;
+        }
         if let Some(root) = &self.accumulator {
             writeln!(f, "Era root {root}")?;
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use alloy_primitives::B256;
 use bytes::Bytes;
-use cairn_store::{Head, NewBlock, NewReceipts, Snapshot, Writer};
+use cairn_store::{Head, NewBlock, NewBody, NewReceipts, Snapshot, Writer};
 
 use super::branch::Branch;
 use super::judge::{Checked, Judge};
@@ -31,9 +31,13 @@ pub struct Importer {
     waiting: Vec<Checked>,
     waiting_bytes: usize,
     late: Vec<(u64, B256, Vec<u8>)>,
+    /// Bodies of stored blocks that have none.
+    bodies: Vec<(u64, B256, Bytes)>,
+    /// Of the two together.
     late_bytes: usize,
     receipts: u64,
     stored: u64,
+    restored: u64,
 }
 
 /// Where a block of a file belongs.
@@ -60,7 +64,9 @@ impl Importer {
             waiting: Vec::new(),
             waiting_bytes: 0,
             late: Vec::new(),
+            bodies: Vec::new(),
             late_bytes: 0,
+            restored: 0,
             receipts: 0,
             stored: 0,
         })
@@ -93,6 +99,11 @@ impl Importer {
     /// Blocks whose receipts were stored.
     pub(super) fn receipts(&self) -> u64 {
         self.receipts
+    }
+
+    /// Stored blocks whose missing bodies were put back.
+    pub(super) fn restored(&self) -> u64 {
+        self.restored
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -205,13 +216,41 @@ impl Importer {
     ) -> Result<(), ImportError> {
         self.late_bytes += receipts.len();
         self.late.push((id.0, id.1, receipts));
-        match self.late_bytes >= BATCH_LIMIT_BYTES {
+        self.store_late_at(BATCH_LIMIT_BYTES)
+    }
+
+    /// Puts back the checked body of a stored block that has none.
+    pub(super) fn add_body(&mut self, id: (u64, B256), body: Bytes) -> Result<(), ImportError> {
+        self.late_bytes += body.len();
+        self.bodies.push((id.0, id.1, body));
+        self.store_late_at(BATCH_LIMIT_BYTES)
+    }
+
+    fn store_late_at(&mut self, limit_bytes: usize) -> Result<(), ImportError> {
+        match self.late_bytes >= limit_bytes {
             true => self.store_late(),
             false => Ok(()),
         }
     }
 
     fn store_late(&mut self) -> Result<(), ImportError> {
+        self.late_bytes = 0;
+        if !self.bodies.is_empty() {
+            let bodies: Vec<NewBody<'_>> = self
+                .bodies
+                .iter()
+                .map(|(number, hash, body)| NewBody {
+                    number: *number,
+                    hash: *hash,
+                    body,
+                })
+                .collect();
+            self.writer
+                .add_bodies(&bodies)
+                .map_err(ImportError::Store)?;
+            self.restored += bodies.len() as u64;
+            self.bodies.clear();
+        }
         if self.late.is_empty() {
             return Ok(());
         }
@@ -229,7 +268,6 @@ impl Importer {
             .map_err(ImportError::Store)?;
         self.receipts += late.len() as u64;
         self.late.clear();
-        self.late_bytes = 0;
         Ok(())
     }
 

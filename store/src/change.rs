@@ -187,12 +187,13 @@ impl<'a> Edit<'a> {
         Ok(())
     }
 
-    /// Keeps late receipts of settled blocks, in rising order: behind the others, or in a replacement of their era.
-    pub(crate) fn add_receipts(&mut self, late: &[(u64, &[u8])]) -> Result<(), Error> {
+    /// Keeps late receipts, or bodies, of settled blocks, in rising order: behind the others, or in a replacement of their
+    /// era.
+    pub(crate) fn add_late(&mut self, kind: Kind, late: &[(u64, &[u8])]) -> Result<(), Error> {
         let (Some(&(lowest, _)), Some(&(highest, _))) = (late.first(), late.last()) else {
             return Ok(());
         };
-        let had = self.next.span(Kind::Receipts);
+        let had = self.next.span(kind);
         let span = match had.first == had.end {
             true => Span {
                 first: lowest,
@@ -203,7 +204,7 @@ impl<'a> Edit<'a> {
                 end: had.end.max(highest + 1),
             },
         };
-        self.next.spans[Kind::Receipts.column()] = span;
+        self.next.spans[kind.column()] = span;
         let mut next = span.first;
         let mut late = late.iter().peekable();
         while next < span.end {
@@ -219,13 +220,13 @@ impl<'a> Edit<'a> {
                 !had_here.is_empty() && had_here.start == next && first_late >= had_here.end;
             let mut out = if behind {
                 next = had_here.end;
-                Appender::open(self, Kind::Receipts, next, None)?
+                Appender::open(self, kind, next, None)?
             } else {
-                Appender::make(self, Kind::Receipts, next, None)?
+                Appender::make(self, kind, next, None)?
             };
             for number in next..end {
-                if let Some((_, receipts)) = late.next_if(|late| late.0 == number) {
-                    out.compress(receipts, &mut self.work.compressor)?;
+                if let Some((_, raw)) = late.next_if(|late| late.0 == number) {
+                    out.compress(raw, &mut self.work.compressor)?;
                 } else if had.contains(number) {
                     out.copy(self.old, number)?;
                 } else {

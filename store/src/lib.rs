@@ -40,7 +40,7 @@
 //! - **One writer, many readers**: a [`Snapshot`] does not change; what was handed out stays readable.
 //! - **Bodies are wire ready**: their streams can be laid end to end behind one length.
 //! - **Damage can be repaired** ([`repair`]), when asked and dry first; what may be valid is never deleted, also if the
-//!   repair is cut short, and a second one finishes.
+//!   repair is cut short, and a second one finishes. Bodies that it left out are put back by [`Writer::add_bodies`].
 //! - **History is what it says**: bodies and receipts are pruned and joined by whole eras, receipts may come late, settled
 //!   blocks may be replaced; headers stay.
 //! - **A branch may be larger than memory**: [`Writer::replace_above`] takes it in parts, and until it is whole nothing has
@@ -237,7 +237,7 @@ mod tiplog;
 mod vectors;
 mod writer;
 
-pub use block::{Genesis, Head, NewBlock, NewReceipts};
+pub use block::{Genesis, Head, NewBlock, NewBody, NewReceipts};
 pub use error::Error;
 pub use join::Join;
 pub use reader::Reader;

@@ -23,7 +23,7 @@ use crate::snappy::Compressor;
 use crate::snapshot::{Shared, Snapshot};
 use crate::tip::TipFile;
 use crate::tiplog::{TipLog, TipWriter};
-use crate::{Genesis, Head, NewBlock, NewReceipts};
+use crate::{Genesis, Head, NewBlock, NewBody, NewReceipts};
 
 /// The one writer of a store. It holds the lock until it is dropped.
 pub struct Writer {
@@ -163,7 +163,27 @@ impl Writer {
             }
             writer.begin()?;
             let mut edit = Edit::new(&writer.disk, snapshot, &mut writer.work)?;
-            edit.add_receipts(&cold)?;
+            edit.add_late(Kind::Receipts, &cold)?;
+            let (next, log) = edit.publish(&plan)?;
+            writer.log = Some(log);
+            Ok(next)
+        })?;
+        Ok(())
+    }
+
+    /// Puts back bodies of settled blocks that have none, where a repair left out what was damaged. What has a body keeps it;
+    /// what is older than the first body is joined ([`Writer::join_below`]).
+    pub fn add_bodies(&mut self, bodies: &[NewBody<'_>]) -> Result<(), Error> {
+        let snapshot = self.idle()?;
+        let lacking = lacking_bodies(&snapshot, bodies)?;
+        if lacking.is_empty() && self.is_certain() {
+            return Ok(());
+        }
+        let plan = Plan::make(&snapshot, &[], snapshot.head().hash)?;
+        self.change(|writer, snapshot| {
+            writer.begin()?;
+            let mut edit = Edit::new(&writer.disk, snapshot, &mut writer.work)?;
+            edit.add_late(Kind::Bodies, &lacking)?;
             let (next, log) = edit.publish(&plan)?;
             writer.log = Some(log);
             Ok(next)
@@ -369,6 +389,41 @@ fn append_frame(
         snapshot.tip_file.clone(),
         snapshot.shared.clone(),
     )
+}
+
+/// Those of the bodies that their blocks lack, in rising order.
+fn lacking_bodies<'b>(
+    snapshot: &Snapshot,
+    bodies: &[NewBody<'b>],
+) -> Result<Vec<(u64, &'b [u8])>, Error> {
+    let mut lacking = Vec::new();
+    for late in bodies {
+        let bad = |what: String| Error::BadBlock {
+            number: late.number,
+            what,
+        };
+        let length = late.body.len();
+        if length == 0 || length > MAX_RECORD_BYTES {
+            return Err(bad(format!(
+                "its body: {length} bytes, and 1 to {MAX_RECORD_BYTES} can be kept"
+            )));
+        }
+        if snapshot.hash(late.number)? != Some(late.hash) {
+            return Err(bad(format!("no block {} is stored", late.hash)));
+        }
+        if late.number < snapshot.first_body() {
+            return Err(bad(format!(
+                "bodies are kept from block {} on",
+                snapshot.first_body()
+            )));
+        }
+        if snapshot.body_stream(late.number)?.is_none() {
+            lacking.push((late.number, late.body));
+        }
+    }
+    lacking.sort_by_key(|late| late.0);
+    lacking.dedup_by_key(|late| late.0);
+    Ok(lacking)
 }
 
 /// Sorts late receipts: those of the tip's blocks go into the plan, those of settled ones are returned in rising order.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cairn_store::repair::{self, rebuild_index};
-use cairn_store::{Error, Reader, Writer};
+use cairn_store::{Error, NewBody, Reader, Writer};
 use common::{Block, assert_stored, chain, commit, create, extend, verify};
 
 const DATA: u64 = 4096 + 16 * 8192;
@@ -135,6 +135,42 @@ fn a_damaged_body_becomes_absent_and_the_others_stay() {
         let expected = (block.number != 8192 + 7).then(|| block.body.clone());
         assert_eq!(snapshot.body(block.number).unwrap(), expected);
     }
+    assert!(verify(dir.path()).is_sound());
+}
+
+#[test]
+fn a_body_that_repair_left_out_is_put_back() {
+    let (dir, blocks) = store();
+    let path = files(dir.path(), "bodies").remove(1);
+    flip(&path, 4096 + 16 * 7); // where the body of block 8192 + 7 ends: the next begins there
+    repaired(dir.path());
+    let lacking: Vec<&Block> = {
+        let snapshot = Reader::open(dir.path()).unwrap().snapshot();
+        let lacks = |block: &&Block| snapshot.body(block.number).unwrap().is_none();
+        blocks.iter().filter(lacks).collect()
+    };
+    assert!(!lacking.is_empty());
+    let mut writer = Writer::open(dir.path()).unwrap();
+    let late = |block: &'_ Block, hash| {
+        let body = block.body.clone();
+        (block.number, hash, body)
+    };
+    let mut put = |(number, hash, body): (u64, _, Vec<u8>)| {
+        writer.add_bodies(&[NewBody {
+            number,
+            hash,
+            body: &body,
+        }])
+    };
+    let wrong = put(late(lacking[0], blocks[1].hash));
+    assert!(matches!(wrong, Err(Error::BadBlock { .. })), "{wrong:?}");
+    for block in &lacking {
+        put(late(block, block.hash)).unwrap();
+    }
+    // One that is there stays as it is.
+    put((9, blocks[9].hash, vec![0xc0])).unwrap();
+    drop(writer);
+    assert_stored(dir.path(), &blocks);
     assert!(verify(dir.path()).is_sound());
 }
 

@@ -130,7 +130,8 @@ pub(crate) enum Command {
     /// Mend what is damaged, as far as the store can by itself
     ///
     /// Nothing is deleted: what is replaced stays beside its replacement as *.damaged, and files that are newer than the MANIFEST get the
-    /// ending .aside. Damaged bodies and receipts become absent, to be fetched again.
+    /// ending .aside. Damaged bodies and receipts become absent; importing a file that has those blocks
+    /// puts them back.
     Repair {
         /// Only say what would be done, and why
         #[arg(long)]

@@ -82,7 +82,7 @@ mod model;
 mod random;
 mod wrong;
 
-use block::{Genesis, Head, NewBlock, NewReceipts};
+use block::{Genesis, Head, NewBlock, NewBody, NewReceipts};
 use error::Error;
 use history::Counts;
 use reader::Reader;
