@@ -89,12 +89,19 @@ func agree(t *testing.T, peer *geth.Node, store *cairn.Store, limit time.Duratio
 	}
 }
 
-// same checks that cairn has geth's chain, byte for byte.
+// same checks that cairn has geth's chain and, of its last blocks, the receipts, byte for byte.
 func same(t *testing.T, peer *geth.Node, store *cairn.Store) {
 	t.Helper()
 	last := store.Head().Number
+	store.ReachesReceipts(last, stepLimit)
 	if !bytes.Equal(store.Blocks(1, last), peer.Blocks(1, last)) {
 		t.Fatal("cairn's blocks are not geth's")
+	}
+	// A process each: all blocks of a live chain, not all of a generated one.
+	for number := max(last, 30) - 29; number <= last; number++ {
+		if !bytes.Equal(store.Receipts(number), peer.Receipts(number)) {
+			t.Fatalf("cairn's receipts of block %d are not geth's", number)
+		}
 	}
 	store.Sound()
 }
@@ -114,12 +121,13 @@ func TestCairnFollowsGethThatSealsTransactions(t *testing.T) {
 			send(t, peer, account)
 			// Some are there to catch up with, the rest is followed live.
 			grows(t, peer, 3)
-			node := connect(t, peer, store, gethDials)
+			node := connect(t, peer, store, gethDials, "--receipts")
 			agree(t, peer, store, stepLimit)
 			for range 3 {
 				send(t, peer, account)
 				grows(t, peer, 1)
 				agree(t, peer, store, 2*period*time.Second)
+				store.ReachesReceipts(store.Head().Number, 2*period*time.Second)
 			}
 			peer.Eth.StopMining()
 			agree(t, peer, store, stepLimit)
@@ -150,7 +158,7 @@ func TestGethImportsWhatCairnSealsWithinTwoIntervals(t *testing.T) {
 			peer := geth.Start(t, config)
 			heads := make(chan core.ChainHeadEvent, 64)
 			subscription := peer.Eth.BlockChain().SubscribeChainHeadEvent(heads)
-			node := connect(t, peer, store, gethDials, "--enable-consensus", "--signer-key", signer)
+			node := connect(t, peer, store, gethDials, "--receipts", "--enable-consensus", "--signer-key", signer)
 			// What it has to catch up with first is not timed.
 			agree(t, peer, store, stepLimit)
 			for len(heads) > 0 {
@@ -210,13 +218,11 @@ func TestCairnCatchesUpWithGeth(t *testing.T) {
 		peer.Insert(blocks)
 		mine(t, peer, 0)
 		store := cairn.Init(t, genesisFile)
-		node := connect(t, peer, store, gethDials)
+		node := connect(t, peer, store, gethDials, "--receipts")
 		grows(t, peer, 3)
 		peer.Eth.StopMining()
 		agree(t, peer, store, stepLimit)
-		if !bytes.Equal(store.Blocks(1, store.Head().Number), peer.Blocks(1, peer.Head().Number)) {
-			t.Fatal("cairn's blocks are not geth's")
-		}
+		same(t, peer, store)
 		node.Stop()
 	})
 }
@@ -229,7 +235,7 @@ func TestCairnAndGethSealInTurn(t *testing.T) {
 		Genesis: geth.ReadGenesis(t, genesisFile), DataDir: filepath.Join(t.TempDir(), "geth"), Etherbase: geth.Key(t, 1),
 		Dialled: true,
 	})
-	node := connect(t, peer, store, false, "--enable-consensus", "--signer-key", cairn.KeyFile(t, 0))
+	node := connect(t, peer, store, false, "--receipts", "--enable-consensus", "--signer-key", cairn.KeyFile(t, 0))
 	mine(t, peer, 1)
 	account := geth.NewAccount(geth.Key(t, 2))
 	for range blocks {

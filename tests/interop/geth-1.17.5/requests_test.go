@@ -88,11 +88,14 @@ func answer[Found any](t *testing.T, request func(chan *protocol.Response) (*pro
 // checkAnswers asks a node for all of a chain, and has geth's code check what comes.
 func checkAnswers(t *testing.T, peer *protocol.Peer, blocks []*types.Block) {
 	t.Helper()
-	var hashes, transactions, withdrawals []common.Hash
+	var hashes, transactions, withdrawals, receipts []common.Hash
+	var gasUsed, times []uint64
 	for _, block := range blocks {
 		header := block.Header()
 		hashes = append(hashes, block.Hash())
 		transactions = append(transactions, header.TxHash)
+		receipts = append(receipts, header.ReceiptHash)
+		gasUsed, times = append(gasUsed, header.GasUsed), append(times, header.Time)
 		if header.WithdrawalsHash != nil {
 			withdrawals = append(withdrawals, *header.WithdrawalsHash)
 		}
@@ -130,6 +133,21 @@ func checkAnswers(t *testing.T, peer *protocol.Peer, blocks []*types.Block) {
 			}
 		}
 		done += len(bodies.TransactionRoots)
+	}
+	for done := 0; done < last; {
+		to := min(done+128, last)
+		_, roots := answer[[]common.Hash](t, func(sink chan *protocol.Response) (*protocol.Request, error) {
+			return peer.RequestReceipts(hashes[done:to], gasUsed[done:to], times[done:to], sink)
+		})
+		if len(roots) == 0 {
+			t.Fatalf("no receipts from %d on", done)
+		}
+		for i, root := range roots {
+			if root != receipts[done+i] {
+				t.Fatalf("receipts of block %d have the root %v, want %v", done+i+1, root, receipts[done+i])
+			}
+		}
+		done += len(roots)
 	}
 	if peer.Version() >= protocol.ETH71 {
 		_, lists := answer[[]common.Hash](t, func(sink chan *protocol.Response) (*protocol.Request, error) {

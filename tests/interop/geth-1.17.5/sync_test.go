@@ -131,13 +131,19 @@ func TestCairnFollowsGethToATrustedHead(t *testing.T) {
 				peer.Insert(chain.blocks)
 				store := cairn.Init(t, chain.genesisFile)
 				head := chain.head().Hash().Hex()
-				node := connect(t, peer, store, version, gethDials, "--synctarget", head)
+				node := connect(t, peer, store, version, gethDials, "--synctarget", head, "--receipts")
 				store.Reaches(head, syncLimit)
+				last := uint64(len(chain.blocks))
+				store.ReachesReceipts(last, syncLimit)
 				checkAnswers(t, ask(t, peer.Eth.BlockChain(), node.Enode), chain.blocks)
 				node.Stop()
-				last := uint64(len(chain.blocks))
 				if !bytes.Equal(store.Blocks(1, last), geth.Encoded(t, chain.blocks)) {
 					t.Fatal("cairn's blocks are not geth's")
+				}
+				for _, number := range []uint64{1, loudBlock, last} {
+					if !bytes.Equal(store.Receipts(number), peer.Receipts(number)) {
+						t.Fatalf("cairn's receipts of block %d are not geth's", number)
+					}
 				}
 				store.Sound()
 			})

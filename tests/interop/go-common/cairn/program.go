@@ -129,6 +129,20 @@ func (s *Store) Receipts(number uint64) []byte {
 	return run(s.t, "CAIRN_STORE_BIN", "get", strconv.FormatUint(number, 10), "receipts", "--raw", "--datadir", s.dir)
 }
 
+// ReachesReceipts waits until the store has the receipts of all blocks from 1 to this one.
+func (s *Store) ReachesReceipts(number uint64, limit time.Duration) {
+	s.t.Helper()
+	var gaps struct{ Receipts struct{ There [][2]uint64 } }
+	complete := func() bool {
+		s.look(&gaps, "gaps", "--json")
+		there := gaps.Receipts.There
+		return len(there) > 0 && there[0][0] <= 1 && there[0][1] >= number
+	}
+	if !Within(limit, complete) {
+		s.t.Fatalf("cairn has the receipts of %v and not of all up to %d after %v", gaps.Receipts.There, number, limit)
+	}
+}
+
 func (s *Store) look(into any, args ...string) {
 	s.t.Helper()
 	out := run(s.t, "CAIRN_STORE_BIN", append(args, "--datadir", s.dir)...)
