@@ -86,6 +86,9 @@ pub struct Run {
     /// Milliseconds between blocks, whole seconds; the genesis period counts if it is longer
     #[arg(long, value_name = "MS", requires = "enable_consensus")]
     pub block_interval_ms: Option<u64>,
+    /// Ask peers for receipts too, and keep them; also those of blocks that were stored without
+    #[arg(long)]
+    pub receipts: bool,
     /// Follow the chain that ends in this block, where no seal can be checked
     #[arg(long, value_name = "HASH")]
     pub synctarget: Option<B256>,

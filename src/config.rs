@@ -39,6 +39,8 @@ pub struct Config {
     pub max_peers: usize,
     /// Peers that are dialled, and dialled again.
     pub bootnodes: Vec<Enode>,
+    /// Receipts are asked for and kept.
+    pub receipts: bool,
     /// The head to trust where no seal can be checked.
     pub sync_target: Option<B256>,
     /// How to seal, if asked to.
@@ -220,6 +222,7 @@ impl Config {
             listen: SocketAddr::new(run.listen_addr, run.port),
             network_id: run.networkid.unwrap_or_else(|| genesis.spec.network_id()),
             max_peers: run.maxpeers,
+            receipts: run.receipts,
             sync_target: run.synctarget,
             datadir,
             genesis,

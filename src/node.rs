@@ -154,6 +154,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             MachineConfig {
                 sync_target: config.sync_target,
                 earliest,
+                receipts: config.receipts,
                 ..MachineConfig::default()
             },
         ),

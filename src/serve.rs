@@ -1,13 +1,16 @@
 //! The net thread's side of the node: answers peers' requests straight from the mapped file, and hands all else to sync.
 
+mod receipts;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
-use alloy_trie::EMPTY_ROOT_HASH;
-use bytes::Bytes;
+use alloy_rlp::EMPTY_STRING_CODE;
 use cairn_net::eth::message::{Request, Start};
 use cairn_net::limits::{MAX_ITEMS, MAX_MESSAGE_BYTES, SOFT_ANSWER_BYTES};
 use cairn_net::reactor::{NetEvent, Reply, Service};
@@ -15,15 +18,10 @@ use cairn_net::session::PeerInfo;
 use cairn_store::{Reader, Snapshot};
 use crossbeam_channel::{Sender, TrySendError};
 
-use crate::chain::SealedHeader;
-use crate::chain::receipts::{Form, NO_RECEIPTS, convert};
-
 /// Room that is left for an answer's list prefixes and its request id (5 + 5 + 9 bytes at the most).
 const PREFIX_LIMIT_BYTES: usize = 32;
 /// All items of an answer are no longer than this, for a message to hold them.
 const ANSWER_LIMIT_BYTES: usize = MAX_MESSAGE_BYTES - PREFIX_LIMIT_BYTES;
-/// [`NO_RECEIPTS`] as a snappy literal: the length less one in the upper bits of the tag.
-const NO_RECEIPTS_STREAM: &[u8] = &[0, NO_RECEIPTS[0]];
 /// Bodies and receipts that are smaller on average are compressed together: streams compressed apart would cost the link more
 /// than compressing costs the processor (store.md: tiny bodies grow by 139 %).
 const READY_BODY_FLOOR_BYTES: usize = 4096;
@@ -96,11 +94,15 @@ impl Server {
                 };
             }
             Request::Bodies { hashes } => self.served.bodies += bodies(&chain, hashes, reply)?,
-            Request::Receipts { hashes } => {
-                self.served.receipts += match eth {
-                    68 => receipts_with_blooms(&chain, hashes, reply)?,
-                    _ => receipts(&chain, hashes, reply)?,
-                }
+            Request::Receipts {
+                hashes,
+                first_index,
+            } => {
+                self.served.receipts += receipts::answer(&chain, eth, hashes, *first_index, reply)?;
+            }
+            // None is kept: no chain that is followed here has them yet (EIP-7928).
+            Request::BlockAccessLists { hashes } => {
+                reply.block_access_lists(&[&vec![EMPTY_STRING_CODE; hashes.len()]]);
             }
         }
         Ok(())
@@ -123,11 +125,7 @@ impl Service for Server {
             // The peer gets what a node without those blocks would say; the fault is ours, and told.
             log::error!("Cannot serve from the store: {error}");
             self.damage = Some(error);
-            match request {
-                Request::Headers { .. } => reply.headers(&[]),
-                Request::Bodies { .. } => reply.bodies(&[]),
-                Request::Receipts { .. } => reply.receipts(&[]),
-            }
+            reply.empty();
         }
         log::debug!(
             "Served peer={} id={id} {} headers={} bodies={} receipts={}",
@@ -281,106 +279,6 @@ fn number_of(
     Ok(number)
 }
 
-/// Answers with the receipts of `hashes` as they are kept, in eth/69's form, until the soft limit. The first block whose
-/// receipts are not there ends the answer (eth.md, "Receipts").
-fn receipts(
-    chain: &Snapshot,
-    hashes: &[B256],
-    reply: &mut Reply<'_>,
-) -> Result<usize, cairn_store::Error> {
-    let mut numbers = Vec::new();
-    let mut kept = Vec::new();
-    let mut raw_len = 0;
-    let mut next = None;
-    for hash in hashes.iter().take(MAX_ITEMS) {
-        let Some(number) = number_of(chain, hash, &mut next)? else {
-            break;
-        };
-        let stream = chain.receipts_stream(number)?;
-        let bytes = match &stream {
-            Some(stream) => stream.raw_len,
-            None if has_none(chain, number)? => NO_RECEIPTS.len(),
-            None => break,
-        };
-        if raw_len + bytes > ANSWER_LIMIT_BYTES {
-            break;
-        }
-        raw_len += bytes;
-        numbers.push(number);
-        kept.push(stream);
-        if raw_len >= SOFT_ANSWER_BYTES {
-            break;
-        }
-    }
-    if raw_len >= READY_BODY_FLOOR_BYTES * numbers.len() {
-        let streams: Vec<&[u8]> = kept
-            .iter()
-            .map(|kept| {
-                kept.as_ref()
-                    .map_or(NO_RECEIPTS_STREAM, |kept| &*kept.stream)
-            })
-            .collect();
-        reply.ready_receipts(raw_len, &streams);
-        return Ok(numbers.len());
-    }
-    let mut raw = Vec::with_capacity(raw_len);
-    for number in &numbers {
-        match chain.receipts(*number)? {
-            Some(receipts) => raw.extend_from_slice(&receipts),
-            None => raw.extend_from_slice(NO_RECEIPTS),
-        }
-    }
-    reply.receipts(&[&raw]);
-    Ok(numbers.len())
-}
-
-/// The same in eth/68's form, made of what is kept by computing the blooms.
-fn receipts_with_blooms(
-    chain: &Snapshot,
-    hashes: &[B256],
-    reply: &mut Reply<'_>,
-) -> Result<usize, cairn_store::Error> {
-    let mut raw = Vec::new();
-    let mut count = 0;
-    let mut next = None;
-    for hash in hashes.iter().take(MAX_ITEMS) {
-        let Some(number) = number_of(chain, hash, &mut next)? else {
-            break;
-        };
-        let receipts = match chain.receipts(number)? {
-            Some(kept) => match convert(Form::Eth69, Form::Eth68, &kept) {
-                Ok(receipts) => receipts,
-                Err(error) => {
-                    // Their checksum is right, so this is what the store was given.
-                    log::error!("Stored receipts are none number={number}: {error}");
-                    break;
-                }
-            },
-            None if has_none(chain, number)? => NO_RECEIPTS.into(),
-            None => break,
-        };
-        if raw.len() + receipts.len() > ANSWER_LIMIT_BYTES {
-            break;
-        }
-        raw.extend_from_slice(&receipts);
-        count += 1;
-        if raw.len() >= SOFT_ANSWER_BYTES {
-            break;
-        }
-    }
-    reply.receipts(&[&raw]);
-    Ok(count)
-}
-
-/// Whether the header of a block says that it has no receipts, so that they need not be stored.
-fn has_none(chain: &Snapshot, number: u64) -> Result<bool, cairn_store::Error> {
-    let Some(raw) = chain.header(number)? else {
-        return Ok(false);
-    };
-    let header = SealedHeader::decode(Bytes::copy_from_slice(&raw));
-    Ok(header.is_ok_and(|header| header.header.receipts_root == EMPTY_ROOT_HASH))
-}
-
 /// A request on one short line of a log: thousands of hashes are counted, not listed.
 struct Short<'a>(&'a Request);
 
@@ -397,10 +295,17 @@ impl fmt::Display for Short<'_> {
                 "GetBlockHeaders start={start:?} amount={amount} skip={skip} reverse={reverse}"
             ),
             Request::Bodies { hashes } => write!(f, "GetBlockBodies hashes={}", hashes.len()),
-            Request::Receipts { hashes } => write!(f, "GetReceipts hashes={}", hashes.len()),
+            Request::Receipts {
+                hashes,
+                first_index,
+            } => write!(
+                f,
+                "GetReceipts hashes={} first_index={first_index}",
+                hashes.len()
+            ),
+            Request::BlockAccessLists { hashes } => {
+                write!(f, "GetBlockAccessLists hashes={}", hashes.len())
+            }
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

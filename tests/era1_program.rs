@@ -170,21 +170,24 @@ impl Peer {
 
     fn receipts(&mut self, hashes: Vec<B256>) -> Vec<Bytes> {
         let now_ms = self.started.elapsed().as_millis() as u64;
-        let request = Request::Receipts { hashes };
+        let request = Request::Receipts {
+            hashes,
+            first_index: 0,
+        };
         let message = Outgoing::Request {
             id: 5,
             request: &request,
         };
         assert!(self.session.send(now_ms, message).is_ok());
         loop {
-            if let SessionEvent::Message(Message::Receipts { id: 5, blocks }) = self.event() {
+            if let SessionEvent::Message(Message::Receipts { id: 5, blocks, .. }) = self.event() {
                 return blocks;
             }
         }
     }
 }
 
-/// Asks the node for the receipts of every block of the file, in both forms, and checks all that come.
+/// Asks the node for the receipts of every block of the file, in all forms, and checks all that come.
 fn ask_for_all(node: &Node, genesis: &Genesis, era: &Path) {
     let mut file = EraReader::open(era).unwrap();
     let mut blocks = Vec::new();
@@ -192,7 +195,7 @@ fn ask_for_all(node: &Node, genesis: &Genesis, era: &Path) {
         blocks.push((block.header, block.receipts));
     }
     let rules = Rules::new(genesis);
-    for (eth, form) in [(68, Form::Eth68), (69, Form::Eth69)] {
+    for (eth, form) in [(68, Form::Eth68), (69, Form::Eth69), (71, Form::Eth69)] {
         let mut peer = Peer::dial(node, genesis, eth);
         let mut next = 0;
         while next < blocks.len() {

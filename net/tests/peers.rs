@@ -30,11 +30,11 @@ fn a_node_dials_another_and_both_know_who_the_other_is() {
     let (_, of_a) = b.connected();
     assert_eq!(
         (of_b.id, of_b.inbound, of_b.eth, of_b.client.as_str()),
-        (b.id, true, 69, "test/2")
+        (b.id, true, 71, "test/2")
     );
     assert_eq!(
         (of_a.id, of_a.inbound, of_a.eth, of_a.client.as_str()),
-        (a.id, false, 69, "test/1")
+        (a.id, false, 71, "test/1")
     );
     assert_eq!(
         (of_a.status.latest, of_a.status.head),
@@ -74,6 +74,7 @@ fn requests_are_answered_in_order_with_their_ids() {
         9,
         Request::Receipts {
             hashes: vec![B256::ZERO],
+            first_index: 0,
         },
     );
     let mut messages = (0..4).map(|_| match b.event() {
@@ -109,7 +110,8 @@ fn requests_are_answered_in_order_with_their_ids() {
         messages.next(),
         Some(Message::Receipts {
             id: 9,
-            blocks: vec![]
+            blocks: vec![],
+            last_is_cut: false
         })
     );
     drop(a);
@@ -123,13 +125,15 @@ fn an_answer_too_long_for_a_message_becomes_the_empty_one() {
         5,
         &Request::Receipts {
             hashes: vec![B256::ZERO; 2],
+            first_index: 0,
         },
     );
     assert_eq!(
         bare.message(),
         Message::Receipts {
             id: 5,
-            blocks: vec![]
+            blocks: vec![],
+            last_is_cut: false
         }
     );
     bare.assert_served();

@@ -44,4 +44,25 @@ func main() {
 	show("RECEIPTS_69", &eth.ReceiptsPacket69{1111, raw})
 	show("RECEIPTS_69_BLOCK_0", rl)
 	show("RECEIPTS_70", &eth.ReceiptsPacket70{1111, true, raw})
+	show("RECEIPTS_70_WHOLE", &eth.ReceiptsPacket70{1111, false, raw})
+	show("RECEIPTS_70_EMPTY", &eth.ReceiptsPacket70{RequestId: 1111})
+	show("GET_RECEIPTS_70_START", &eth.GetReceiptsPacket70{1111, 0, []common.Hash{common.HexToHash("0xdeadc0de"), common.HexToHash("0xfeedbeef")}})
+	show("STATUS_71", &eth.StatusPacket{71, 1, g, forkid.ID{Hash: [4]byte{0x66, 0x8d, 0xb0, 0xaf}, Next: 0}, 15537394, 23000000, common.HexToHash("0xfeedbeef")})
+	show("GET_ACCESS_LISTS", &eth.GetBlockAccessListsPacket{1111, []common.Hash{common.HexToHash("0xdeadc0de"), common.HexToHash("0xfeedbeef")}})
+	// What is not there, an empty list, a list of one account without changes.
+	var lists rlp.RawList[rlp.RawValue]
+	lists.AppendRaw(rlp.EmptyString)
+	lists.AppendRaw(rlp.EmptyList)
+	account, err := rlp.EncodeToBytes([]any{[]any{to, []any{}, []any{}, []any{}, []any{}, []any{}}})
+	if err != nil {
+		panic(err)
+	}
+	lists.AppendRaw(account)
+	show("ACCESS_LISTS", &eth.BlockAccessListPacket{1111, lists})
+	fmt.Printf("ACCESS_LISTS_2 %x\n", account)
+	var none rlp.RawList[rlp.RawValue]
+	none.AppendRaw(rlp.EmptyString)
+	none.AppendRaw(rlp.EmptyString)
+	show("ACCESS_LISTS_NONE", &eth.BlockAccessListPacket{1111, none})
+	show("NEW_POOLED_71", &eth.NewPooledTransactionHashesPacket71{[]byte{0, 2}, []uint32{111, 222}, []common.Hash{common.HexToHash("0xaa"), common.HexToHash("0xbb")}})
 }

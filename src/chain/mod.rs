@@ -14,7 +14,7 @@ mod next;
 mod ommers;
 mod pow;
 pub mod receipts;
-mod rlp;
+pub(crate) mod rlp;
 mod rules;
 mod size;
 mod spec;

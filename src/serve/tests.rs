@@ -1,4 +1,4 @@
-//! Receipts in answers: both forms, both ways of compressing, the limits, and what is not there.
+//! Receipts in answers: all forms, both ways of compressing, in parts, the limits, and what is not there.
 #![allow(clippy::unwrap_used)]
 
 use alloy_primitives::U256;
@@ -6,7 +6,7 @@ use cairn_net::eth::message::{AnswerKind, Outgoing};
 use cairn_store::{Genesis, Head, NewBlock, Writer, snappy};
 
 use super::*;
-use crate::chain::receipts::Receipts;
+use crate::chain::receipts::{Form, NO_RECEIPTS, Receipts};
 use crate::generate::{self, Params};
 
 /// One receipt in eth/69's form, with a log of so many bytes.
@@ -79,34 +79,52 @@ fn kept(all: &[Option<Vec<u8>>]) -> Kept {
     }
 }
 
-/// The items of the answer, end to end, and whether they were sent as they are kept.
+/// The items of the answer to a request, end to end.
+struct Answer {
+    items: Vec<u8>,
+    /// They were sent as they are kept.
+    is_ready: bool,
+    is_cut: bool,
+}
+
+fn ask(kept: &mut Kept, eth: u8, request: &Request) -> Answer {
+    let mut found = Answer {
+        items: Vec::new(),
+        is_ready: false,
+        is_cut: false,
+    };
+    let mut send = |message: Outgoing<'_>| match message {
+        Outgoing::Answer { kind, id: 3, items } => {
+            assert_eq!(kind.code(), request.answer_kind().code());
+            found.items = items.concat();
+            found.is_cut = kind == AnswerKind::CutReceipts;
+        }
+        Outgoing::ReadyAnswer {
+            kind: AnswerKind::Receipts,
+            id: 3,
+            raw_len,
+            streams,
+        } => {
+            found.items = snappy::decompress(raw_len, &streams.concat()).unwrap();
+            found.is_ready = true;
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut reply = Reply::new(3, request, &mut send);
+    kept.server.reply(eth, request, &mut reply).unwrap();
+    found
+}
+
+/// The receipts of these blocks, end to end, and whether they were sent as they are kept.
 fn answer(kept: &mut Kept, eth: u8, hashes: &[B256]) -> (Vec<u8>, bool) {
+    let hashes = hashes.to_vec();
     let request = Request::Receipts {
-        hashes: hashes.to_vec(),
+        hashes,
+        first_index: 0,
     };
-    let mut found = None;
-    let mut send = |message: Outgoing<'_>| {
-        found = Some(match message {
-            Outgoing::Answer {
-                kind: AnswerKind::Receipts,
-                id: 3,
-                items,
-            } => (items.concat(), false),
-            Outgoing::ReadyAnswer {
-                kind: AnswerKind::Receipts,
-                id: 3,
-                raw_len,
-                streams,
-            } => {
-                let raw = snappy::decompress(raw_len, &streams.concat()).unwrap();
-                (raw, true)
-            }
-            other => panic!("{other:?}"),
-        });
-    };
-    let mut reply = Reply::new(3, &request, &mut send);
-    kept.server.reply(eth, &request, &mut reply).unwrap();
-    found.unwrap()
+    let answer = ask(kept, eth, &request);
+    assert!(!answer.is_cut);
+    (answer.items, answer.is_ready)
 }
 
 fn with_blooms(receipts: &[u8]) -> Vec<u8> {
@@ -119,8 +137,10 @@ fn receipts_are_answered_in_the_form_of_the_peers_version() {
     let all = [receipts(10, 1), receipts(20, 2), receipts(30, 3)];
     let mut kept = kept(&all.clone().map(Some));
     let asked: Vec<B256> = kept.hashes[1..].to_vec();
-    let (found, ready) = answer(&mut kept, 69, &asked);
-    assert_eq!((found, ready), (all.concat(), false));
+    for eth in [69, 70, 71] {
+        let (found, ready) = answer(&mut kept, eth, &asked);
+        assert_eq!((found, ready), (all.concat(), false));
+    }
     let (found, ready) = answer(&mut kept, 68, &asked);
     assert_eq!(
         (found, ready),
@@ -147,9 +167,9 @@ fn what_a_message_cannot_hold_is_not_begun() {
     let all = [receipts(100, 1), receipts(ANSWER_LIMIT_BYTES, 2)];
     let mut kept = kept(&all.clone().map(Some));
     let asked: Vec<B256> = kept.hashes[1..].to_vec();
-    for eth in [68, 69] {
+    for eth in [68, 69, 70] {
         let (found, _) = answer(&mut kept, eth, &asked);
-        let expected = if eth == 69 {
+        let expected = if eth > 68 {
             all[0].clone()
         } else {
             with_blooms(&all[0])
@@ -165,9 +185,9 @@ fn the_first_block_without_receipts_ends_the_answer() {
     let all = [Some(receipts(10, 1)), None, Some(receipts(30, 3))];
     let mut kept = kept(&all);
     let hashes = kept.hashes.clone();
-    for eth in [68, 69] {
+    for eth in [68, 69, 70] {
         let one = all[0].as_ref().unwrap();
-        let one = if eth == 69 {
+        let one = if eth > 68 {
             one.clone()
         } else {
             with_blooms(one)
@@ -182,5 +202,117 @@ fn the_first_block_without_receipts_ends_the_answer() {
                 .0
                 .is_empty()
         );
+    }
+}
+
+/// A list of so many receipts of about so many bytes.
+fn many(count: u64, data_bytes: usize) -> Vec<u8> {
+    let receipts: Vec<u8> = (0..count)
+        .flat_map(|n| rlp_payload(&receipts(data_bytes, n)).to_vec())
+        .collect();
+    list(&receipts)
+}
+
+fn rlp_payload(mut raw: &[u8]) -> &[u8] {
+    alloy_rlp::Header::decode_bytes(&mut raw, true).unwrap()
+}
+
+fn items(mut payload: &[u8]) -> Vec<&[u8]> {
+    let mut items = Vec::new();
+    while !payload.is_empty() {
+        let whole = payload;
+        let header = alloy_rlp::Header::decode(&mut payload).unwrap();
+        payload = &payload[header.payload_length..];
+        items.push(&whole[..whole.len() - payload.len()]);
+    }
+    items
+}
+
+#[test]
+fn one_blocks_receipts_beyond_the_soft_limit_come_in_parts_that_make_the_whole() {
+    let all = [many(60, 100_000), receipts(50, 1), many(3, 500_000)];
+    let mut kept = kept(&all.clone().map(Some));
+    let hashes: Vec<B256> = kept.hashes[1..].to_vec();
+    for eth in [70, 71] {
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        let mut answers = 0;
+        let last = loop {
+            let request = Request::Receipts {
+                hashes: hashes.clone(),
+                first_index: found.len() as u64,
+            };
+            let answer = ask(&mut kept, eth, &request);
+            answers += 1;
+            assert!(answer.items.len() <= SOFT_ANSWER_BYTES + PREFIX_LIMIT_BYTES);
+            let blocks = items(&answer.items);
+            found.extend(items(rlp_payload(blocks[0])).iter().map(|r| r.to_vec()));
+            if !answer.is_cut {
+                break blocks[1..].concat();
+            }
+            assert_eq!(blocks.len(), 1, "what is cut ends the answer");
+            assert!(answer.items.len() > SOFT_ANSWER_BYTES - 110_000, "full");
+        };
+        assert_eq!(answers, 3, "6 MB in parts of 2 MiB");
+        assert!(list(&found.concat()) == all[0]);
+        assert!(
+            last == all[1],
+            "the next whole blocks follow, if there is room"
+        );
+        // Those behind it that are whole do not pass the soft limit.
+        let (two, _) = answer(&mut kept, eth, &hashes[1..]);
+        assert!(two == all[1..].concat());
+    }
+}
+
+#[test]
+fn an_index_beyond_the_receipts_of_a_block_gives_none_of_them() {
+    let all = [many(3, 10), receipts(20, 2)];
+    let mut kept = kept(&all.clone().map(Some));
+    let hashes: Vec<B256> = kept.hashes.clone();
+    for (first, first_index, expected) in [
+        (1, 2, [list(&list_at(&all[0], 2)), all[1].clone()].concat()),
+        (1, 3, [NO_RECEIPTS, &all[1]].concat()),
+        (1, u64::MAX, [NO_RECEIPTS, &all[1]].concat()),
+        (0, 1, [NO_RECEIPTS, &all.concat()].concat()),
+    ] {
+        let request = Request::Receipts {
+            hashes: hashes[first..].to_vec(),
+            first_index,
+        };
+        let answer = ask(&mut kept, 70, &request);
+        assert_eq!((answer.items, answer.is_cut), (expected, false));
+    }
+}
+
+/// The receipts of a list from the `index`-th on.
+fn list_at(receipts: &[u8], index: usize) -> Vec<u8> {
+    items(rlp_payload(receipts))[index..].concat()
+}
+
+#[test]
+fn a_receipt_longer_than_the_soft_limit_goes_alone_and_one_longer_than_a_message_not_at_all() {
+    let long = [many(2, 3 << 20), receipts(ANSWER_LIMIT_BYTES, 1)];
+    let mut kept = kept(&long.clone().map(Some));
+    let hashes = kept.hashes.clone();
+    let request = |first: usize, first_index| Request::Receipts {
+        hashes: hashes[first..].to_vec(),
+        first_index,
+    };
+    let answer = ask(&mut kept, 70, &request(1, 0));
+    assert!(answer.is_cut && items(rlp_payload(&answer.items)).len() == 1);
+    let answer = ask(&mut kept, 70, &request(1, 1));
+    assert!(!answer.is_cut && answer.items == list(&list_at(&long[0], 1)));
+    let answer = ask(&mut kept, 70, &request(2, 0));
+    assert!(!answer.is_cut && answer.items.is_empty());
+}
+
+#[test]
+fn of_block_access_lists_none_is_there() {
+    let mut kept = kept(&[None]);
+    for count in [0, 1, 1024] {
+        let request = Request::BlockAccessLists {
+            hashes: vec![kept.hashes[0]; count],
+        };
+        assert_eq!(ask(&mut kept, 71, &request).items, vec![0x80; count]);
     }
 }

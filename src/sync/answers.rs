@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_net::reactor::PeerId;
+use cairn_net::session::AnswerKind;
 
 use super::fault::Fault;
 use super::headers::Got;
@@ -14,12 +15,12 @@ use crate::chain::{BodyError, Rules, SealedHeader, body};
 
 impl Machine {
     /// Takes the request that this answer belongs to off the list of what the peer owes.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         now: Now,
         id: PeerId,
         request: u64,
-        headers: bool,
+        kind: AnswerKind,
     ) -> Result<Asked, Fault> {
         let unasked = Fault::UnaskedAnswer { id: request };
         let Some(peer) = self.peers.get_mut(&id) else {
@@ -28,8 +29,7 @@ impl Machine {
         let Some(asked) = peer.asked.get(&request) else {
             return Err(unasked);
         };
-        let is_headers = !matches!(asked.what, What::Bodies { .. } | What::FetchBody { .. });
-        if is_headers != headers {
+        if asked.what.answer_kind() != kind {
             return Err(unasked);
         }
         peer.heard_ms = now.ms;
@@ -49,7 +49,7 @@ impl Machine {
         raw: Vec<Bytes>,
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
-        let asked = self.settle(now, id, request, true)?;
+        let asked = self.settle(now, id, request, AnswerKind::Headers)?;
         let judged = judge_headers(&self.rules, &asked.what, raw);
         let headers = match judged {
             Ok(headers) => headers,
@@ -102,7 +102,7 @@ impl Machine {
             What::Falling { hash, .. } => {
                 self.falling_answer(id, hash, headers, asked.given_up, chain)
             }
-            What::Bodies { .. } | What::FetchBody { .. } => Ok(()),
+            What::Bodies { .. } | What::FetchBody { .. } | What::Receipts { .. } => Ok(()),
         }
     }
 
@@ -165,7 +165,7 @@ impl Machine {
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
         let heard_ms = self.peers.get(&id).map_or(0, |peer| peer.heard_ms);
-        let asked = self.settle(now, id, request, false)?;
+        let asked = self.settle(now, id, request, AnswerKind::Bodies)?;
         let (sent_ms, given_up) = (asked.sent_ms, asked.given_up);
         match asked.what {
             What::FetchBody { header } => {

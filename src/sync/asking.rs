@@ -35,6 +35,13 @@ impl Machine {
         }
         // One request to each in turn, so that the memory limit does not starve the last of them.
         while order.iter().filter(|&&id| self.ask_bodies(now, id)).count() > 0 {}
+        // Receipts come behind: the chain does not wait for them.
+        while order
+            .iter()
+            .filter(|&&id| self.ask_receipts(now, id))
+            .count()
+            > 0
+        {}
     }
 
     /// An eth/68 peer names its head by hash only: its number is asked for when the head is better than ours.
@@ -97,7 +104,7 @@ impl Machine {
                 };
                 self.ask_rising(now, id, first, count);
             }
-            if open == 0 && self.peers[&id].asked.is_empty() {
+            if open == 0 && self.peers[&id].oldest_ms().is_none() {
                 self.ask_overdue_headers(now, id, top);
             }
         }
@@ -219,7 +226,7 @@ impl Machine {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        if peer.asked.is_empty() {
+        if peer.oldest_ms().is_none() {
             peer.heard_ms = now.ms;
         }
         let asked = Asked {

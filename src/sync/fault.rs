@@ -22,6 +22,13 @@ pub enum Fault {
         /// The rule, with what was expected and what was found.
         why: String,
     },
+    /// Receipts that are none, or not those of the block they were asked for.
+    BadReceipts {
+        /// The number of the block.
+        number: u64,
+        /// The rule, with what was expected and what was found.
+        why: String,
+    },
     /// An answer under an id that we did not give to this peer, or of another kind than the request.
     UnaskedAnswer {
         /// The id on the answer.
@@ -57,6 +64,7 @@ impl Fault {
         match self {
             Fault::BadHeader { .. }
             | Fault::BadBody { .. }
+            | Fault::BadReceipts { .. }
             | Fault::UnaskedAnswer { .. }
             | Fault::TooManyItems { .. }
             | Fault::WrongOrder { .. } => DisconnectReason::Subprotocol,
@@ -71,6 +79,9 @@ impl fmt::Display for Fault {
         match self {
             Fault::BadHeader { number, why } => write!(f, "sent a bad header at {number}: {why}"),
             Fault::BadBody { number, why } => write!(f, "sent a bad body at {number}: {why}"),
+            Fault::BadReceipts { number, why } => {
+                write!(f, "sent bad receipts at {number}: {why}")
+            }
             Fault::UnaskedAnswer { id } => {
                 write!(f, "sent an answer that was not asked for (id {id})")
             }

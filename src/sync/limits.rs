@@ -23,6 +23,16 @@ pub struct Limits {
     pub body_batch_max: usize,
     /// What an answer should weigh: under the 2 MiB at which the other clients cut an answer.
     pub answer_bytes: usize,
+    /// Stored blocks looked at ahead of the first one that is without its receipts: each header takes about 1 KiB.
+    pub receipt_window: u64,
+    /// Receipts held and expected stay under this: beside the bodies' limit, and a quarter of it.
+    pub receipt_bytes: usize,
+    /// Receipt requests in flight to one peer: one is answered while the next travels.
+    pub receipts_per_peer: usize,
+    /// Blocks in the first request for receipts, before their size is known.
+    pub receipt_batch_start: usize,
+    /// Blocks in one request for receipts at the most: they are asked for behind the bodies, which must not wait for long.
+    pub receipt_batch_max: usize,
     /// A run of complete blocks of this size is stored: a large append, yet half of the memory limit.
     pub commit_bytes: usize,
     /// A run of this many complete blocks is stored however small they are.
@@ -56,6 +66,11 @@ impl Default for Limits {
             body_batch_start: 64,
             body_batch_min: 16,
             body_batch_max: 512,
+            receipt_window: 1024,
+            receipt_bytes: 8 << 20,
+            receipts_per_peer: 2,
+            receipt_batch_start: 16,
+            receipt_batch_max: 256,
             answer_bytes: 3 << 19,
             commit_bytes: 16 << 20,
             commit_blocks: 1024,
@@ -142,5 +157,14 @@ pub(super) const RESTORE_MIN_MS: u64 = 60_000;
 pub(super) const HEADERS_LEAST: u64 = 16;
 /// Request timeouts that one answer may take while others come: a slow line brings one after the other.
 pub(super) const SLOW_TIMEOUTS: u64 = 3;
+/// Stored blocks looked at in one go for want of receipts: some milliseconds.
+pub(super) const RECEIPTS_LOOK: usize = 1024;
+/// A peer that comes may have receipts that were passed over, but they are not looked for again more often than this.
+pub(super) const RECEIPTS_REWIND_MS: u64 = 60_000;
+/// Receipts of a block of which only a part is here are shorter than this many gas for each byte allow: a byte of a log costs 8
+/// gas (yellow paper, appendix G), and what stands around it no more than as much again.
+pub(super) const GAS_PER_RECEIPT_BYTE: u64 = 4;
+/// Answers that one block's receipts may come in: at 2 MiB each twice as many as would fill the memory for them.
+pub(super) const PARTS_OF_BLOCK: usize = 32;
 /// Periods of a clique chain without a new block before it is asked for: in one the block may just be late.
 pub(super) const POLL_PERIODS: u64 = 2;

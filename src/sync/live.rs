@@ -439,13 +439,10 @@ impl Machine {
         if replaces {
             self.reorganise(ancestor, path.last().map(|(tip, _)| tip));
         }
+        self.cut_receipts(ancestor);
         let blocks: Vec<Block> = path
             .iter()
-            .map(|(tip, body)| Block {
-                header: tip.header.clone(),
-                body: body.clone(),
-                td: tip.td,
-            })
+            .map(|(tip, body)| self.block(tip, body.clone()))
             .collect();
         self.moved(now, ancestor, path.into_iter().map(|(tip, _)| tip));
         let told = blocks.last().cloned();

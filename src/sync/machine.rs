@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
 use bytes::Bytes;
-use cairn_net::eth::message::Message;
-use cairn_net::p2p::DisconnectReason;
 use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
-use cairn_net::session::{Close, PeerInfo};
 
 use super::behind::Behind;
 use super::bodies::BodySize;
@@ -16,8 +13,9 @@ use super::branch::Branch;
 use super::fault::Fault;
 use super::limits::{Limits, MEMORY_LIMIT_BYTES, POLL_PERIODS, RECENT_TIPS};
 use super::live::Live;
-use super::peers::{Asked, Peer, What};
+use super::peers::{Peer, What};
 use super::pipe::Pipe;
+use super::receipts::{Found, Receipts};
 use super::target::Target;
 use crate::chain::{HeaderError, OmmerWindow, Rules, SealedHeader, Tip};
 
@@ -31,6 +29,11 @@ pub trait ChainView {
     fn number(&self, hash: &B256) -> Option<u64>;
     /// The total difficulty up to and with block `number`.
     fn td(&self, number: u64) -> Option<U256>;
+    /// Whether the receipts of block `number` are stored.
+    fn has_receipts(&self, number: u64) -> bool {
+        let _ = number;
+        false
+    }
     /// The lowest block that another branch may hang on: what is below is settled.
     fn lowest_fork(&self) -> u64 {
         0
@@ -46,6 +49,8 @@ pub struct MachineConfig {
     pub memory_limit_bytes: usize,
     /// The first block whose body we serve, as peers are told of it.
     pub earliest: u64,
+    /// Receipts are asked for, of the blocks from `earliest` on.
+    pub receipts: bool,
     /// The other limits.
     pub limits: Limits,
 }
@@ -56,6 +61,7 @@ impl Default for MachineConfig {
             sync_target: None,
             memory_limit_bytes: MEMORY_LIMIT_BYTES,
             earliest: 0,
+            receipts: false,
             limits: Limits::default(),
         }
     }
@@ -77,6 +83,8 @@ pub struct Block {
     pub header: Arc<SealedHeader>,
     /// Its body as it came.
     pub body: Bytes,
+    /// RLP of its receipts, where they are wanted and known without asking: the header says that there are none.
+    pub receipts: Option<Bytes>,
     /// The total difficulty up to and with it.
     pub td: U256,
 }
@@ -100,6 +108,12 @@ pub enum Action {
         tip: Tip,
         /// Announced or sealed just now, not caught up with.
         live: bool,
+    },
+    /// Keep these receipts of stored blocks, in rising order; those of a block that is not canonical any more are to be left
+    /// out.
+    Keep {
+        /// Not empty.
+        receipts: Vec<Found>,
     },
     /// Disconnect this peer. Its later events are ignored.
     Punish {
@@ -153,6 +167,8 @@ pub struct Machine {
     /// What is followed where seals cannot be checked.
     pub(super) target: Option<Target>,
     pub(super) live: Live,
+    /// The receipts that are wanted, if any are.
+    pub(super) receipts: Option<Receipts>,
     pub(super) body_size: BodySize,
     /// When the head last moved, or the chain was last asked for news.
     pub(super) news_ms: u64,
@@ -181,6 +197,7 @@ impl Machine {
     pub fn new(rules: Arc<Rules>, tip: Tip, config: MachineConfig) -> Machine {
         let target = Target::new(&rules, &config, &tip);
         let behind = Behind::new(&tip);
+        let receipts = Receipts::new(&config);
         let limits = &config.limits;
         Machine {
             recent: BTreeMap::from([(tip.header.header.number, tip.clone())]),
@@ -197,6 +214,7 @@ impl Machine {
             restored: None,
             target,
             live: Live::default(),
+            receipts,
             news_ms: 0,
             last_polled: None,
             poll_more: None,
@@ -313,7 +331,8 @@ impl Machine {
             .peers
             .values()
             .flat_map(|peer| peer.asked.values())
-            .map(|a| a.expected_bytes)
+            .filter(|asked| !matches!(asked.what, What::Receipts { .. }))
+            .map(|asked| asked.expected_bytes)
             .sum();
         self.main.bodies.held_bytes() + self.main.headers.held_bytes() + branch + expected
     }
@@ -321,129 +340,6 @@ impl Machine {
     fn clock(&mut self, ms: u64, s: u64) -> Now {
         self.clocks = Now { ms, s };
         self.clocks
-    }
-
-    fn connected(&mut self, now: Now, id: PeerId, info: Arc<PeerInfo>) {
-        let mut peer = Peer::new(info, self.tip.header.header.number, now.ms);
-        if peer.head.hash == self.tip.header.hash {
-            peer.head.number = Some(self.tip.header.header.number);
-        }
-        if self.peers.is_empty() {
-            self.news_ms = now.ms;
-        }
-        self.peers.insert(id, peer);
-    }
-
-    fn gone(&mut self, now: Now, id: PeerId, close: &Close) {
-        if let Close::Remote {
-            reason: DisconnectReason::Subprotocol | DisconnectReason::ProtocolBreach,
-        } = close
-        {
-            self.shies(now, id);
-        }
-        self.remove(id);
-    }
-
-    fn message(
-        &mut self,
-        now: Now,
-        peer: PeerId,
-        message: Message,
-        chain: &dyn ChainView,
-    ) -> Result<(), Fault> {
-        match message {
-            Message::Headers { id, headers } => self.headers_answer(now, peer, id, headers, chain),
-            Message::Bodies { id, bodies } => self.bodies_answer(now, peer, id, bodies, chain),
-            Message::Receipts { id, .. } => Err(Fault::UnaskedAnswer { id }),
-            Message::NewBlock { header, body, td } => {
-                self.new_block(now, peer, header, body, td, chain)
-            }
-            Message::NewBlockHashes(hashes) => self.new_block_hashes(peer, &hashes, chain),
-            Message::BlockRange {
-                earliest,
-                latest,
-                latest_hash,
-            } => {
-                if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.earliest = earliest;
-                    peer.claim(latest, latest_hash, None);
-                    peer.known.insert(latest_hash);
-                }
-                Ok(())
-            }
-            Message::Request { .. } | Message::Ignored { .. } => Ok(()),
-        }
-    }
-
-    /// Drops a peer for its fault; what it owed goes to the others.
-    pub(super) fn punish(&mut self, id: PeerId, fault: Fault) {
-        if self.peers.contains_key(&id) {
-            self.remove(id);
-            self.actions.push_back(Action::Punish { peer: id, fault });
-        }
-    }
-
-    fn remove(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.remove(&id) else {
-            return;
-        };
-        for (_, asked) in peer.asked {
-            self.release(asked);
-        }
-        self.live.forget_orphans_of(id);
-        if self.branch.as_ref().is_some_and(|branch| branch.peer == id) {
-            self.branch = None;
-        }
-    }
-
-    /// Gives the work of a request that ended without an answer back.
-    pub(super) fn release(&mut self, asked: Asked) {
-        if asked.given_up {
-            return;
-        }
-        match asked.what {
-            What::Rising {
-                epoch,
-                first,
-                count,
-            } => {
-                if let Some(pipe) = self.pipe(epoch) {
-                    pipe.headers.give_back(first, count);
-                }
-            }
-            What::Bodies { wanted } => {
-                for header in &wanted {
-                    self.release_body(header);
-                }
-            }
-            What::FetchHeader { hash } => self.live.fetch_failed(&hash),
-            What::FetchBody { header } => self.live.fetch_failed(&header.hash),
-            What::Ancestor { .. } => self.branch = None,
-            What::Falling { hash, .. } => {
-                if let Some(target) = &mut self.target {
-                    target.release(&hash);
-                }
-            }
-            What::Head { .. } | What::Poll { .. } => {}
-        }
-    }
-
-    /// The line of that epoch, unless it was given up.
-    pub(super) fn pipe(&mut self, epoch: u64) -> Option<&mut Pipe> {
-        if self.main.epoch == epoch {
-            return Some(&mut self.main);
-        }
-        self.branch
-            .as_mut()
-            .and_then(Branch::pipe_mut)
-            .filter(|pipe| pipe.epoch == epoch)
-    }
-
-    pub(super) fn release_body(&mut self, header: &SealedHeader) {
-        self.main.bodies.release(header);
-        if let Some(pipe) = self.branch.as_mut().and_then(Branch::pipe_mut) {
-            pipe.bodies.release(header);
-        }
     }
 
     /// A new line above `base`.
@@ -488,6 +384,7 @@ impl Machine {
         }
         self.news_ms = now.ms;
         self.stuck_since_ms = None;
+        self.blocks_stored();
     }
 
     /// The number of a block of our chain, also of one that is about to be stored.

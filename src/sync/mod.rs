@@ -1,9 +1,10 @@
 //! The sync role: a pure state machine (here) and the thread that drives it.
 //!
-//! Where a byte goes: an answer comes in through [`Machine::handle_event`] (`machine.rs`), is judged against what was
+//! Where a byte goes: an answer comes in through [`Machine::handle_event`] (`machine.rs`, `inbox.rs`), is judged against what was
 //! asked (`answers.rs`), headers wait in order in `headers.rs` until the rules have taken them, then wait for their bodies
 //! in `bodies.rs`, and leave whole in an [`Action::Commit`]. `schedule.rs` decides who is asked for what; `live.rs`
-//! takes announced blocks, `branch.rs` heavier branches, `target.rs` chains that follow a hash they were told to trust.
+//! takes announced blocks, `branch.rs` heavier branches, `target.rs` chains that follow a hash they were told to trust;
+//! `receipts/` fetches the receipts of what is stored.
 
 mod announce;
 mod answers;
@@ -14,11 +15,13 @@ mod branch;
 mod choice;
 mod fault;
 mod headers;
+mod inbox;
 mod limits;
 mod live;
 mod machine;
 mod peers;
 mod pipe;
+mod receipts;
 mod schedule;
 #[cfg(test)]
 mod sim;
@@ -29,4 +32,5 @@ mod timing;
 pub use fault::Fault;
 pub use limits::Limits;
 pub use machine::{Action, Block, ChainView, Machine, MachineConfig, SealedBlock, SyncStatus};
+pub use receipts::Found;
 pub use thread::{Heads, SyncError, SyncRole, local_chain};

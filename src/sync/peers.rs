@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
-use cairn_net::session::PeerInfo;
+use cairn_net::session::{AnswerKind, PeerInfo};
 
 use super::limits::{ANSWER_MS, KNOWN_PER_PEER, OPEN_PER_PEER};
 use crate::chain::{SealedHeader, Tip};
@@ -18,6 +18,11 @@ pub(super) enum What {
     Rising { epoch: u64, first: u64, count: u64 },
     /// Bodies of these blocks.
     Bodies { wanted: Vec<Arc<SealedHeader>> },
+    /// Receipts of these blocks, of whose first a part may be here.
+    Receipts {
+        wanted: Vec<Arc<SealedHeader>>,
+        part: Part,
+    },
     /// An announced block's header.
     FetchHeader { hash: B256 },
     /// An announced block's body.
@@ -28,6 +33,32 @@ pub(super) enum What {
     Ancestor { top: u64, count: u64 },
     /// Headers falling from a hash that is known to be right.
     Falling { hash: B256, count: u64 },
+}
+
+impl What {
+    /// The kind of answer that is awaited.
+    pub(super) fn answer_kind(&self) -> AnswerKind {
+        match self {
+            What::Bodies { .. } | What::FetchBody { .. } => AnswerKind::Bodies,
+            What::Receipts { .. } => AnswerKind::Receipts,
+            _ => AnswerKind::Headers,
+        }
+    }
+
+    fn is_receipts(&self) -> bool {
+        self.answer_kind() == AnswerKind::Receipts
+    }
+}
+
+/// The first receipts of a block, from answers that were cut.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Part {
+    /// Their RLP, end to end.
+    pub(super) items: Vec<u8>,
+    /// How many there are.
+    pub(super) count: u64,
+    /// Answers that they came in.
+    pub(super) answers: usize,
 }
 
 /// A request in flight.
@@ -61,6 +92,8 @@ pub(super) struct Peer {
     pub(super) lacks_from: Option<u64>,
     /// The log has a line about a block of this peer's that is far ahead of our clock.
     is_clock_told: bool,
+    /// It does not answer when it is asked for receipts: there are clients that never do.
+    pub(super) is_mute_on_receipts: bool,
     /// Its headers did not link to ours: it follows another branch, or lies.
     pub(super) off_chain: bool,
     /// The claimed head that was found to be no better than ours.
@@ -116,6 +149,7 @@ impl Peer {
             earliest,
             lacks_from: None,
             is_clock_told: false,
+            is_mute_on_receipts: false,
             off_chain: false,
             judged: None,
             empty_claims: 0,
@@ -171,9 +205,40 @@ impl Peer {
         self.lacks_from = None;
     }
 
-    /// It may be asked for more: it owes nothing that was given up.
+    /// It may be asked for more: it owes nothing that was given up. Receipts do not count, since what it may lack is no reason
+    /// to go without the rest.
     pub(super) fn is_usable(&self) -> bool {
-        self.asked.len() < OPEN_PER_PEER && !self.asked.values().any(|asked| asked.given_up)
+        let owes = |asked: &Asked| asked.given_up && !asked.what.is_receipts();
+        self.asked.len() < OPEN_PER_PEER && !self.asked.values().any(owes)
+    }
+
+    /// Whether it may have the receipts of block `number`, for all that is known.
+    pub(super) fn may_have_receipts(&self, number: u64) -> bool {
+        let (earliest, top) = self.receipt_range();
+        !self.off_chain && !self.is_mute_on_receipts && (earliest..=top).contains(&number)
+    }
+
+    /// The blocks whose receipts it may have. eth/68 does not say how many blocks a peer has.
+    pub(super) fn receipt_range(&self) -> (u64, u64) {
+        (self.earliest, self.top().unwrap_or(u64::MAX))
+    }
+
+    /// When the oldest of its requests was sent that it is held to.
+    pub(super) fn oldest_ms(&self) -> Option<u64> {
+        let held_to = self
+            .asked
+            .values()
+            .filter(|asked| !asked.what.is_receipts());
+        held_to.map(|asked| asked.sent_ms).min()
+    }
+
+    /// When the oldest request for receipts was sent that is awaited.
+    pub(super) fn oldest_receipts_ms(&self) -> Option<u64> {
+        let awaited = self
+            .asked
+            .values()
+            .filter(|asked| asked.what.is_receipts() && !asked.given_up);
+        awaited.map(|asked| asked.sent_ms).min()
     }
 
     /// Requests in flight that `wanted` counts.

@@ -28,6 +28,7 @@ pub(super) enum Verified {
 impl Machine {
     /// Does all that can be done now. Called after every input.
     pub(super) fn pump(&mut self, now: Now, chain: &dyn ChainView) {
+        self.look_for_receipts(now, chain);
         loop {
             self.take_orphan(now, chain);
             self.stop_at_terminal();
@@ -41,6 +42,7 @@ impl Machine {
                 break;
             }
         }
+        self.keep_receipts(now);
         self.unstick(now);
         self.count_behind(now);
         self.tell(now);
@@ -130,19 +132,26 @@ impl Machine {
             })
     }
 
+    /// A block to be stored, the next one of our chain.
+    pub(super) fn block(&mut self, tip: &Tip, body: Bytes) -> Block {
+        Block {
+            header: tip.header.clone(),
+            body,
+            receipts: self.known_receipts(&tip.header),
+            td: tip.td,
+        }
+    }
+
     /// Gives these blocks, which hang on block `ancestor` of our chain, out to be stored, and makes the last the head.
     pub(super) fn store(&mut self, now: Now, ancestor: u64, blocks: Vec<(Tip, Bytes, PeerId)>) {
+        self.cut_receipts(ancestor);
         let mut out = Vec::with_capacity(blocks.len());
         let mut tips = Vec::with_capacity(blocks.len());
         for (tip, body, source) in blocks {
             if let Some(peer) = self.peers.get_mut(&source) {
                 peer.empty_claims = 0;
             }
-            out.push(Block {
-                header: tip.header.clone(),
-                body,
-                td: tip.td,
-            });
+            out.push(self.block(&tip, body));
             tips.push(tip);
         }
         self.moved(now, ancestor, tips);

@@ -14,10 +14,11 @@ use alloy_primitives::{B256, U256};
 use bytes::Bytes;
 use cairn_net::eth::status::LocalChain;
 use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
-use cairn_store::{NewBlock, Snapshot, Writer};
+use cairn_store::{NewBlock, NewReceipts, Snapshot, Writer};
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::machine::{Action, Block, ChainView, Machine, SealedBlock};
+use super::receipts::Found;
 use crate::chain::{Genesis, Rules, Tip};
 use crate::logging::{elapsed, short};
 
@@ -173,6 +174,7 @@ impl SyncRole {
                     let chain = local_chain(&self.genesis, self.network_id, &tip, earliest);
                     waiting.push_back(Command::SetChain(chain));
                 }
+                Action::Keep { receipts } => self.keep(&receipts)?,
                 Action::Punish { peer, fault } => {
                     log::warn!("Dropping peer peer={} fault=\"{fault}\"", peer.0);
                     waiting.push_back(Command::Disconnect {
@@ -204,7 +206,7 @@ impl SyncRole {
                 td: block.td,
                 header: &block.header.raw,
                 body: &block.body,
-                receipts: None,
+                receipts: block.receipts.as_deref(),
             })
             .collect();
         self.writer
@@ -226,6 +228,45 @@ impl SyncRole {
                 None => String::new(),
             }
         );
+        Ok(())
+    }
+
+    /// Keeps receipts of stored blocks, those of blocks left out that are not canonical any more.
+    fn keep(&mut self, found: &[Found]) -> Result<(), SyncError> {
+        let start = Instant::now();
+        let snapshot = self.writer.reader().snapshot();
+        let mut new = Vec::with_capacity(found.len());
+        for Found {
+            number,
+            hash,
+            receipts,
+        } in found
+        {
+            if snapshot.hash(*number).map_err(SyncError::Store)? == Some(*hash) {
+                new.push(NewReceipts {
+                    number: *number,
+                    hash: *hash,
+                    receipts,
+                });
+            }
+        }
+        let (Some(first), Some(last)) = (new.first(), new.last()) else {
+            return Ok(());
+        };
+        let (first, last) = (first.number, last.number);
+        match self.writer.add_receipts(&new) {
+            Ok(()) => log::info!(
+                "Kept receipts first={first} last={last} blocks={} bytes={} elapsed={}",
+                new.len(),
+                new.iter().map(|new| new.receipts.len()).sum::<usize>(),
+                elapsed(start.elapsed())
+            ),
+            // Nothing was written: they lie too far from those that are kept, and are fetched again after a restart.
+            Err(error @ cairn_store::Error::BadBlock { .. }) => {
+                log::warn!("Receipts are not kept first={first} last={last}: {error}");
+            }
+            Err(error) => return Err(SyncError::Store(error)),
+        }
         Ok(())
     }
 
@@ -304,6 +345,11 @@ impl ChainView for View {
     fn td(&self, number: u64) -> Option<U256> {
         self.keep(self.snapshot.td(number))
     }
+
+    fn has_receipts(&self, number: u64) -> bool {
+        let has = self.snapshot.has_receipts(number).map(Some);
+        self.keep(has).unwrap_or(false)
+    }
 }
 
 /// Announcements in the log, at most so many a second: any stranger can send them.
@@ -355,6 +401,7 @@ impl Announcements {
 struct Asked {
     headers: u64,
     bodies: u64,
+    receipts: u64,
     last_line: Option<Instant>,
 }
 
@@ -371,6 +418,10 @@ impl Asked {
                 request: Request::Bodies { hashes },
                 ..
             } => self.bodies += hashes.len() as u64,
+            OwnedOutgoing::Request {
+                request: Request::Receipts { hashes, .. },
+                ..
+            } => self.receipts += hashes.len() as u64,
             OwnedOutgoing::Request { .. } => {}
             OwnedOutgoing::NewBlockHashes(_)
             | OwnedOutgoing::NewBlock { .. }
@@ -385,8 +436,13 @@ impl Asked {
         let due = self
             .last_line
             .is_none_or(|at| at.elapsed() >= REQUESTED_LINE_INTERVAL);
-        if due && self.headers + self.bodies > 0 {
-            log::info!("Requested headers={} bodies={}", self.headers, self.bodies);
+        if due && self.headers + self.bodies + self.receipts > 0 {
+            log::info!(
+                "Requested headers={} bodies={} receipts={}",
+                self.headers,
+                self.bodies,
+                self.receipts
+            );
             *self = Asked {
                 last_line: Some(Instant::now()),
                 ..Asked::default()

@@ -14,6 +14,7 @@ impl Machine {
     /// Finds peers that owe an answer for too long: their work goes to the others, and the second time they are dropped.
     pub(super) fn find_stalled(&mut self, now: Now) {
         let timeout = self.config.limits.request_timeout_ms;
+        self.find_mute(now, timeout);
         let stalled: Vec<PeerId> = self
             .peers
             .iter()
@@ -24,12 +25,7 @@ impl Machine {
             let Some(peer) = self.peers.get_mut(&id) else {
                 continue;
             };
-            let oldest_ms = peer
-                .asked
-                .values()
-                .map(|a| a.sent_ms)
-                .min()
-                .unwrap_or(now.ms);
+            let oldest_ms = peer.oldest_ms().unwrap_or(now.ms);
             let waited_ms = now.ms.saturating_sub(oldest_ms);
             peer.stalls += 1;
             // Perhaps it is only slow: it is asked for little until it shows its rate.
@@ -149,6 +145,7 @@ impl Machine {
             self.live.deadline(),
             self.tell_deadline(),
             self.poll_deadline(),
+            self.receipts_deadline(now),
             self.behind.deadline(),
         ]
         .into_iter()
@@ -156,6 +153,12 @@ impl Machine {
         .min()
         .map(|due| due.max(now.ms))
     }
+}
+
+/// When a peer is taken not to answer for receipts: when anything else would have been given up, however slow its line.
+pub(super) fn mute_deadline(peer: &Peer, timeout_ms: u64) -> Option<u64> {
+    let oldest_ms = peer.oldest_receipts_ms()?;
+    Some(oldest_ms.saturating_add(timeout_ms.saturating_mul(SLOW_TIMEOUTS)))
 }
 
 /// When to look whether a Unix second has come: it may turn at any moment from the one before it on, so that time is then
@@ -169,7 +172,7 @@ pub(super) fn due_ms(now: Now, due_s: u64) -> u64 {
 /// When a peer has stalled: it has given no answer at all for the timeout, or not this one for [`SLOW_TIMEOUTS`] times as long (a slow
 /// line brings one answer after the other).
 fn stall_deadline(peer: &Peer, timeout_ms: u64) -> Option<u64> {
-    let oldest_ms = peer.asked.values().map(|asked| asked.sent_ms).min()?;
+    let oldest_ms = peer.oldest_ms()?;
     let silent = peer.heard_ms.saturating_add(timeout_ms);
     Some(silent.min(oldest_ms.saturating_add(timeout_ms.saturating_mul(SLOW_TIMEOUTS))))
 }

@@ -107,7 +107,7 @@ fn locate(segment: &Mapped, number: u64, start: u64, entry: Entry) -> Result<Fou
     })
 }
 
-fn entry(segment: &Mapped, slot: u64) -> Result<Entry, Error> {
+pub(crate) fn entry(segment: &Mapped, slot: u64) -> Result<Entry, Error> {
     let at = (PAGE_BYTES + slot * ENTRY_BYTES) as usize;
     match segment.map.get(at..at + ENTRY_BYTES as usize) {
         Some(bytes) => {

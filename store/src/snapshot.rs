@@ -336,6 +336,19 @@ impl Snapshot {
         self.stream(number, Kind::Receipts)
     }
 
+    /// Whether the receipts of a canonical block were given. Nothing of them is read but their place.
+    pub fn has_receipts(&self, number: u64) -> Result<bool, Error> {
+        if let Some(block) = self.canonical(number) {
+            return Ok(block.place(Kind::Receipts).is_some());
+        }
+        if !self.manifest.span(Kind::Receipts).contains(number) {
+            return Ok(false);
+        }
+        let slot = slot_of(number);
+        let segment = self.segment(Kind::Receipts, number / ERA_BLOCKS, slot + 1)?;
+        Ok(segment::entry(&segment, slot)?.raw > 0)
+    }
+
     fn decompressed(&self, number: u64, kind: Kind) -> Result<Option<Vec<u8>>, Error> {
         let Some(kept) = self.stream(number, kind)? else {
             return Ok(None);

@@ -24,46 +24,61 @@ pub fn decode(version: u8, code: u8, payload: Bytes) -> Result<Message, DecodeEr
         }
         code::GET_BLOCK_HEADERS => get_block_headers(p),
         code::BLOCK_HEADERS => {
-            let (id, headers) = answer("BlockHeaders", "header", p)?;
+            let mut message = Cursor::new("BlockHeaders", p);
+            let mut fields = whole(&mut message, "message")?;
+            let id = fields.u64("request-id")?;
+            let headers = items(fields, "header", p)?;
             Ok(Message::Headers { id, headers })
         }
         code::GET_BLOCK_BODIES => {
-            let (id, hashes) = hash_request("GetBlockBodies", p)?;
+            let (id, _, hashes) = hash_request("GetBlockBodies", None, p)?;
             Ok(Message::Request {
                 id,
                 request: Request::Bodies { hashes },
             })
         }
         code::BLOCK_BODIES => {
-            let (id, bodies) = answer("BlockBodies", "block-body", p)?;
+            let mut message = Cursor::new("BlockBodies", p);
+            let mut fields = whole(&mut message, "message")?;
+            let id = fields.u64("request-id")?;
+            let bodies = items(fields, "block-body", p)?;
             Ok(Message::Bodies { id, bodies })
         }
         code::NEW_BLOCK => new_block(p),
         code::NEW_POOLED_TRANSACTION_HASHES => new_pooled_transaction_hashes(p),
         code::GET_POOLED_TRANSACTIONS => {
-            let (id, _) = hash_request("GetPooledTransactions", p)?;
+            let (id, _, _) = hash_request("GetPooledTransactions", None, p)?;
             Ok(Message::Ignored { code, id: Some(id) })
         }
         code::POOLED_TRANSACTIONS => {
             let mut message = Cursor::new("PooledTransactions", p);
             let mut fields = whole(&mut message, "message")?;
-            fields.u64("request-id")?;
+            let id = fields.u64("request-id")?;
             fields.raw_list("transactions")?;
             fields.end("transactions")?;
-            Ok(Message::Ignored { code, id: None })
+            Ok(Message::PooledTransactions { id })
         }
         code::GET_RECEIPTS => {
-            let (id, hashes) = hash_request("GetReceipts", p)?;
+            let index = (version >= 70).then_some("firstBlockReceiptIndex");
+            let (id, index, hashes) = hash_request("GetReceipts", index, p)?;
             Ok(Message::Request {
                 id,
-                request: Request::Receipts { hashes },
+                request: Request::Receipts {
+                    hashes,
+                    first_index: index.unwrap_or(0),
+                },
             })
         }
-        code::RECEIPTS => {
-            let (id, blocks) = answer("Receipts", "block-receipts", p)?;
-            Ok(Message::Receipts { id, blocks })
-        }
+        code::RECEIPTS => receipts(version, p),
         code::BLOCK_RANGE_UPDATE if version >= 69 => block_range_update(p),
+        code::GET_BLOCK_ACCESS_LISTS if version >= 71 => {
+            let (id, _, hashes) = hash_request("GetBlockAccessLists", None, p)?;
+            Ok(Message::Request {
+                id,
+                request: Request::BlockAccessLists { hashes },
+            })
+        }
+        code::BLOCK_ACCESS_LISTS if version >= 71 => block_access_lists(p),
         code::STATUS => Err(Cursor::new("Status", p).error("message", What::Code { code })),
         _ => Err(Cursor::new("message", p).error("code", What::Code { code })),
     }
@@ -111,12 +126,7 @@ fn get_block_headers(payload: &Bytes) -> Result<Message, DecodeError> {
     };
     let amount = query.u64("limit")?;
     let skip = query.u64("skip")?;
-    let before = query;
-    let reverse = match query.u64("reverse")? {
-        0 => false,
-        1 => true,
-        found => return Err(before.error("reverse", What::Value { found })),
-    };
+    let reverse = flag(&mut query, "reverse")?;
     query.end("reverse")?;
     Ok(Message::Request {
         id,
@@ -129,12 +139,17 @@ fn get_block_headers(payload: &Bytes) -> Result<Message, DecodeError> {
     })
 }
 
-/// `[request-id, [hash, hash, ...]]`: the first [`MAX_ITEMS`] hashes.
-fn hash_request(name: &'static str, payload: &Bytes) -> Result<(u64, Vec<B256>), DecodeError> {
+/// `[request-id, [hash, hash, ...]]`, or with a number of this name in the middle: the first [`MAX_ITEMS`] hashes.
+fn hash_request(
+    name: &'static str,
+    number: Option<&'static str>,
+    payload: &Bytes,
+) -> Result<(u64, Option<u64>, Vec<B256>), DecodeError> {
     const HASH_ITEM_BYTES: usize = 33;
     let mut message = Cursor::new(name, payload);
     let mut fields = whole(&mut message, "message")?;
     let id = fields.u64("request-id")?;
+    let number = number.map(|name| fields.u64(name)).transpose()?;
     let mut items = fields.list("hashes")?;
     fields.end("hashes")?;
     if items.len() % HASH_ITEM_BYTES != 0 {
@@ -153,18 +168,25 @@ fn hash_request(name: &'static str, payload: &Bytes) -> Result<(u64, Vec<B256>),
     for _ in 0..count {
         hashes.push(items.b256("hash")?);
     }
-    Ok((id, hashes))
+    Ok((id, number, hashes))
 }
 
-/// `[request-id, [item, item, ...]]` where each item is a list.
-fn answer(
-    name: &'static str,
+/// A number that is 0 or 1.
+fn flag(fields: &mut Cursor<'_>, field: &'static str) -> Result<bool, DecodeError> {
+    let before = *fields;
+    match fields.u64(field)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        found => Err(before.error(field, What::Value { found })),
+    }
+}
+
+/// The last field of an answer, `[item, item, ...]` where each item is a list.
+fn items(
+    mut fields: Cursor<'_>,
     field: &'static str,
     payload: &Bytes,
-) -> Result<(u64, Vec<Bytes>), DecodeError> {
-    let mut message = Cursor::new(name, payload);
-    let mut fields = whole(&mut message, "message")?;
-    let id = fields.u64("request-id")?;
+) -> Result<Vec<Bytes>, DecodeError> {
     let mut list = fields.list("items")?;
     fields.end("items")?;
     let mut items = Vec::new();
@@ -174,7 +196,50 @@ fn answer(
         }
         items.push(payload.slice_ref(list.raw_list(field)?));
     }
-    Ok((id, items))
+    Ok(items)
+}
+
+/// eth/68, 69: `[request-id, [receipts, ...]]`; from 70 on `[request-id, lastBlockIncomplete, [receipts, ...]]`.
+fn receipts(version: u8, payload: &Bytes) -> Result<Message, DecodeError> {
+    let mut message = Cursor::new("Receipts", payload);
+    let mut fields = whole(&mut message, "message")?;
+    let id = fields.u64("request-id")?;
+    let flag_at = fields;
+    let last_is_cut = version >= 70 && flag(&mut fields, "lastBlockIncomplete")?;
+    let blocks = items(fields, "block-receipts", payload)?;
+    if last_is_cut && blocks.is_empty() {
+        return Err(flag_at.error("lastBlockIncomplete", What::Value { found: 1 }));
+    }
+    Ok(Message::Receipts {
+        id,
+        blocks,
+        last_is_cut,
+    })
+}
+
+/// `[request-id, [list or empty string, ...]]`.
+fn block_access_lists(payload: &Bytes) -> Result<Message, DecodeError> {
+    let mut message = Cursor::new("BlockAccessLists", payload);
+    let mut fields = whole(&mut message, "message")?;
+    let id = fields.u64("request-id")?;
+    let mut list = fields.list("items")?;
+    fields.end("items")?;
+    let mut lists = Vec::new();
+    while !list.is_empty() {
+        if lists.len() == MAX_ITEMS {
+            return Err(list.error("block-access-list", What::TooMany { most: MAX_ITEMS }));
+        }
+        let is_absent = { list }
+            .string("block-access-list")
+            .is_ok_and(<[u8]>::is_empty);
+        lists.push(if is_absent {
+            list.string("block-access-list")?;
+            None
+        } else {
+            Some(payload.slice_ref(list.raw_list("block-access-list")?))
+        });
+    }
+    Ok(Message::BlockAccessLists { id, lists })
 }
 
 fn new_block(payload: &Bytes) -> Result<Message, DecodeError> {
@@ -213,10 +278,16 @@ fn new_block(payload: &Bytes) -> Result<Message, DecodeError> {
 fn new_pooled_transaction_hashes(payload: &Bytes) -> Result<Message, DecodeError> {
     let mut message = Cursor::new("NewPooledTransactionHashes", payload);
     let mut fields = whole(&mut message, "message")?;
-    fields.string("txtypes")?;
-    fields.raw_list("txsizes")?;
-    fields.raw_list("txhashes")?;
+    let count = fields.string("txtypes")?.len();
+    let mut sizes = fields.list("txsizes")?;
+    let mut hashes = fields.list("txhashes")?;
     fields.end("txhashes")?;
+    for _ in 0..count {
+        sizes.u64("txsize")?;
+        hashes.b256("txhash")?;
+    }
+    sizes.end("txsizes")?;
+    hashes.end("txhashes")?;
     Ok(Message::Ignored {
         code: code::NEW_POOLED_TRANSACTION_HASHES,
         id: None,

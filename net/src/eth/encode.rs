@@ -3,16 +3,16 @@
 use alloy_primitives::B256;
 use alloy_rlp::{Encodable, Header};
 
-use super::message::{Outgoing, Request, Start, code};
+use super::message::{AnswerKind, Outgoing, Request, Start, code};
 
 impl Outgoing<'_> {
     /// Appends the RLP of the message to `out`; returns its code, counted from the capability's first.
     ///
-    /// Of a [`ReadyAnswer`](Outgoing::ReadyAnswer) only what stands before its items is written
-    /// ([`write_answer_prefix`]): its items are compressed already, and follow as they are.
-    pub fn encode(&self, _eth_version: u8, out: &mut Vec<u8>) -> u8 {
+    /// Of a [`ReadyAnswer`](Outgoing::ReadyAnswer) only what stands before its items is written: they are compressed already, and
+    /// follow as they are.
+    pub fn encode(&self, eth_version: u8, out: &mut Vec<u8>) -> u8 {
         match *self {
-            Outgoing::Request { id, request } => encode_request(id, request, out),
+            Outgoing::Request { id, request } => encode_request(eth_version, id, request, out),
             Outgoing::NewBlockHashes(blocks) => {
                 let payload_length = blocks
                     .iter()
@@ -67,36 +67,55 @@ impl Outgoing<'_> {
                 code::BLOCK_RANGE_UPDATE
             }
             Outgoing::EmptyAnswer { code, id } => {
-                write_answer_prefix(id, 0, out);
+                let says_whole = code == code::RECEIPTS && eth_version >= 70;
+                prefix(id, says_whole.then_some(0), 0, out);
                 code
             }
             Outgoing::Answer { kind, id, items } => {
-                write_answer_prefix(id, items.iter().map(|item| item.len()).sum(), out);
+                let items_bytes = items.iter().map(|item| item.len()).sum();
+                prefix(id, incomplete(kind, eth_version), items_bytes, out);
                 items.iter().for_each(|item| out.extend_from_slice(item));
                 kind.code()
             }
             Outgoing::ReadyAnswer {
                 kind, id, raw_len, ..
             } => {
-                write_answer_prefix(id, raw_len, out);
+                prefix(id, incomplete(kind, eth_version), raw_len, out);
                 kind.code()
             }
         }
     }
 }
 
-/// Appends what stands before the items of an answer `[id, [item, ...]]` whose items are `items_len_bytes` long in all.
-pub fn write_answer_prefix(id: u64, items_len_bytes: usize, out: &mut Vec<u8>) {
+/// The `lastBlockIncomplete` of an answer, if it has one.
+fn incomplete(kind: AnswerKind, eth_version: u8) -> Option<u64> {
+    match kind {
+        AnswerKind::Receipts if eth_version >= 70 => Some(0),
+        AnswerKind::CutReceipts => {
+            assert!(eth_version >= 70, "before eth/70 nobody cuts receipts");
+            Some(1)
+        }
+        _ => None,
+    }
+}
+
+/// Appends what stands before the items of a request or an answer, `[id, [item, ...]]` or with a number in the middle, whose items
+/// are `items_bytes` long in all.
+fn prefix(id: u64, number: Option<u64>, items_bytes: usize, out: &mut Vec<u8>) {
     let items = Header {
         list: true,
-        payload_length: items_len_bytes,
+        payload_length: items_bytes,
     };
+    let number_bytes = number.map_or(0, |number| number.length());
     Header {
         list: true,
-        payload_length: id.length() + items.length_with_payload(),
+        payload_length: id.length() + number_bytes + items.length_with_payload(),
     }
     .encode(out);
     id.encode(out);
+    if let Some(number) = number {
+        number.encode(out);
+    }
     items.encode(out);
 }
 
@@ -107,7 +126,7 @@ fn announced_header((hash, number): &(B256, u64)) -> Header {
     }
 }
 
-fn encode_request(id: u64, request: &Request, out: &mut Vec<u8>) -> u8 {
+fn encode_request(eth_version: u8, id: u64, request: &Request, out: &mut Vec<u8>) -> u8 {
     match request {
         Request::Headers {
             start,
@@ -139,17 +158,30 @@ fn encode_request(id: u64, request: &Request, out: &mut Vec<u8>) -> u8 {
             code::GET_BLOCK_HEADERS
         }
         Request::Bodies { hashes } => {
-            encode_hashes(id, hashes, out);
+            encode_hashes(id, None, hashes, out);
             code::GET_BLOCK_BODIES
         }
-        Request::Receipts { hashes } => {
-            encode_hashes(id, hashes, out);
+        Request::Receipts {
+            hashes,
+            first_index,
+        } => {
+            let from_70_on = (eth_version >= 70).then_some(*first_index);
+            assert!(
+                from_70_on.is_some() || *first_index == 0,
+                "before eth/70 receipts are asked for from the first one on"
+            );
+            encode_hashes(id, from_70_on, hashes, out);
             code::GET_RECEIPTS
+        }
+        Request::BlockAccessLists { hashes } => {
+            encode_hashes(id, None, hashes, out);
+            code::GET_BLOCK_ACCESS_LISTS
         }
     }
 }
 
-fn encode_hashes(id: u64, hashes: &[B256], out: &mut Vec<u8>) {
-    write_answer_prefix(id, hashes.iter().map(Encodable::length).sum(), out);
+fn encode_hashes(id: u64, number: Option<u64>, hashes: &[B256], out: &mut Vec<u8>) {
+    let hashes_bytes = hashes.iter().map(Encodable::length).sum();
+    prefix(id, number, hashes_bytes, out);
     hashes.iter().for_each(|hash| hash.encode(out));
 }

@@ -7,7 +7,6 @@ use alloy_primitives::{B256, U256};
 use bytes::Bytes;
 
 pub use super::decode::decode;
-pub use super::encode::write_answer_prefix;
 
 /// Codes of the messages (eth.md, "Protocol Messages").
 pub mod code {
@@ -26,6 +25,8 @@ pub mod code {
     pub const GET_RECEIPTS: u8 = 0x0f;
     pub const RECEIPTS: u8 = 0x10;
     pub const BLOCK_RANGE_UPDATE: u8 = 0x11;
+    pub const GET_BLOCK_ACCESS_LISTS: u8 = 0x12;
+    pub const BLOCK_ACCESS_LISTS: u8 = 0x13;
 }
 
 /// Where a GetBlockHeaders begins.
@@ -60,6 +61,13 @@ pub enum Request {
     Receipts {
         /// Hashes of the blocks.
         hashes: Vec<B256>,
+        /// Receipts of the first block that are left out, because they were answered before: 0 below eth/70.
+        first_index: u64,
+    },
+    /// GetBlockAccessLists (eth/71), by block hash, bounded as bodies are.
+    BlockAccessLists {
+        /// Hashes of the blocks.
+        hashes: Vec<B256>,
     },
 }
 
@@ -70,6 +78,7 @@ impl Request {
             Request::Headers { .. } => AnswerKind::Headers,
             Request::Bodies { .. } => AnswerKind::Bodies,
             Request::Receipts { .. } => AnswerKind::Receipts,
+            Request::BlockAccessLists { .. } => AnswerKind::BlockAccessLists,
         }
     }
 }
@@ -115,6 +124,20 @@ pub enum Message {
         id: u64,
         /// For each block the RLP list of its receipts, what is in it unchecked.
         blocks: Vec<Bytes>,
+        /// The last of these lists ends before the block's receipts do (eth/70's `lastBlockIncomplete`): then there is one.
+        last_is_cut: bool,
+    },
+    /// BlockAccessLists (eth/71).
+    BlockAccessLists {
+        /// The id of the request it answers.
+        id: u64,
+        /// For each block its RLP list, what is in it unchecked; `None` if the peer does not have it.
+        lists: Vec<Option<Bytes>>,
+    },
+    /// PooledTransactions, which this node never asks for: its transactions are not kept.
+    PooledTransactions {
+        /// The id of the request it claims to answer.
+        id: u64,
     },
     /// BlockRangeUpdate (eth/69): checked that `earliest <= latest` and that the hash is not zero.
     BlockRange {
@@ -154,8 +177,12 @@ pub enum AnswerKind {
     Headers,
     /// BlockBodies.
     Bodies,
-    /// Receipts.
+    /// Receipts, of each block up to its last one.
     Receipts,
+    /// Receipts, where those of the last block go on (from eth/70 on).
+    CutReceipts,
+    /// BlockAccessLists.
+    BlockAccessLists,
 }
 
 impl AnswerKind {
@@ -164,7 +191,8 @@ impl AnswerKind {
         match self {
             AnswerKind::Headers => code::BLOCK_HEADERS,
             AnswerKind::Bodies => code::BLOCK_BODIES,
-            AnswerKind::Receipts => code::RECEIPTS,
+            AnswerKind::Receipts | AnswerKind::CutReceipts => code::RECEIPTS,
+            AnswerKind::BlockAccessLists => code::BLOCK_ACCESS_LISTS,
         }
     }
 }
@@ -206,7 +234,7 @@ pub enum Outgoing<'a> {
         /// The request's id.
         id: u64,
     },
-    /// An answer `[id, [item, item, ...]]` from raw items, compressed as a whole.
+    /// An answer `[id, [item, item, ...]]` (receipts from eth/70 on `[id, incomplete, [...]]`) from raw items, compressed as a whole.
     Answer {
         /// Which answer.
         kind: AnswerKind,

@@ -20,11 +20,11 @@ fn encoded(version: u8, message: Outgoing<'_>) -> (u8, Vec<u8>) {
 }
 
 /// Geth's bytes give the request, and the request gives geth's bytes.
-fn is_request(name: &str, code: u8, id: u64, request: Request) {
+fn is_request(version: u8, name: &str, code: u8, id: u64, request: Request) {
     let bytes = vector(name);
     assert_eq!(
         encoded(
-            68,
+            version,
             Outgoing::Request {
                 id,
                 request: &request
@@ -34,7 +34,7 @@ fn is_request(name: &str, code: u8, id: u64, request: Request) {
         "{name}"
     );
     assert_eq!(
-        decode(68, code, bytes).unwrap(),
+        decode(version, code, bytes).unwrap(),
         Message::Request { id, request },
         "{name}"
     );
@@ -49,53 +49,36 @@ fn requests_read_and_write_as_geth_does() {
         reverse,
     };
     let code = code::GET_BLOCK_HEADERS;
-    is_request(
-        "GET_HEADERS_NUMBER",
-        code,
-        1111,
-        headers(Start::Number(9999), 5, 5, false),
-    );
-    is_request(
-        "GET_HEADERS_HASH",
-        code,
-        u64::MAX,
-        headers(Start::Hash(DEADC0DE), 1024, 0, true),
-    );
-    is_request(
-        "GET_HEADERS_ZERO",
-        code,
-        0,
-        headers(Start::Number(0), 0, 0, false),
-    );
-    is_request(
-        "GET_HEADERS_MAX",
-        code,
-        1,
-        headers(Start::Number(u64::MAX), u64::MAX, u64::MAX, true),
-    );
-    let hashes = vec![DEADC0DE, FEEDBEEF];
-    is_request(
-        "GET_BODIES",
-        code::GET_BLOCK_BODIES,
-        1111,
-        Request::Bodies {
-            hashes: hashes.clone(),
-        },
-    );
-    is_request(
-        "GET_RECEIPTS",
-        code::GET_RECEIPTS,
-        1111,
-        Request::Receipts {
-            hashes: hashes.clone(),
-        },
-    );
-    is_request(
-        "GET_RECEIPTS_69",
-        code::GET_RECEIPTS,
-        1111,
-        Request::Receipts { hashes },
-    );
+    let request = headers(Start::Number(9999), 5, 5, false);
+    is_request(68, "GET_HEADERS_NUMBER", code, 1111, request);
+    let request = headers(Start::Hash(DEADC0DE), 1024, 0, true);
+    is_request(68, "GET_HEADERS_HASH", code, u64::MAX, request);
+    let request = headers(Start::Number(0), 0, 0, false);
+    is_request(68, "GET_HEADERS_ZERO", code, 0, request);
+    let request = headers(Start::Number(u64::MAX), u64::MAX, u64::MAX, true);
+    is_request(68, "GET_HEADERS_MAX", code, 1, request);
+
+    let hashes = || vec![DEADC0DE, FEEDBEEF];
+    let code = code::GET_BLOCK_BODIES;
+    let request = Request::Bodies { hashes: hashes() };
+    is_request(68, "GET_BODIES", code, 1111, request);
+    let request = Request::BlockAccessLists { hashes: hashes() };
+    let code = code::GET_BLOCK_ACCESS_LISTS;
+    is_request(71, "GET_ACCESS_LISTS", code, 1111, request);
+    for (version, name, first_index) in [
+        (68, "GET_RECEIPTS", 0),
+        (69, "GET_RECEIPTS_69", 0),
+        (70, "GET_RECEIPTS_70_START", 0),
+        (70, "GET_RECEIPTS_70", 5),
+        (71, "GET_RECEIPTS_70", 5),
+    ] {
+        let hashes = hashes();
+        let request = Request::Receipts {
+            hashes,
+            first_index,
+        };
+        is_request(version, name, code::GET_RECEIPTS, 1111, request);
+    }
 }
 
 #[test]
@@ -227,27 +210,74 @@ fn bodies_and_receipts_come_out_raw() {
         Message::Bodies { id: 1111, bodies }
     );
 
-    for (version, name, blocks) in [
-        (
-            68,
-            "RECEIPTS_68",
-            vec![vector("RECEIPTS_68_BLOCK_0"), Bytes::from_static(&[0xc0])],
-        ),
-        (69, "RECEIPTS_69", vec![vector("RECEIPTS_69_BLOCK_0")]),
+    let of_68 = [vector("RECEIPTS_68_BLOCK_0"), Bytes::from_static(&[0xc0])];
+    let of_69 = [vector("RECEIPTS_69_BLOCK_0")];
+    for (version, name, blocks, last_is_cut) in [
+        (68, "RECEIPTS_68", &of_68[..], false),
+        (69, "RECEIPTS_69", &of_69, false),
+        (70, "RECEIPTS_70", &of_69, true),
+        (70, "RECEIPTS_70_WHOLE", &of_69, false),
+        (71, "RECEIPTS_70_WHOLE", &of_69, false),
     ] {
         let items: Vec<&[u8]> = blocks.iter().map(|block| &block[..]).collect();
+        let kind = match last_is_cut {
+            false => AnswerKind::Receipts,
+            true => AnswerKind::CutReceipts,
+        };
         let answer = Outgoing::Answer {
-            kind: AnswerKind::Receipts,
+            kind,
             id: 1111,
             items: &items,
         };
+        let bytes = vector(name);
         assert_eq!(
             encoded(version, answer),
-            (code::RECEIPTS, vector(name).to_vec()),
+            (code::RECEIPTS, bytes.to_vec()),
             "{name}"
         );
-        let message = decode(version, code::RECEIPTS, vector(name)).unwrap();
-        assert_eq!(message, Message::Receipts { id: 1111, blocks }, "{name}");
+        let (id, blocks) = (1111, blocks.to_vec());
+        let message = Message::Receipts {
+            id,
+            blocks,
+            last_is_cut,
+        };
+        assert_eq!(
+            decode(version, code::RECEIPTS, bytes).unwrap(),
+            message,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn block_access_lists_come_out_raw_and_one_that_is_not_there_is_told_from_an_empty_one() {
+    let account = vector("ACCESS_LISTS_2");
+    let empty = Bytes::from_static(&[0xc0]);
+    for (name, lists) in [
+        (
+            "ACCESS_LISTS",
+            vec![None, Some(empty), Some(account.clone())],
+        ),
+        ("ACCESS_LISTS_NONE", vec![None, None]),
+    ] {
+        let items: Vec<&[u8]> = lists
+            .iter()
+            .map(|list| list.as_deref().unwrap_or(&[0x80]))
+            .collect();
+        let answer = Outgoing::Answer {
+            kind: AnswerKind::BlockAccessLists,
+            id: 1111,
+            items: &items,
+        };
+        let payload = vector(name);
+        assert_eq!(
+            encoded(71, answer),
+            (code::BLOCK_ACCESS_LISTS, payload.to_vec())
+        );
+        assert_eq!(
+            decode(71, code::BLOCK_ACCESS_LISTS, payload).unwrap(),
+            Message::BlockAccessLists { id: 1111, lists }
+        );
     }
 }
 
@@ -286,19 +316,36 @@ fn an_empty_answer_is_an_empty_list() {
             headers: vec![]
         }
     );
+    // From eth/70 on an answer without receipts still says that the last block is not cut.
+    let empty = Outgoing::EmptyAnswer {
+        code: code::RECEIPTS,
+        id: 1111,
+    };
+    let bytes = vector("RECEIPTS_70_EMPTY");
+    assert_eq!(encoded(70, empty), (code::RECEIPTS, bytes.to_vec()));
+    let answer = Outgoing::Answer {
+        kind: AnswerKind::Receipts,
+        id: 1111,
+        items: &[],
+    };
+    assert_eq!(encoded(71, answer).1, bytes);
 }
 
 #[test]
 fn transaction_messages_are_ignored_and_a_request_among_them_is_answered_empty() {
     for (name, code) in [
         ("NEW_POOLED", code::NEW_POOLED_TRANSACTION_HASHES),
-        ("POOLED", code::POOLED_TRANSACTIONS),
+        ("NEW_POOLED_71", code::NEW_POOLED_TRANSACTION_HASHES),
         ("TRANSACTIONS", code::TRANSACTIONS),
     ] {
         let message = decode(68, code, vector(name)).unwrap();
         assert_eq!(message, Message::Ignored { code, id: None }, "{name}");
         assert!(message.empty_answer().is_none());
     }
+    assert_eq!(
+        decode(71, code::POOLED_TRANSACTIONS, vector("POOLED")).unwrap(),
+        Message::PooledTransactions { id: 1111 }
+    );
     let request = decode(69, code::GET_POOLED_TRANSACTIONS, vector("GET_POOLED")).unwrap();
     let (code, answer) = encoded(69, request.empty_answer().unwrap());
     assert_eq!(

@@ -31,7 +31,7 @@ pub enum NetEvent {
         /// Who it is.
         info: Arc<PeerInfo>,
     },
-    /// A message of a connected peer; never [`Message::Request`] nor [`Message::Ignored`].
+    /// A message of a connected peer; never [`Message::Request`] nor [`Message::Ignored`], which need no one else.
     Message {
         /// The connection.
         peer: PeerId,
@@ -194,9 +194,19 @@ impl<'a> Reply<'a> {
         self.answer(AnswerKind::Receipts, items);
     }
 
+    /// The same where the last list ends before the block's receipts do: only to a peer of eth/70 and later.
+    pub fn cut_receipts(&mut self, items: &[&[u8]]) {
+        self.answer(AnswerKind::CutReceipts, items);
+    }
+
     /// Receipts that are compressed already, as [`Reply::ready_bodies`].
     pub fn ready_receipts(&mut self, raw_len: usize, streams: &[&[u8]]) {
         self.ready(AnswerKind::Receipts, raw_len, streams);
+    }
+
+    /// Block access lists: for each block the RLP list, or the empty string if it is not there.
+    pub fn block_access_lists(&mut self, items: &[&[u8]]) {
+        self.answer(AnswerKind::BlockAccessLists, items);
     }
 
     /// Nothing found.
@@ -229,7 +239,11 @@ impl<'a> Reply<'a> {
     }
 
     fn once(&mut self, kind: AnswerKind) {
-        assert_eq!(kind, self.kind, "the answer is of the request's kind");
+        assert_eq!(
+            kind.code(),
+            self.kind.code(),
+            "the answer is of the request's kind"
+        );
         assert!(!self.sent, "a request is answered once");
         self.sent = true;
     }

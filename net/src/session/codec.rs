@@ -58,7 +58,7 @@ pub(super) const READY_HEAD_BYTES: usize = 1 + 5 + 1 + 60;
 
 /// The RLP of a message id below 0x80.
 fn id_byte(id: u8) -> u8 {
-    assert!(id < 0x80, "eth's ids end at 0x21");
+    assert!(id < 0x80, "eth's ids end at 0x23");
     if id == 0 { 0x80 } else { id }
 }
 

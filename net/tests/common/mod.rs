@@ -58,7 +58,7 @@ pub fn session_config(n: u8) -> Config {
         secret_key: key(n),
         client: format!("test/{n}"),
         port: 0,
-        eth_versions: vec![69, 68],
+        eth_versions: cairn_net::eth::VERSIONS.to_vec(),
     }
 }
 
@@ -108,8 +108,8 @@ impl Service for Script {
             Request::Bodies { hashes } if hashes.is_empty() => {}
             Request::Bodies { .. } => reply.bodies(&[body()]),
             // More than a message may have.
-            Request::Receipts { hashes } if hashes.len() > 1 => reply.receipts(&[body(); 6]),
-            Request::Receipts { .. } => {}
+            Request::Receipts { hashes, .. } if hashes.len() > 1 => reply.receipts(&[body(); 6]),
+            Request::Receipts { .. } | Request::BlockAccessLists { .. } => {}
         }
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use secp256k1::SecretKey;
 
 use super::Dice;
+use crate::chain::receipts::{Form, Receipts};
 use crate::chain::{CliqueConfig, Forks, Genesis, Rules, SealedHeader, Spec, body, clique};
 
 pub(super) const PERIOD_S: u64 = 2;
@@ -95,7 +96,39 @@ fn random_body(dice: &mut Dice, empty: bool) -> Bytes {
     Bytes::from(body)
 }
 
-fn list(payload: &[u8], out: &mut Vec<u8>) {
+/// The receipts of such a body's transactions in eth/69's form: each with up to three logs, made of the body alone.
+pub(super) fn receipts_of(body: &[u8]) -> Vec<u8> {
+    let seed = alloy_primitives::keccak256(body);
+    let mut dice = Dice::new(u64::from_be_bytes(seed[..8].try_into().unwrap()));
+    let mut receipts = Vec::new();
+    for index in 0..body::transactions(body).count() as u64 {
+        let mut logs = Vec::new();
+        for _ in 0..dice.below(4) {
+            let mut log = Vec::new();
+            alloy_rlp::Encodable::encode(&[dice.next() as u8; 20], &mut log);
+            log.push(0xc0);
+            let data: Vec<u8> = (0..dice.below(3000)).map(|_| dice.next() as u8).collect();
+            alloy_rlp::Encodable::encode(&data[..], &mut log);
+            list(&log, &mut logs);
+        }
+        let mut receipt = vec![0x80, 1];
+        alloy_rlp::Encodable::encode(&(GAS * (index + 1)), &mut receipt);
+        list(&logs, &mut receipt);
+        list(&receipt, &mut receipts);
+    }
+    let mut out = Vec::new();
+    list(&receipts, &mut out);
+    out
+}
+
+/// The fields of a header that say which receipts its block has.
+fn set_receipts(header: &mut Header, body: &[u8]) {
+    let raw = receipts_of(body);
+    let receipts = Receipts::decode(Form::Eth69, &raw).unwrap();
+    (header.receipts_root, header.logs_bloom) = (receipts.root(), receipts.logs_bloom());
+}
+
+pub(super) fn list(payload: &[u8], out: &mut Vec<u8>) {
     alloy_rlp::Header {
         list: true,
         payload_length: payload.len(),
@@ -143,6 +176,7 @@ pub(super) fn seal_with(
         gas_used: GAS * body::transactions(&body).count() as u64,
         ..Header::default()
     };
+    set_receipts(&mut header, &body);
     clique::seal(&mut header, key);
     let td = parent.td + header.difficulty;
     Arc::new(SimBlock {
@@ -199,7 +233,7 @@ pub(super) fn stake(base: &[Arc<SimBlock>], at: u64, to: u64, seed: u64) -> Chai
         let parent = chain.last().unwrap();
         let body = random_body(&mut dice, number % 3 == 0);
         let roots = body::roots(&body).unwrap();
-        let header = Header {
+        let mut header = Header {
             parent_hash: parent.header.hash,
             number,
             timestamp: GENESIS_S + number * PERIOD_S,
@@ -209,6 +243,7 @@ pub(super) fn stake(base: &[Arc<SimBlock>], at: u64, to: u64, seed: u64) -> Chai
             gas_used: GAS * body::transactions(&body).count() as u64,
             ..Header::default()
         };
+        set_receipts(&mut header, &body);
         let header = Arc::new(SealedHeader::from_header(header));
         let td = parent.td;
         chain.push(Arc::new(SimBlock { header, body, td }));

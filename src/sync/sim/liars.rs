@@ -46,6 +46,24 @@ pub(super) enum Lie {
     Boast,
     /// The same, and a true chain up to where it ends.
     BoastAndServe,
+    /// Everything but receipts, for which it never answers.
+    SilentOnReceipts,
+    /// Everything but receipts, of which it has none.
+    NoReceipts,
+    /// Receipts of other blocks.
+    OtherReceipts,
+    /// Receipts cut short without saying so.
+    ShortReceipts,
+    /// Bytes that are no receipts.
+    GarbageReceipts,
+    /// More receipts than were asked for.
+    TooManyReceipts,
+    /// Receipts under ids that were never given.
+    UnknownReceipts,
+    /// Says of each block that more is to come, and gives none.
+    CutBeforeFirst,
+    /// Says of each block that more is to come, and gives the same receipt for ever.
+    Endless,
 }
 
 impl Lie {
@@ -68,6 +86,19 @@ impl Lie {
         Lie::BoastAndServe,
     ];
 
+    /// What is done to receipts alone.
+    pub(super) const ON_RECEIPTS: [Lie; 9] = [
+        Lie::SilentOnReceipts,
+        Lie::NoReceipts,
+        Lie::OtherReceipts,
+        Lie::ShortReceipts,
+        Lie::GarbageReceipts,
+        Lie::TooManyReceipts,
+        Lie::UnknownReceipts,
+        Lie::CutBeforeFirst,
+        Lie::Endless,
+    ];
+
     /// Its Status claims more than it has.
     pub(super) fn boasts(self) -> bool {
         matches!(self, Lie::Boast | Lie::BoastAndServe | Lie::Empty)
@@ -83,6 +114,8 @@ impl Lie {
                 | Lie::BoastAndServe
                 | Lie::Silent
                 | Lie::SilentOnBodies
+                | Lie::SilentOnReceipts
+                | Lie::NoReceipts
         )
     }
 
@@ -188,7 +221,69 @@ impl Lie {
                 id,
                 headers: bodies,
             },
+            (
+                _,
+                Message::Receipts {
+                    id,
+                    blocks,
+                    last_is_cut,
+                },
+            ) => return self.receipts(peer, (id, blocks, last_is_cut), request, dice),
             (_, honest) => honest,
+        })
+    }
+
+    fn receipts(
+        self,
+        peer: &SimPeer,
+        (mut id, mut blocks, mut last_is_cut): (u64, Vec<Bytes>, bool),
+        request: &Request,
+        dice: &mut Dice,
+    ) -> Option<Message> {
+        let Request::Receipts { hashes, .. } = request else {
+            unreachable!()
+        };
+        let one = || Bytes::from_static(&[0xc5, 0xc4, 0x80, 0x01, 0x01, 0xc0]);
+        match self {
+            Lie::SilentOnReceipts => return None,
+            Lie::NoReceipts => {
+                (blocks, last_is_cut) = (Vec::new(), false);
+            }
+            Lie::OtherReceipts if !blocks.is_empty() => {
+                let at = pick(dice, blocks.len());
+                blocks[at] = one();
+                last_is_cut = false;
+            }
+            Lie::ShortReceipts => {
+                for block in &mut blocks {
+                    *block = if peer.eth == 68 {
+                        Bytes::from_static(&[0xc0])
+                    } else {
+                        one()
+                    };
+                }
+                last_is_cut = false;
+            }
+            Lie::GarbageReceipts => {
+                let garbage = Bytes::from_static(&[0xc2, 0x01, 0x02]);
+                blocks = blocks.iter().map(|_| garbage.clone()).collect();
+            }
+            Lie::TooManyReceipts if !blocks.is_empty() => {
+                while blocks.len() <= hashes.len() {
+                    blocks.push(blocks[0].clone());
+                }
+            }
+            Lie::UnknownReceipts => id += 1_000_000,
+            Lie::CutBeforeFirst if peer.eth >= 70 => {
+                (blocks, last_is_cut) = (vec![Bytes::from_static(&[0xc0])], true);
+            }
+            Lie::Endless if peer.eth >= 70 => (blocks, last_is_cut) = (vec![one()], true),
+            _ => {}
+        }
+        Some(Message::Receipts {
+            id,
+            blocks,
+            last_is_cut,
         })
     }
 }

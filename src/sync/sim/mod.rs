@@ -9,6 +9,7 @@ mod live;
 mod merge;
 mod network;
 mod peer;
+mod receipts;
 mod runs;
 mod targets;
 mod world;

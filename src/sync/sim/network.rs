@@ -58,6 +58,7 @@ impl Network {
                     vec![(stored.0, stored.1, genesis.body.clone(), genesis.td)],
                     0,
                     Cell::default(),
+                    BTreeMap::new(),
                 ),
                 signer: (place < signers).then_some(place),
                 wait: None,
@@ -171,6 +172,7 @@ impl Network {
                         store.0.push((block.header.hash, raw, block.body, block.td));
                     }
                 }
+                Action::Keep { .. } => panic!("receipts are not wanted"),
                 Action::Punish { peer, fault } => {
                     self.punished
                         .push(format!("node {node} punished {}: {fault}", peer.0));
@@ -371,7 +373,7 @@ fn answer(store: &Store, id: u64, request: &Request) -> Message {
                 .collect();
             Message::Bodies { id, bodies }
         }
-        Request::Receipts { .. } => panic!("receipts are never asked for"),
+        Request::Receipts { .. } | Request::BlockAccessLists { .. } => panic!("never asked for"),
     }
 }
 

@@ -11,8 +11,10 @@ use cairn_net::eth::status::Status;
 use cairn_net::reactor::PeerId;
 use cairn_net::session::PeerInfo;
 
-use super::chain::{Chain, SimBlock};
+use super::chain::{Chain, SimBlock, list, receipts_of};
 use super::liars::Lie;
+use crate::chain::receipts::{Form, convert};
+use crate::chain::rlp;
 
 /// How a peer behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,10 @@ pub(super) struct SimPeer {
     pub(super) most: usize,
     /// The first body it has.
     pub(super) earliest: u64,
+    /// The first block whose receipts it has.
+    pub(super) receipts_from: u64,
+    /// Bytes of receipts after which it ends an answer.
+    pub(super) receipt_bytes: usize,
     /// When it is done with what it was asked so far: it answers one after the other.
     pub(super) busy_until_ms: u64,
     pub(super) answered: u64,
@@ -133,7 +139,72 @@ impl SimPeer {
                     .collect();
                 Message::Bodies { id, bodies }
             }
-            Request::Receipts { .. } => panic!("receipts are never asked for"),
+            Request::Receipts {
+                hashes,
+                first_index,
+            } => self.receipts(id, hashes, *first_index),
+            Request::BlockAccessLists { .. } => panic!("never asked for"),
+        }
+    }
+
+    /// Receipts as the clients of each version answer: geth 1.13 (eth/68) leaves out what it lacks, later ones end there, and from
+    /// eth/70 on a block may be cut.
+    fn receipts(&self, id: u64, hashes: &[B256], first_index: u64) -> Message {
+        let (mut blocks, mut bytes): (Vec<Bytes>, usize) = (Vec::new(), 0);
+        let mut last_is_cut = false;
+        for (place, hash) in hashes.iter().enumerate() {
+            let has = |block: &&Arc<SimBlock>| block.number() >= self.receipts_from;
+            let Some(block) = self.find(hash).filter(has) else {
+                match self.eth {
+                    68 => continue,
+                    _ => break,
+                }
+            };
+            if bytes >= self.receipt_bytes {
+                break;
+            }
+            let all = receipts_of(&block.body);
+            if self.eth == 68 {
+                let with_blooms = convert(Form::Eth69, Form::Eth68, &all).unwrap();
+                bytes += with_blooms.len();
+                blocks.push(with_blooms.into());
+                continue;
+            }
+            let skip = if place == 0 { first_index } else { 0 };
+            let mut rest = rlp::list(&mut &all[..]).unwrap();
+            let mut part = Vec::new();
+            for index in 0u64.. {
+                if rest.is_empty() {
+                    break;
+                }
+                let receipt = rlp::item(&mut rest).unwrap().raw;
+                if index < skip {
+                    continue;
+                }
+                let is_first = blocks.is_empty() && part.is_empty();
+                let is_full = bytes + part.len() + receipt.len() > self.receipt_bytes;
+                if self.eth >= 70 && !is_first && is_full {
+                    last_is_cut = true;
+                    break;
+                }
+                part.extend_from_slice(receipt);
+            }
+            if last_is_cut && part.is_empty() {
+                last_is_cut = false; // none of it fits: the answer ends before
+                break;
+            }
+            bytes += part.len();
+            let mut block = Vec::new();
+            list(&part, &mut block);
+            blocks.push(block.into());
+            if last_is_cut {
+                break;
+            }
+        }
+        Message::Receipts {
+            id,
+            blocks,
+            last_is_cut,
         }
     }
 
@@ -142,6 +213,7 @@ impl SimPeer {
         let bytes: usize = match message {
             Message::Headers { headers, .. } => headers.iter().map(Bytes::len).sum(),
             Message::Bodies { bodies, .. } => bodies.iter().map(Bytes::len).sum(),
+            Message::Receipts { blocks, .. } => blocks.iter().map(Bytes::len).sum(),
             _ => 0,
         };
         let begin = self.busy_until_ms.max(now_ms + self.latency_ms);

@@ -13,10 +13,11 @@ use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
 use cairn_net::session::Close;
 
 use super::Dice;
-use super::chain::{Chain, GENESIS_S, SimBlock};
+use super::chain::{Chain, GENESIS_S, SimBlock, receipts_of};
 use super::peer::{Nature, SimPeer};
-use crate::chain::Rules;
-use crate::sync::{Action, Block, ChainView, Fault, Machine, MachineConfig};
+use crate::chain::receipts::{Form, Receipts};
+use crate::chain::{Rules, SealedHeader};
+use crate::sync::{Action, Block, ChainView, Fault, Found, Machine, MachineConfig};
 
 /// The stored chain: what the machine commits, and nothing that is not right.
 pub(super) struct Store(
@@ -25,6 +26,8 @@ pub(super) struct Store(
     pub(super) u64,
     /// Headers read so far.
     pub(super) Cell<u64>,
+    /// Receipts by number, with their block's hash.
+    pub(super) BTreeMap<u64, (B256, Bytes)>,
 );
 
 impl Store {
@@ -49,6 +52,10 @@ impl ChainView for Store {
     }
     fn td(&self, number: u64) -> Option<U256> {
         self.at(number).map(|block| block.3)
+    }
+    fn has_receipts(&self, number: u64) -> bool {
+        let hash = self.hash(number);
+        self.3.get(&number).is_some_and(|(of, _)| Some(*of) == hash)
     }
     fn lowest_fork(&self) -> u64 {
         self.1
@@ -85,6 +92,7 @@ pub(super) struct World {
     pub(super) told: Vec<(PeerId, OwnedOutgoing)>,
     pub(super) requests: Vec<(PeerId, OwnedOutgoing)>,
     pub(super) most_memory: usize,
+    pub(super) most_receipts: usize,
     trace: String,
 }
 
@@ -102,7 +110,7 @@ impl World {
             .iter()
             .map(|b| (b.header.hash, b.header.raw.clone(), b.body.clone(), b.td))
             .collect();
-        let store = Store(stored, 0, Cell::default());
+        let store = Store(stored, 0, Cell::default(), BTreeMap::new());
         let last = have.last().unwrap();
         let tip = match number {
             0 => rules.genesis_tip(),
@@ -128,6 +136,7 @@ impl World {
             told: Vec::new(),
             requests: Vec::new(),
             most_memory: 0,
+            most_receipts: 0,
             trace: String::new(),
         }
     }
@@ -275,8 +284,13 @@ impl World {
     /// Does what the machine wants done, and checks that it may be wanted.
     pub(super) fn carry_out(&mut self) {
         self.most_memory = self.most_memory.max(self.machine.memory_bytes());
+        self.most_receipts = self.most_receipts.max(self.machine.receipt_bytes());
         while let Some(action) = self.machine.poll_action() {
             match action {
+                Action::Keep { receipts } => {
+                    let _ = writeln!(self.trace, "{} keep {}", self.now_ms, receipts.len());
+                    self.keep(&receipts);
+                }
                 Action::Commit { blocks, tip, live } => {
                     let _ = writeln!(
                         self.trace,
@@ -329,12 +343,45 @@ impl World {
             self.rules.check_body(&block.header, &block.body).unwrap();
             assert_eq!(block.td, parent.3 + header.difficulty);
             let (hash, raw) = (block.header.hash, block.header.raw.clone());
+            if let Some(receipts) = &block.receipts {
+                assert_eq!(**receipts, receipts_of(&block.body));
+                self.store.3.insert(header.number, (hash, receipts.clone()));
+            }
             self.store.0.push((hash, raw, block.body.clone(), block.td));
         }
         let new = self.store.0.last().unwrap().3;
         if self.rules.seal_is_checked() {
             assert!(new >= old, "the head never becomes lighter");
         }
+    }
+
+    fn keep(&mut self, found: &[Found]) {
+        assert!(found.windows(2).all(|pair| pair[0].number < pair[1].number));
+        for Found {
+            number,
+            hash,
+            receipts,
+        } in found
+        {
+            if self.store.hash(*number) != Some(*hash) {
+                continue; // replaced since
+            }
+            assert!(
+                !self.store.has_receipts(*number),
+                "what is stored is not wanted"
+            );
+            let (_, header, body, _) = self.store.at(*number).unwrap();
+            let header = SealedHeader::decode(header.clone()).unwrap();
+            let list = Receipts::decode(Form::Eth69, receipts).unwrap();
+            self.rules.check_receipts(&header, &list).unwrap();
+            assert_eq!(**receipts, receipts_of(body));
+            self.store.3.insert(*number, (*hash, receipts.clone()));
+        }
+    }
+
+    /// The first stored block from `first` on that is without receipts.
+    pub(super) fn first_without_receipts(&self, first: u64) -> Option<u64> {
+        (first..self.store.0.len() as u64).find(|number| !self.store.has_receipts(*number))
     }
 
     fn sent(&mut self, id: PeerId, message: OwnedOutgoing) {

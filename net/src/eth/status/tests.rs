@@ -92,6 +92,7 @@ fn both_layouts_read_and_write_as_geth_does() {
         (69, "STATUS_69"),
         (69, "STATUS_69_NEXT"),
         (70, "STATUS_70"),
+        (71, "STATUS_71"),
     ] {
         let mut out = Vec::new();
         read(version, name).encode(&mut out);

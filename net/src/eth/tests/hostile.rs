@@ -34,6 +34,9 @@ fn codes_that_the_version_does_not_have_are_refused() {
         (69, 0x0e),
         (69, 0x12),
         (69, 0xff),
+        (70, 0x12),
+        (70, 0x13),
+        (71, 0x14), // GetCells is eth/72's
     ] {
         assert_eq!(
             refused(version, code, vec![0xc0]).what,
@@ -150,17 +153,17 @@ fn rlp_that_is_not_canonical_is_refused() {
 
 #[test]
 fn bytes_after_the_message_and_fields_too_many_are_refused() {
-    for (name, code) in incoming() {
+    for (version, name, code) in incoming() {
         let longer = [&vector(name)[..], &[0x80]].concat();
         assert!(
-            decode(69, code, longer.into()).is_err(),
+            decode(version, code, longer.into()).is_err(),
             "{name} with a byte after it"
         );
         if code != code::NEW_BLOCK_HASHES && code != code::TRANSACTIONS {
             let bytes = vector(name);
             let fields = Header::decode_bytes(&mut &bytes[..], true).unwrap();
             assert!(
-                decode(69, code, list(&[fields, &[0x80]]).into()).is_err(),
+                decode(version, code, list(&[fields, &[0x80]]).into()).is_err(),
                 "{name} with a field more"
             );
         }
@@ -276,40 +279,111 @@ fn a_block_range_that_is_none_is_refused() {
     );
 }
 
-/// Every message that is read here, with its code.
-fn incoming() -> Vec<(&'static str, u8)> {
-    let code = |name: &str| {
+#[test]
+fn receipts_that_are_cut_must_be_there_and_nothing_else_may_be_said_of_them() {
+    let answer = |flag: u8, blocks: &[u8]| list(&[&[1], &[flag], &list(&[blocks])]);
+    for version in [70, 71] {
+        let error = refused(version, code::RECEIPTS, answer(1, &[]));
+        assert_eq!(
+            (error.field, error.what),
+            ("lastBlockIncomplete", What::Value { found: 1 })
+        );
+        assert_eq!(
+            refused(version, code::RECEIPTS, answer(2, &[0xc0])).what,
+            What::Value { found: 2 }
+        );
+        assert!(decode(version, code::RECEIPTS, answer(1, &[0xc0]).into()).is_ok());
+    }
+    // One version's form is not another's.
+    let refuses = |version, name| refused(version, code::RECEIPTS, vector(name).to_vec()).field;
+    assert_eq!(refuses(69, "RECEIPTS_70"), "items");
+    assert_eq!(refuses(70, "RECEIPTS_69"), "lastBlockIncomplete");
+    let refuses = |version, name| refused(version, code::GET_RECEIPTS, vector(name).to_vec()).field;
+    assert_eq!(refuses(69, "GET_RECEIPTS_70"), "hashes");
+    assert_eq!(refuses(70, "GET_RECEIPTS_69"), "firstBlockReceiptIndex");
+}
+
+#[test]
+fn a_block_access_list_is_a_list_or_the_empty_string() {
+    let answer = |item: &[u8]| list(&[&[1], &list(&[item])]);
+    for item in [&[0x01][..], &[0x81, 0x80], &[0x82, 1, 2]] {
+        let error = refused(71, code::BLOCK_ACCESS_LISTS, answer(item));
+        assert_eq!(
+            (error.field, error.what),
+            ("block-access-list", What::String)
+        );
+    }
+    assert_eq!(
+        refused(
+            71,
+            code::BLOCK_ACCESS_LISTS,
+            answer(&vec![0x80; MAX_ITEMS + 1])
+        )
+        .what,
+        What::TooMany { most: MAX_ITEMS }
+    );
+}
+
+#[test]
+fn announced_transactions_have_each_a_type_a_size_and_a_hash() {
+    let hash = [&[0xa0][..], &[7; 32]].concat();
+    let announce = |types: &[u8], sizes: &[u8], hashes: &[&[u8]]| {
+        let mut item = Vec::new();
+        types.encode(&mut item);
+        list(&[&item, &list(&[sizes]), &list(hashes)])
+    };
+    let code = code::NEW_POOLED_TRANSACTION_HASHES;
+    let good = announce(&[0, 2], &[0x11, 0x12], &[&hash, &hash]);
+    assert!(decode(68, code, good.into()).is_ok());
+    for (payload, field) in [
+        (announce(&[2], &[0x11, 0x12], &[&hash, &hash]), "txsizes"),
+        (announce(&[0, 2], &[0x11], &[&hash, &hash]), "txsize"),
+        (announce(&[0, 2], &[0x11, 0x12], &[&hash]), "txhash"),
+        (announce(&[2], &[0x11], &[&hash, &hash]), "txhashes"),
+        (announce(&[2], &[0x11], &[&[0x80]]), "txhash"),
+    ] {
+        assert_eq!(refused(68, code, payload).field, field);
+    }
+}
+
+/// Every message that is read here, with its version and code.
+fn incoming() -> Vec<(u8, &'static str, u8)> {
+    let place = |name: &str| {
         Some(match name {
-            _ if name.starts_with("GET_HEADERS") => code::GET_BLOCK_HEADERS,
-            "GET_BODIES" => code::GET_BLOCK_BODIES,
-            "GET_RECEIPTS" => code::GET_RECEIPTS,
-            "GET_POOLED" => code::GET_POOLED_TRANSACTIONS,
-            "HEADERS" | "HEADERS_EMPTY" => code::BLOCK_HEADERS,
-            "BODIES" => code::BLOCK_BODIES,
-            "RECEIPTS_68" | "RECEIPTS_69" => code::RECEIPTS,
-            "NEW_BLOCK_HASHES" => code::NEW_BLOCK_HASHES,
-            "NEW_BLOCK" | "NEW_BLOCK_EMPTY" | "NEW_BLOCK_WITHDRAWALS" => code::NEW_BLOCK,
-            "NEW_POOLED" => code::NEW_POOLED_TRANSACTION_HASHES,
-            "POOLED" => code::POOLED_TRANSACTIONS,
-            "TRANSACTIONS" => code::TRANSACTIONS,
-            "BLOCK_RANGE_UPDATE" | "BLOCK_RANGE_ZERO" => code::BLOCK_RANGE_UPDATE,
+            _ if name.starts_with("GET_HEADERS") => (69, code::GET_BLOCK_HEADERS),
+            "GET_BODIES" => (69, code::GET_BLOCK_BODIES),
+            "GET_RECEIPTS" => (69, code::GET_RECEIPTS),
+            "GET_RECEIPTS_70" | "GET_RECEIPTS_70_START" => (70, code::GET_RECEIPTS),
+            "GET_POOLED" => (69, code::GET_POOLED_TRANSACTIONS),
+            "GET_ACCESS_LISTS" => (71, code::GET_BLOCK_ACCESS_LISTS),
+            "HEADERS" | "HEADERS_EMPTY" => (69, code::BLOCK_HEADERS),
+            "BODIES" => (69, code::BLOCK_BODIES),
+            "RECEIPTS_68" | "RECEIPTS_69" => (69, code::RECEIPTS),
+            "RECEIPTS_70" | "RECEIPTS_70_WHOLE" | "RECEIPTS_70_EMPTY" => (70, code::RECEIPTS),
+            "ACCESS_LISTS" | "ACCESS_LISTS_NONE" => (71, code::BLOCK_ACCESS_LISTS),
+            "NEW_BLOCK_HASHES" => (69, code::NEW_BLOCK_HASHES),
+            "NEW_BLOCK" | "NEW_BLOCK_EMPTY" | "NEW_BLOCK_WITHDRAWALS" => (69, code::NEW_BLOCK),
+            "NEW_POOLED" | "NEW_POOLED_71" => (69, code::NEW_POOLED_TRANSACTION_HASHES),
+            "POOLED" => (69, code::POOLED_TRANSACTIONS),
+            "TRANSACTIONS" => (69, code::TRANSACTIONS),
+            "BLOCK_RANGE_UPDATE" | "BLOCK_RANGE_ZERO" => (69, code::BLOCK_RANGE_UPDATE),
             _ => return None,
         })
     };
     all()
-        .filter_map(|(name, _)| Some((name, code(name)?)))
+        .filter_map(|(name, _)| place(name).map(|(version, code)| (version, name, code)))
         .collect()
 }
 
 #[test]
 fn a_truncated_message_is_refused_at_every_length() {
     let messages = incoming();
-    assert_eq!(messages.len(), 21);
-    for (name, code) in messages {
+    assert_eq!(messages.len(), 30);
+    for (version, name, code) in messages {
         let bytes = vector(name);
         for len in 0..bytes.len() {
             assert!(
-                decode(69, code, bytes.slice(..len)).is_err(),
+                decode(version, code, bytes.slice(..len)).is_err(),
                 "{name} cut to {len}"
             );
         }
@@ -318,29 +392,22 @@ fn a_truncated_message_is_refused_at_every_length() {
 
 #[test]
 fn no_single_changed_byte_makes_a_decoder_panic_or_take_what_it_does_not_write() {
-    for (name, code) in incoming() {
+    for (version, name, code) in incoming() {
         let good = vector(name);
         for at in 0..good.len().min(80) {
             for value in 0..=255u8 {
                 let mut bytes = good.to_vec();
                 bytes[at] = value;
-                let Ok(Message::Request { id, request }) = decode(69, code, bytes.clone().into())
-                else {
+                let message = decode(version, code, bytes.clone().into());
+                let Ok(Message::Request { id, request }) = message else {
                     continue;
                 };
                 // What is read is canonical: written again it is the same.
-                assert_eq!(
-                    encoded(
-                        69,
-                        Outgoing::Request {
-                            id,
-                            request: &request
-                        }
-                    )
-                    .1,
-                    bytes,
-                    "{name} {at} {value}"
-                );
+                let request = Outgoing::Request {
+                    id,
+                    request: &request,
+                };
+                assert_eq!(encoded(version, request).1, bytes, "{name} {at} {value}");
             }
         }
     }

@@ -145,6 +145,9 @@ fn the_highest_common_version_is_spoken() {
         (&[69, 68][..], &[68][..], 68),
         (&[68], &[68, 69], 68),
         (&[69], &[69, 68], 69),
+        (&[71, 70, 69, 68], &[68, 69, 70], 70),
+        (&[70, 71], &[68, 69, 70, 71], 71),
+        (&[71, 70, 69, 68], &[68, 72], 68),
     ] {
         let mut pair = Pair::new(1, a, b);
         pair.run();
@@ -359,6 +362,14 @@ fn a_message_that_the_peers_version_has_not_is_not_sent() {
     };
     assert_eq!(pair.a.send(NOW_MS, range), Err(NotReady::NotOfVersion));
     assert!(pair.a.output().is_empty());
+
+    let mut pair = Pair::new(1, &[70], &[70]);
+    pair.run();
+    let request = Outgoing::Request {
+        id: 1,
+        request: &Request::BlockAccessLists { hashes: vec![] },
+    };
+    assert_eq!(pair.a.send(NOW_MS, request), Err(NotReady::NotOfVersion));
 }
 
 #[test]
