@@ -249,6 +249,19 @@ impl Manifest {
             first: u64_at(bytes, at),
             end: u64_at(bytes, at + 8),
         };
+        let spans = [span(152), span(168), span(184)];
+        let first_era = u32_at(bytes, 204);
+        // What walks a span goes by its numbers: they must be no more than the rows there are for them.
+        let rows = u64::from(first_era)..u64::from(first_era) + eras as u64;
+        if let Some(Span { first, end }) = spans.into_iter().find(|span| {
+            span.first < span.end
+                && (span.first / ERA_BLOCKS < rows.start || (span.end - 1) / ERA_BLOCKS >= rows.end)
+        }) {
+            let (start, end_era) = (rows.start, rows.end);
+            return torn(format!(
+                "blocks {first}..{end}, but only eras {start}..{end_era}"
+            ));
+        }
         Ok(Manifest {
             read_version,
             write_version: u16_at(bytes, 18),
@@ -258,9 +271,9 @@ impl Manifest {
             genesis: hash_at(bytes, 56),
             cold_hash: hash_at(bytes, 88),
             cold_td: td_at(bytes, 120),
-            spans: [span(152), span(168), span(184)],
+            spans,
             tip: u32_at(bytes, 200),
-            first_era: u32_at(bytes, 204),
+            first_era,
             eras: (0..eras).map(row).collect(),
             runs: (eras..eras + runs)
                 .map(row)

@@ -1,6 +1,8 @@
 //! Nodes with a scripted service, and a bare peer on a blocking socket, for tests over loopback.
 #![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub)]
 
+pub mod puppet;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -338,10 +338,12 @@ impl Data<'_> {
     fn get(&mut self, at: u64, length: usize) -> Result<Option<&[u8]>, Error> {
         let end = at + length as u64;
         if at < self.start || end > self.start + self.bytes.len() as u64 {
-            if end > self.file.len()? {
+            let file_bytes = self.file.len()?;
+            if end > file_bytes {
                 return Ok(None);
             }
-            self.bytes.resize(length.max(CHUNK_BYTES), 0);
+            let left = usize::try_from(file_bytes - at).unwrap_or(usize::MAX);
+            self.bytes.resize(length.max(CHUNK_BYTES.min(left)), 0);
             let read = self.file.read_at(at, &mut self.bytes)?;
             self.bytes.truncate(read);
             self.start = at;

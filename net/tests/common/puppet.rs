@@ -1,0 +1,337 @@
+//! A peer on a blocking socket that does the handshake as it should, as far as a test wants, and then says whatever it wants.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use cairn_net::enode::NodeId;
+use cairn_net::eth;
+use cairn_net::eth::message::{Message, Outgoing, Request, decode};
+use cairn_net::eth::status::Status;
+use cairn_net::p2p::{self, Capability, DisconnectReason, Hello};
+use cairn_net::rlpx::entropy::Entropy;
+use cairn_net::rlpx::frame::{HEADER_BYTES, rest_bytes};
+use cairn_net::rlpx::handshake::{AwaitingAck, Link, PREFIX_BYTES, Step};
+
+use super::{PATIENCE, id, key};
+
+/// How a node ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With a Disconnect.
+    Told(DisconnectReason),
+    /// Without a word.
+    Silent,
+}
+
+/// Who a node is and where.
+pub type Target = (SocketAddr, NodeId);
+
+pub struct Puppet {
+    pub stream: TcpStream,
+    pub link: Link,
+    key: u8,
+    /// The version of eth it speaks.
+    pub eth: u8,
+    /// The node's Status, once it came: what ours is made of.
+    pub status: Option<Status>,
+}
+
+/// A TCP connection, and no more.
+pub fn connect(addr: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(addr).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// An auth for the node, and the state that awaits its ack.
+pub fn auth(key_of: u8, node: NodeId) -> (AwaitingAck, Vec<u8>) {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).unwrap();
+    let mut auth = Vec::new();
+    let state = AwaitingAck::start(key(key_of), node, &mut Entropy::new(seed), &mut auth).unwrap();
+    (state, auth)
+}
+
+/// Reads until the node hangs up: how many bytes came, and when the end did.
+pub fn hung_up(mut stream: TcpStream) -> usize {
+    let mut sink = [0; 4096];
+    let mut count = 0;
+    loop {
+        match stream.read(&mut sink) {
+            Ok(0) => return count,
+            Ok(len) => count += len,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return count,
+            Err(error) => panic!("the node did not hang up: {error}"),
+        }
+    }
+}
+
+impl Puppet {
+    /// Up to auth and ack.
+    pub fn dial(key_of: u8, (addr, node): Target) -> Puppet {
+        let mut stream = connect(addr);
+        let (state, auth) = auth(key_of, node);
+        stream.write_all(&auth).unwrap();
+        let mut packet = [0; PREFIX_BYTES].to_vec();
+        stream.read_exact(&mut packet).unwrap();
+        let Ok(Step::More {
+            state,
+            needed_bytes,
+        }) = state.read(&mut packet)
+        else {
+            panic!("no ack")
+        };
+        packet.resize(needed_bytes, 0);
+        stream.read_exact(&mut packet[PREFIX_BYTES..]).unwrap();
+        let Ok(Step::Done(link)) = state.read(&mut packet) else {
+            panic!("no ack")
+        };
+        Puppet {
+            stream,
+            link: *link,
+            key: key_of,
+            eth: eth::VERSIONS[0],
+            status: None,
+        }
+    }
+
+    /// Up to Hello both ways.
+    pub fn greeted(key_of: u8, target: Target) -> Puppet {
+        let mut puppet = Puppet::dial(key_of, target);
+        puppet.say_hello(|_| {});
+        let (id, payload) = puppet.read().expect("Hello");
+        assert_eq!(id, p2p::HELLO);
+        Hello::decode(&payload).unwrap();
+        puppet
+    }
+
+    /// Up to Status both ways: a peer, on the node's own chain.
+    pub fn ready(key_of: u8, target: Target) -> Puppet {
+        Puppet::ready_with(key_of, target, |_| {})
+    }
+
+    /// The same with another Status than the node's own.
+    pub fn ready_with(key_of: u8, target: Target, change: impl FnOnce(&mut Status)) -> Puppet {
+        let mut puppet = Puppet::greeted(key_of, target);
+        puppet.learn_status();
+        puppet.say_status(change);
+        puppet
+    }
+
+    /// Waits for the node's Status.
+    pub fn learn_status(&mut self) {
+        let (id, payload) = self.read().expect("Status");
+        assert_eq!(id, p2p::FIRST_CAPABILITY_ID);
+        self.status = Some(Status::decode(self.eth, &payload).unwrap());
+    }
+
+    pub fn say_hello(&mut self, change: impl FnOnce(&mut Hello)) {
+        let mut hello = Hello {
+            version: p2p::VERSION,
+            client: "puppet".to_owned(),
+            capabilities: vec![Capability {
+                name: "eth".to_owned(),
+                version: self.eth.into(),
+            }],
+            port: 0,
+            id: id(self.key),
+        };
+        change(&mut hello);
+        let mut payload = Vec::new();
+        hello.encode(&mut payload);
+        self.say_raw(p2p::HELLO, &payload);
+    }
+
+    pub fn say_status(&mut self, change: impl FnOnce(&mut Status)) {
+        let mut status = self.status.clone().expect("the node's Status came");
+        change(&mut status);
+        let mut payload = Vec::new();
+        status.encode(&mut payload);
+        self.say(p2p::FIRST_CAPABILITY_ID, &payload);
+    }
+
+    /// A frame of any body, as it would go out.
+    pub fn sealed(&mut self, body: &[u8]) -> Vec<u8> {
+        let mut wire = Vec::new();
+        self.link.writer.write(&[body], &mut wire);
+        wire
+    }
+
+    /// Bytes as they are. The node may have hung up: that is found by reading.
+    pub fn write(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// A message that is not compressed, or compressed by the test.
+    pub fn say_raw(&mut self, id: u8, payload: &[u8]) {
+        let id = if id == 0 { 0x80 } else { id };
+        let wire = self.sealed(&[&[id], payload].concat());
+        self.write(&wire);
+    }
+
+    pub fn say(&mut self, id: u8, payload: &[u8]) {
+        let packed = snap::raw::Encoder::new().compress_vec(payload).unwrap();
+        self.say_raw(id, &packed);
+    }
+
+    /// A message of eth by its code.
+    pub fn say_eth(&mut self, code: u8, payload: &[u8]) {
+        self.say(p2p::FIRST_CAPABILITY_ID + code, payload);
+    }
+
+    pub fn send(&mut self, message: Outgoing<'_>) {
+        let mut payload = Vec::new();
+        let code = message.encode(self.eth, &mut payload);
+        self.say_eth(code, &payload);
+    }
+
+    pub fn request(&mut self, id: u64, request: &Request) {
+        self.send(Outgoing::Request { id, request });
+    }
+
+    /// The next message, decompressed (Hello is not compressed); `None` when the node has hung up.
+    pub fn read(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut header = [0; HEADER_BYTES];
+        self.fill(&mut header)?;
+        let body_bytes = self
+            .link
+            .reader
+            .header(&mut header)
+            .expect("the node's MAC");
+        let mut rest = vec![0; rest_bytes(body_bytes)];
+        self.fill(&mut rest)?;
+        let body = self.link.reader.body(&mut rest, body_bytes);
+        let body = body.expect("the node's MAC");
+        let id = if body[0] == 0x80 { 0 } else { body[0] };
+        let payload = &body[1..];
+        let is_plain = id == p2p::HELLO;
+        Some((
+            id,
+            match is_plain {
+                true => payload.to_vec(),
+                false => snap::raw::Decoder::new().decompress_vec(payload).unwrap(),
+            },
+        ))
+    }
+
+    fn fill(&mut self, out: &mut [u8]) -> Option<()> {
+        match self.stream.read_exact(out) {
+            Ok(()) => Some(()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                None
+            }
+            Err(error) => panic!("the node neither spoke nor hung up: {error}"),
+        }
+    }
+
+    /// The next message of eth, whatever of p2p comes before it (a Ping is answered); `None` when the node has hung up.
+    pub fn message(&mut self) -> Option<Message> {
+        loop {
+            match self.read()? {
+                (p2p::PING, _) => self.say(p2p::PONG, &p2p::EMPTY_LIST),
+                (id, payload) if id >= p2p::FIRST_CAPABILITY_ID => {
+                    let code = id - p2p::FIRST_CAPABILITY_ID;
+                    return Some(decode(self.eth, code, payload.into()).expect("the node's own"));
+                }
+                (p2p::DISCONNECT, payload) => {
+                    panic!("disconnected: {:?}", DisconnectReason::decode(&payload))
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads until the connection is over.
+    #[track_caller]
+    pub fn end(&mut self) -> End {
+        let start = Instant::now();
+        loop {
+            match self.read() {
+                Some((p2p::DISCONNECT, payload)) => {
+                    return End::Told(DisconnectReason::decode(&payload).unwrap());
+                }
+                Some(_) => {}
+                None => return End::Silent,
+            }
+            assert!(start.elapsed() < 2 * PATIENCE, "it talks on");
+        }
+    }
+
+    /// Says a byte at a time until the node hangs up; gives how it did and after how long.
+    pub fn trickle(mut self, bytes: &[u8], each: Duration) -> (End, Duration) {
+        let start = Instant::now();
+        let mut stream = self.stream.try_clone().unwrap();
+        let bytes = bytes.to_vec();
+        let writer = std::thread::spawn(move || {
+            for byte in bytes {
+                if stream.write_all(&[byte]).is_err() {
+                    return;
+                }
+                std::thread::sleep(each);
+            }
+        });
+        self.stream.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+        let end = self.end();
+        let took = start.elapsed();
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        writer.join().unwrap();
+        (end, took)
+    }
+}
+
+/// A peer that does no harm, served on a thread of its own while others do: each answer is timed.
+pub struct Honest {
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    thread: std::thread::JoinHandle<(u64, Duration)>,
+}
+
+/// No answer may take longer while others misbehave. Generous: CI has two cores and other things to do.
+pub const SLOWEST: Duration = Duration::from_secs(3);
+
+impl Honest {
+    /// Asks for headers again and again, of which an answer has `count`.
+    pub fn start(key_of: u8, target: Target, request: Request, count: usize) -> Honest {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let mut puppet = Puppet::ready(key_of, target);
+        let is_over = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut slowest = Duration::ZERO;
+            let mut served = 0;
+            while !is_over.load(std::sync::atomic::Ordering::SeqCst) || served == 0 {
+                let start = Instant::now();
+                puppet.request(served, &request);
+                loop {
+                    match puppet.message().expect("an honest peer is not hung up on") {
+                        Message::Headers { id, headers } if id == served => {
+                            assert_eq!(headers.len(), count);
+                            break;
+                        }
+                        _ => {}
+                    }
+                }
+                slowest = slowest.max(start.elapsed());
+                served += 1;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            (served, slowest)
+        });
+        Honest { stop, thread }
+    }
+
+    /// Ends it; what was measured is printed and judged.
+    #[track_caller]
+    pub fn finish(self, what: &str) {
+        self.stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        let (served, slowest) = self.thread.join().expect("the honest peer was served");
+        println!("{what}: the honest peer had {served} answers, the slowest after {slowest:?}");
+        assert!(slowest < SLOWEST, "{what}: {slowest:?}");
+    }
+}
