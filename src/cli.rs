@@ -77,6 +77,9 @@ pub struct Run {
     /// Network id told to peers [default: the chain id]
     #[arg(long, value_name = "ID")]
     pub networkid: Option<u64>,
+    /// Versions of eth to speak, with commas between; fewer show which one a peer gets wrong [default: all]
+    #[arg(long, value_name = "VERSIONS", value_delimiter = ',')]
+    pub eth_versions: Vec<u8>,
     /// At most this many peers
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub maxpeers: usize,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, B256};
 use cairn_net::enode::{Enode, EnodeError, EnodeUrl};
+use cairn_net::eth::VERSIONS;
 use cairn_net::limits::MAX_THREADS;
 use cairn_store::Head;
 use secp256k1::SecretKey;
@@ -36,6 +37,8 @@ pub struct Config {
     pub node_key: SecretKey,
     /// The network id told to peers.
     pub network_id: u64,
+    /// Versions of eth to speak, the preferred first.
+    pub eth_versions: Vec<u8>,
     /// Peers at the most.
     pub max_peers: usize,
     /// Peers that are dialled, and dialled again.
@@ -212,6 +215,7 @@ impl Config {
                 )));
             }
         };
+        let eth_versions = eth_versions(&run.eth_versions)?;
         let bootnodes = enodes("--bootnodes", &run.bootnodes)?;
         let trusted = enodes("--trusted", &run.trusted)?;
         let datadir = datadir(common)?;
@@ -233,6 +237,7 @@ impl Config {
         Ok(Config {
             listen: SocketAddr::new(run.listen_addr, run.port),
             network_id: run.networkid.unwrap_or_else(|| genesis.spec.network_id()),
+            eth_versions,
             max_peers: run.maxpeers,
             receipts: run.receipts,
             sync_target: run.synctarget,
@@ -245,6 +250,18 @@ impl Config {
             sealer,
         })
     }
+}
+
+/// `--eth-versions`, in the order of preference; all there are if none was typed.
+fn eth_versions(typed: &[u8]) -> Result<Vec<u8>, ConfigError> {
+    if let Some(unknown) = typed.iter().find(|version| !VERSIONS.contains(version)) {
+        let known = VERSIONS.map(|version| version.to_string()).join(", ");
+        return Err(usage(format!(
+            "--eth-versions {unknown}: the versions of eth spoken here are {known}"
+        )));
+    }
+    let chosen = |version: &u8| typed.is_empty() || typed.contains(version);
+    Ok(VERSIONS.into_iter().filter(chosen).collect())
 }
 
 /// What was typed behind `flag`, each an enode URL; a host name is resolved once, now.
@@ -348,3 +365,20 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_versions_of_eth_that_were_typed_are_spoken_and_unknown_ones_are_wrong_usage() {
+        assert_eq!(eth_versions(&[]).ok(), Some(VERSIONS.to_vec()));
+        // In our order of preference, whatever was typed first.
+        assert_eq!(eth_versions(&[68, 69]).ok(), Some(vec![69, 68]));
+        assert_eq!(eth_versions(&[68]).ok(), Some(vec![68]));
+        let refused = eth_versions(&[69, 67]);
+        assert!(
+            matches!(refused, Err(ConfigError::Usage(why)) if why.contains("67: the versions"))
+        );
+    }
+}

@@ -18,6 +18,9 @@
 //! The net threads share one book under a lock, held for some comparisons at a time: who is connected (the caps are the node's, not each
 //! thread's), and who is banned. Sync writes the bans to the data folder.
 //!
+//! While it makes a large commit the store's Writer has threads of its own, which end before the commit does: as many as
+//! there are cores, at most 4, to compress (two parts each), and at most 5 more to sync files at once.
+//!
 //! Stop order: net is told (it says goodbye to peers, at most 200 ms), then sync (it finishes its commit, and the store's
 //! lock goes with it), whose end closes the sealer's links; all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
 
@@ -32,7 +35,7 @@ use std::time::Duration;
 use cairn_net::enode::{Enode, NodeId};
 use cairn_net::reactor::{Command, Handle, Reactor, ReactorConfig, SendError};
 use cairn_net::session;
-use cairn_store::Writer;
+use cairn_store::{Snapshot, Writer};
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -101,7 +104,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             secret_key: config.node_key,
             client: client_name(),
             port: config.listen.port(),
-            eth_versions: cairn_net::eth::VERSIONS.to_vec(),
+            eth_versions: config.eth_versions.clone(),
         },
         listen: config.listen,
         max_peers: config.max_peers,
@@ -259,21 +262,34 @@ fn stop_all(
 /// # Errors
 /// `Start` if the stored headers cannot be read or do not obey their own chain's rules.
 pub fn stored_tip(rules: &Rules, writer: &Writer) -> Result<Tip, NodeError> {
-    let head = writer.head();
-    let reader = writer.reader();
-    let snapshot = reader.snapshot();
+    let snapshot = writer.reader().snapshot();
+    tip_at(rules, &snapshot, snapshot.head().number)
+}
+
+/// Canonical block `number`, which must be stored, with all that is needed to judge its children.
+///
+/// # Errors
+/// As [`stored_tip`].
+pub fn tip_at(rules: &Rules, snapshot: &Snapshot, number: u64) -> Result<Tip, NodeError> {
+    let head = snapshot.head();
+    let td = match number == head.number {
+        true => Ok(Some(head.td)),
+        false => snapshot.td(number),
+    };
+    let td = td.map_err(|error| NodeError::Start(error.to_string()))?;
+    let td = td.ok_or_else(|| {
+        NodeError::Start(format!(
+            "the total difficulty of block {number} is not known"
+        ))
+    })?;
     let mut failed = None;
-    let tip = rules.restore(
-        head.number,
-        head.td,
-        &mut |number| match snapshot.header(number) {
-            Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        },
-    );
+    let tip = rules.restore(number, td, &mut |number| match snapshot.header(number) {
+        Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
+        Err(error) => {
+            failed = Some(error);
+            None
+        }
+    });
     match (failed, tip) {
         (Some(error), _) => Err(NodeError::Start(error.to_string())),
         (None, Ok(tip)) => Ok(tip),

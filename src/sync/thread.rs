@@ -17,7 +17,8 @@ use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
 use cairn_store::{NewBlock, NewReceipts, Snapshot, Writer};
 use crossbeam_channel::{Receiver, Sender, select};
 
-use super::machine::{Action, Block, ChainView, Machine, SealedBlock};
+use super::boundary::{Action, Block, ChainView, SealedBlock};
+use super::machine::Machine;
 use super::receipts::Found;
 use crate::bans::BanFile;
 use crate::chain::{Genesis, Rules, Tip};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
 
-use crate::change::{self, Edit, Work};
+use crate::change::{Edit, Work};
 use crate::error::Error;
 use crate::file::{self, Disk, Hook, Lock, names};
 use crate::format::{ERA_BLOCKS, Kind, MAX_RECORD_BYTES, SEGMENT_KINDS, slot_of};
@@ -15,8 +15,10 @@ use crate::manifest::{self, COPIES, Found, Manifest, Span, VERSION};
 use crate::mapped::Maps;
 use crate::plan::Plan;
 use crate::reader::Reader;
+use crate::replace::Replace;
 use crate::rlp;
 use crate::scale::{ABSENT_BLOCKS, BATCH_BYTES, TIP_BLOCKS, TIP_BYTES};
+use crate::session;
 use crate::snappy::Compressor;
 use crate::snapshot::{Shared, Snapshot};
 use crate::tip::TipFile;
@@ -114,6 +116,7 @@ impl Writer {
         }
         let next = self.change(|writer, snapshot| {
             if let Some(log) = writer.log.as_mut().filter(|_| fits_tip(snapshot, &plan)) {
+                writer.work.packer.rest();
                 let frame = &mut writer.work.frame;
                 frame.clear();
                 for fresh in &plan.fresh {
@@ -198,6 +201,13 @@ impl Writer {
         Join::begin(self, first)
     }
 
+    /// Begins to replace the chain above block `fork`, a canonical one, by a branch of any length that is given in parts:
+    /// for one that is larger than memory. See [`Replace`]. What hangs on the tip is better given to [`Writer::commit`],
+    /// which keeps both branches.
+    pub fn replace_above(&mut self, fork: u64) -> Result<Replace<'_>, Error> {
+        Replace::begin(self, fork)
+    }
+
     /// Whether what this session shows is on the disk. Before its first change it may be in the cache only, if a sync of
     /// the session before failed: so the first change is made even if it changes nothing.
     fn is_certain(&self) -> bool {
@@ -229,7 +239,7 @@ impl Writer {
     /// What comes before a session's first change.
     pub(crate) fn begin(&mut self) -> Result<(), Error> {
         match self.found.take() {
-            Some(found) => change::begin(&self.disk, self.reader.snapshot().dir(), &found),
+            Some(found) => session::begin(&self.disk, self.reader.snapshot().dir(), &found),
             None => Ok(()),
         }
     }
@@ -238,7 +248,7 @@ impl Writer {
         manifest::find(dir)?; // no store, no LOCK
         let lock = Lock::take(dir, &dir.join("LOCK"))?;
         let (snapshot, found) = Snapshot::open(dir)?;
-        change::refuse_newer(dir, &found)?;
+        session::refuse_newer(dir, &found)?;
         Ok(Writer::new(disk, lock, snapshot, None, Some(found)))
     }
 
@@ -311,6 +321,7 @@ impl Writer {
             tip.took(0, hash, true);
         }
         let (log, index) = tip.finish(head.0, head.1)?;
+        log.sync()?;
         disk.sync_dir(dir)?;
         if let Some(above) = dir.parent() {
             // The folder above a relative name of one part is the current one.
@@ -351,6 +362,7 @@ fn append_frame(
     let mut tip = (*snapshot.tip).clone();
     log.append(frame, &mut tip, plan.head_number, plan.head_hash)?;
     log.sync()?;
+    log.close(&tip)?;
     Snapshot::new(
         snapshot.manifest.clone(),
         Arc::new(tip),

@@ -217,7 +217,8 @@ pub(crate) struct GenerateArgs {
     /// The same seed gives the same bytes
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// The block file to write: blocks from 1 on, in RLP, back to back, as `geth export` does
+    /// The block file to write: blocks from 1 on, in RLP, back to back, as `geth export` does. A name that ends in .era1 gives an era1
+    /// file from block 0 on with receipts: fork london, 8191 blocks at most
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// The genesis.json to write
