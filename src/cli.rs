@@ -65,6 +65,12 @@ pub struct Run {
     /// Peers to dial and to dial again, as enode URLs with commas between
     #[arg(long, value_name = "ENODES", value_delimiter = ',')]
     pub bootnodes: Vec<String>,
+    /// Peers that are let in whatever the caps say and never banned, as enode URLs with commas between
+    #[arg(long, value_name = "ENODES", value_delimiter = ',')]
+    pub trusted: Vec<String>,
+    /// Threads that peers are spread over
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub net_threads: usize,
     /// File of the node's key, 64 hex digits [default: DATADIR/nodekey, made at the first start]
     #[arg(long, value_name = "FILE")]
     pub nodekey: Option<PathBuf>,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use alloy_primitives::{Address, B256};
 use cairn_net::enode::{Enode, EnodeError, EnodeUrl};
 use cairn_net::eth::VERSIONS;
+use cairn_net::limits::MAX_THREADS;
 use cairn_store::Head;
 use secp256k1::SecretKey;
 
@@ -20,8 +21,8 @@ use crate::datadir::{self, DataDir, DataDirError, Made};
 const PEERS_LIMIT: usize = 700;
 /// A longer interval is a slip of the finger.
 const INTERVAL_LIMIT_MS: u64 = 366 * 24 * 3600 * 1000;
-/// Bootnodes are dialled for ever, each with its own schedule.
-const BOOTNODES_LIMIT: usize = 256;
+/// Bootnodes are dialled for ever, each with its own schedule; trusted nodes are compared with each that comes.
+const NODES_LIMIT: usize = 256;
 
 /// Everything a running node is told, checked.
 #[derive(Debug)]
@@ -42,6 +43,10 @@ pub struct Config {
     pub max_peers: usize,
     /// Peers that are dialled, and dialled again.
     pub bootnodes: Vec<Enode>,
+    /// Peers that stand above the caps and are never banned.
+    pub trusted: Vec<Enode>,
+    /// Threads that peers are spread over.
+    pub net_threads: usize,
     /// Receipts are asked for and kept.
     pub receipts: bool,
     /// The head to trust where no seal can be checked.
@@ -190,6 +195,12 @@ impl Config {
                 run.maxpeers
             )));
         }
+        if !(1..=MAX_THREADS).contains(&run.net_threads) {
+            return Err(usage(format!(
+                "--net-threads {}: expected 1 to {MAX_THREADS}",
+                run.net_threads
+            )));
+        }
         let interval_s = match run.block_interval_ms {
             None => None,
             Some(ms) if ms > INTERVAL_LIMIT_MS => {
@@ -205,7 +216,8 @@ impl Config {
             }
         };
         let eth_versions = eth_versions(&run.eth_versions)?;
-        let bootnodes = bootnodes(&run.bootnodes)?;
+        let bootnodes = enodes("--bootnodes", &run.bootnodes)?;
+        let trusted = enodes("--trusted", &run.trusted)?;
         let datadir = datadir(common)?;
         let (genesis, json) = find_genesis(common, &datadir)?;
         for warning in &genesis.warnings {
@@ -233,6 +245,8 @@ impl Config {
             genesis,
             node_key,
             bootnodes,
+            trusted,
+            net_threads: run.net_threads,
             sealer,
         })
     }
@@ -250,18 +264,18 @@ fn eth_versions(typed: &[u8]) -> Result<Vec<u8>, ConfigError> {
     Ok(VERSIONS.into_iter().filter(chosen).collect())
 }
 
-/// `--bootnodes`, each an enode URL; a host name is resolved once, now.
-fn bootnodes(typed: &[String]) -> Result<Vec<Enode>, ConfigError> {
+/// What was typed behind `flag`, each an enode URL; a host name is resolved once, now.
+fn enodes(flag: &str, typed: &[String]) -> Result<Vec<Enode>, ConfigError> {
     let urls = typed
         .iter()
         .map(|url| url.trim())
         .filter(|url| !url.is_empty());
     let nodes: Vec<Enode> = urls
-        .map(|url| enode(url).map_err(|why| usage(format!("--bootnodes {url}: {why}"))))
+        .map(|url| enode(url).map_err(|why| usage(format!("{flag} {url}: {why}"))))
         .collect::<Result<_, _>>()?;
-    if nodes.len() > BOOTNODES_LIMIT {
+    if nodes.len() > NODES_LIMIT {
         return Err(usage(format!(
-            "--bootnodes: {} were given, at most {BOOTNODES_LIMIT} are dialled",
+            "{flag}: {} were given, at most {NODES_LIMIT} are taken",
             nodes.len()
         )));
     }

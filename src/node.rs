@@ -3,16 +3,20 @@
 //! | thread | owns | takes | gives |
 //! | --- | --- | --- | --- |
 //! | main | signals, joins | the end of any thread | the stop, in the order below |
-//! | net | mio poll, sockets, sessions, a store Reader | commands | events |
+//! | net (`--net-threads N`: so many of them) | mio poll, sockets, sessions, a store Reader; the first the listener | commands, accepted sockets | events, accepted sockets |
 //! | sync | the store's Writer, the head, the schedule of requests | events, sealed | commands, heads |
 //! | sealer (only with `--enable-consensus`) | the signing key | heads | sealed |
 //!
 //! | link | from -> to | bound | when it is full |
 //! | --- | --- | --- | --- |
 //! | events | net -> sync | `EVENTS_BOUND` | net stops reading that peer's socket until sync wakes it |
-//! | commands | sync -> net | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms |
+//! | commands | sync -> net, each to the thread that has the peer | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms |
+//! | accepted sockets | the first net -> the one with the fewest | `cairn_net::limits` | the first keeps the socket itself |
 //! | heads | sync -> sealer | 1 | sync takes the older head out: only the newest counts |
 //! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a new head |
+//!
+//! The net threads share one book under a lock, held for some comparisons at a time: who is connected (the caps are the node's, not each
+//! thread's), and who is banned. Sync writes the bans to the data folder.
 //!
 //! While it makes a large commit the store's Writer has threads of its own, which end before the commit does: as many as
 //! there are cores, at most 4, to compress (two parts each), and at most 5 more to sync files at once.
@@ -36,6 +40,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::bans::BanFile;
 use crate::chain::{Rules, Tip};
 use crate::config::Config;
 use crate::sealer;
@@ -93,7 +98,8 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         reader.snapshot().first_body(),
     );
     let earliest = chain.earliest;
-    let (reactor, net) = Reactor::bind(ReactorConfig {
+    let (ban_file, bans) = BanFile::open(config.datadir.bans());
+    let reactor_config = ReactorConfig {
         session: session::Config {
             secret_key: config.node_key,
             client: client_name(),
@@ -103,10 +109,13 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         listen: config.listen,
         max_peers: config.max_peers,
         statics: config.bootnodes,
+        trusted: config.trusted,
+        bans,
         chain,
-    })
-    .map_err(|e| NodeError::Start(e.to_string()))?;
-    let listening = reactor.local_addr();
+    };
+    let (reactors, net) = Reactor::bind_threads(reactor_config, config.net_threads)
+        .map_err(|e| NodeError::Start(e.to_string()))?;
+    let listening = reactors[0].local_addr();
     let enode = Enode {
         id: NodeId::from_public_key(
             &config
@@ -138,16 +147,20 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     };
 
     // Threads.
-    let mut server = Server::new(reader, events_in, stalled.clone());
-    let net_thread = spawn.role("net", move || {
-        let ran = reactor
-            .run(&mut server)
-            .map_err(|e| format!("sockets: {e}"));
-        match server.damage() {
-            Some(error) => Err(error.to_string()),
-            None => ran,
-        }
-    })?;
+    let mut net_threads = Vec::with_capacity(reactors.len());
+    for reactor in reactors {
+        let mut server = Server::new(reader.clone(), events_in.clone(), stalled.clone());
+        net_threads.push(spawn.role("net", move || {
+            let ran = reactor
+                .run(&mut server)
+                .map_err(|e| format!("sockets: {e}"));
+            match server.damage() {
+                Some(error) => Err(error.to_string()),
+                None => ran,
+            }
+        })?);
+    }
+    drop(events_in);
     let sealing = config.sealer;
     let sync = SyncRole {
         writer,
@@ -173,6 +186,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             older: heads.clone(),
         }),
         expects_peers,
+        bans: ban_file,
         stop,
     };
     let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;
@@ -192,7 +206,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
 
     let first_end = wait(&mut signals, &ended);
     let unasked = first_end.is_some();
-    stop_all(net_thread, &net, stop_sync, sync_thread, sealer_thread);
+    stop_all(net_threads, &net, stop_sync, sync_thread, sealer_thread);
     // One that dies lets go of its links first, so another may have ended, without a fault, before it says why.
     let mut ends = first_end.into_iter().chain(ended.try_iter());
     match ends.find(|end| end.why.is_some()) {
@@ -221,7 +235,7 @@ fn wait(signals: &mut Signals, ended: &Receiver<Ended>) -> Option<Ended> {
 
 /// Stops in the written order.
 fn stop_all(
-    net_thread: JoinHandle<()>,
+    net_threads: Vec<JoinHandle<()>>,
     net: &Handle,
     stop_sync: Sender<()>,
     sync_thread: JoinHandle<()>,
@@ -232,9 +246,10 @@ fn stop_all(
         std::thread::sleep(SHUTDOWN_RETRY);
     }
     drop(stop_sync);
-    for thread in [Some(sync_thread), sealer_thread, Some(net_thread)]
+    for thread in [Some(sync_thread), sealer_thread]
         .into_iter()
         .flatten()
+        .chain(net_threads)
     {
         // The outcome, a panic too, has come through `ended`.
         let _ = thread.join();
