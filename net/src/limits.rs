@@ -142,9 +142,9 @@ pub const MAX_INBOUND_PER_ADDRESS: usize = 8;
 
 /// Inbound handshakes begun in a second, on average and at once after a pause: each costs some 300 us of curve operations, so that
 /// strangers get no more than 3 % of a core. Loopback is exempt.
-pub const HANDSHAKES_PER_S: u32 = 100;
+pub const HANDSHAKES_PER_S: u64 = 100;
 /// See [`HANDSHAKES_PER_S`].
-pub const HANDSHAKE_BURST: u32 = 200;
+pub const HANDSHAKE_BURST: u64 = 200;
 
 /// Accepted connections that wait for a reactor they were handed to; past it the one that accepts keeps them.
 pub const ACCEPTED_QUEUE: usize = 64;

@@ -55,12 +55,12 @@ pub(super) struct Rate {
 
 /// One handshake, in what the bucket counts; so much a millisecond comes in.
 const ONE: u64 = 1000;
-const PER_MS: u64 = HANDSHAKES_PER_S as u64;
+const PER_MS: u64 = HANDSHAKES_PER_S;
 
 impl Rate {
     pub(super) fn new() -> Rate {
         Rate {
-            left: HANDSHAKE_BURST as u64 * ONE,
+            left: HANDSHAKE_BURST * ONE,
             at_ms: 0,
         }
     }
@@ -71,7 +71,7 @@ impl Rate {
         self.left = self
             .left
             .saturating_add(came_in)
-            .min(HANDSHAKE_BURST as u64 * ONE);
+            .min(HANDSHAKE_BURST * ONE);
         self.at_ms = now_ms;
         now_ms + ONE.saturating_sub(self.left).div_ceil(PER_MS)
     }
@@ -110,7 +110,7 @@ mod tests {
             assert_eq!(rate.next_ms(now_ms), now_ms);
             rate.take();
         }
-        let mut begun = 0u32;
+        let mut begun = 0u64;
         while now_ms < 15_000 {
             now_ms = rate.next_ms(now_ms).max(now_ms + 1);
             if rate.next_ms(now_ms) <= now_ms {
@@ -123,6 +123,6 @@ mod tests {
         // A pause brings back no more than the burst.
         now_ms += 3_600_000;
         rate.next_ms(now_ms);
-        assert_eq!(rate.left, HANDSHAKE_BURST as u64 * ONE);
+        assert_eq!(rate.left, HANDSHAKE_BURST * ONE);
     }
 }
