@@ -68,10 +68,7 @@ impl Rate {
     /// When one may begin: now, or later.
     pub(super) fn next_ms(&mut self, now_ms: u64) -> u64 {
         let came_in = now_ms.saturating_sub(self.at_ms).saturating_mul(PER_MS);
-        self.left = self
-            .left
-            .saturating_add(came_in)
-            .min(HANDSHAKE_BURST * ONE);
+        self.left = self.left.saturating_add(came_in).min(HANDSHAKE_BURST * ONE);
         self.at_ms = now_ms;
         now_ms + ONE.saturating_sub(self.left).div_ceil(PER_MS)
     }
