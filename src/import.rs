@@ -249,6 +249,8 @@ fn add_all(
             Place::Next => importer.add_block(block)?,
             Place::Branch(fork) => return importer.branch(fork)?.import(block, blocks).map(Some),
             Place::Known => {
+                // What was put back so far may have replaced files that an older view names.
+                let snapshot = importer.snapshot();
                 restore_body(&snapshot, importer, &block)?;
                 if let Some(raw) = &block.receipts {
                     add_receipts(&snapshot, importer, &block, raw, *known == 0)?;
@@ -267,8 +269,8 @@ fn restore_body(
     block: &FileBlock,
 ) -> Result<(), ImportError> {
     let (number, hash) = (block.header.number(), block.header.hash);
-    let kept = snapshot.body_stream(number).map_err(ImportError::Store)?;
-    if kept.is_some() || number < snapshot.first_body() {
+    let is_kept = snapshot.has_body(number).map_err(ImportError::Store)?;
+    if is_kept || number < snapshot.first_body() {
         return Ok(());
     }
     let offset_bytes = block.offset_bytes;

@@ -244,9 +244,17 @@ impl<'a> Branch<'a> {
 ///
 /// Total difficulty decides, and on clique chains EIP-3436 where it is equal; of others the stored one stays. A chain past the
 /// merge (EIP-3675) is preferred to one before it. Of two past it difficulty says nothing and the consensus layer is not here
-/// to ask: there the import is its user's word, and the file is taken.
+/// to ask: there the import is its user's word, and the file is taken unless it ends lower, as an old export of a branch that
+/// was given up does.
 fn weigh(rules: &Rules, old: &Tip, new: &Tip) -> (bool, String) {
     match (rules.is_staked(new), rules.is_staked(old)) {
+        (true, true) if new.header.number() < old.header.number() => (
+            false,
+            format!(
+                "both chains are past the merge, where difficulty says nothing, and it ends below the stored head, block {}",
+                old.header.number()
+            ),
+        ),
         (true, true) => (
             true,
             "both chains are past the merge, where difficulty says nothing: the file is taken at its user's word".into(),

@@ -510,5 +510,6 @@ impl Machine {
         for peer in self.peers.values_mut() {
             peer.off_chain = false;
         }
+        self.receipts_newcomer(); // they may have what was passed over
     }
 }

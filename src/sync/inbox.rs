@@ -73,6 +73,7 @@ impl Machine {
                     peer.claim(latest, latest_hash, None);
                     peer.known.insert(latest_hash);
                 }
+                self.receipts_newcomer(); // it may have what was passed over
                 Ok(())
             }
             Message::Request { .. } | Message::Ignored { .. } => Ok(()),

@@ -6,7 +6,7 @@ use std::io;
 use std::ops::{Deref, Range};
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -205,7 +205,14 @@ impl Disk {
             to,
             "link",
             || match fs::hard_link(from, to).map_err(|e| (e.kind(), e)) {
-                Ok(()) | Err((io::ErrorKind::AlreadyExists, _)) => Ok(true),
+                Ok(()) => Ok(true),
+                Err((io::ErrorKind::AlreadyExists, e)) => {
+                    let (one, other) = (fs::metadata(from)?, fs::metadata(to)?);
+                    match (one.dev(), one.ino()) == (other.dev(), other.ino()) {
+                        true => Ok(true),
+                        false => Err(e), // it is another file, and must not stand for this one
+                    }
+                }
                 Err((io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied, _)) => Ok(false),
                 Err((_, e)) => Err(e),
             },

@@ -25,7 +25,8 @@
 //! - **Every committed block is read back**, byte for byte, across eras, batches, sessions and forks.
 //! - **Every block is found by its hash**, however the index is merged.
 //! - **A failed write poisons the writer**: nothing is retried, the store opens as it was after the last commit. (If only
-//!   the last sync failed it may open with the commit that was not acknowledged.)
+//!   the last sync failed, or the closing frame behind it could not be written, it may open with the commit that was not
+//!   acknowledged.)
 //! - **A full disk is no damage**: when there is room again the store opens and goes on.
 //! - **A killed writer loses nothing** that [`Writer::commit`] returned `Ok` for.
 //! - **A power loss** at any moment does no more than that, whatever the disk wrote and did not write of what was not

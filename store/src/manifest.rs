@@ -338,7 +338,7 @@ fn find_once(dir: &Path, last: bool) -> Result<Option<Found>, Error> {
                 });
             }
             Err(Invalid::Newer(found)) => newer = Some((path, found)),
-            Err(Invalid::Torn(what)) => faults.push((path, what)),
+            Err(Invalid::Torn(what)) => faults.push((path, with_sequence(&bytes, what))),
         }
     }
     if let Some((path, found)) = newer {
@@ -364,6 +364,15 @@ fn find_once(dir: &Path, last: bool) -> Result<Option<Found>, Error> {
         (None, Some((path, what))) if last => Err(Error::damaged(&path, 0, what)),
         (None, Some(_)) => Ok(None),
     }
+}
+
+/// What is wrong with a copy, and which sequence it seems to have: if that is the later one, what it said may have been
+/// committed.
+fn with_sequence(bytes: &[u8], what: String) -> String {
+    if bytes.len() < FIXED_BYTES || bytes[..8] != MAGIC {
+        return what;
+    }
+    format!("{what}; it says that its sequence is {}", u64_at(bytes, 24))
 }
 
 fn choose(first: Found, second: Found) -> Found {

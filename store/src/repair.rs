@@ -169,7 +169,7 @@ fn repair_on(disk: Disk, dir: &Path, dry_run: bool) -> Result<Repair, Error> {
     }
     for i in (0..salvages.len()).rev() {
         let (these, above) = salvages.split_at_mut(i + 1);
-        if these[i].td.is_none() {
+        if these[i].kind == Kind::Headers && these[i].td.is_none() {
             these[i].td = these[i].td_above(&snapshot, above.first())?;
         }
     }
@@ -177,7 +177,8 @@ fn repair_on(disk: Disk, dir: &Path, dry_run: bool) -> Result<Repair, Error> {
     let headers = dir.join(Kind::Headers.name());
     let is_left = |problem: &&Finding| {
         let is_whole = |salvage: &Salvage| salvage.path == problem.path;
-        problem.path.starts_with(&headers) && !salvages.iter().any(is_whole)
+        let is_named = problem.path.starts_with(&headers) && !ahead.contains(&problem.path);
+        is_named && !salvages.iter().any(is_whole)
     };
     let index = dir.join(Kind::Run.name());
     let index_problem = match report.problems.iter().find(is_left) {
@@ -185,7 +186,7 @@ fn repair_on(disk: Disk, dir: &Path, dry_run: bool) -> Result<Repair, Error> {
         None => report
             .problems
             .iter()
-            .find(|problem| problem.path.starts_with(&index)),
+            .find(|problem| problem.path.starts_with(&index) && !ahead.contains(&problem.path)),
     };
     if let Some(problem) = index_problem {
         repair.action(&index, "rebuilt".into(), problem.what.clone());

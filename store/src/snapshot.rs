@@ -356,14 +356,23 @@ impl Snapshot {
 
     /// Whether the receipts of a canonical block were given. Nothing of them is read but their place.
     pub fn has_receipts(&self, number: u64) -> Result<bool, Error> {
+        self.has(Kind::Receipts, number)
+    }
+
+    /// Whether the body of a canonical block is kept. Nothing of it is read but its place.
+    pub fn has_body(&self, number: u64) -> Result<bool, Error> {
+        self.has(Kind::Bodies, number)
+    }
+
+    fn has(&self, kind: Kind, number: u64) -> Result<bool, Error> {
         if let Some(block) = self.canonical(number) {
-            return Ok(block.place(Kind::Receipts).is_some());
+            return Ok(block.place(kind).is_some());
         }
-        if !self.manifest.span(Kind::Receipts).contains(number) {
+        if !self.manifest.span(kind).contains(number) {
             return Ok(false);
         }
         let slot = slot_of(number);
-        let segment = self.segment(Kind::Receipts, number / ERA_BLOCKS, slot + 1)?;
+        let segment = self.segment(kind, number / ERA_BLOCKS, slot + 1)?;
         Ok(segment::entry(&segment, slot)?.raw > 0)
     }
 

@@ -172,7 +172,8 @@ impl Writer {
     }
 
     /// Puts back bodies of settled blocks that have none, where a repair left out what was damaged. What has a body keeps it;
-    /// what is older than the first body is joined ([`Writer::join_below`]).
+    /// what is older than the first body is joined ([`Writer::join_below`]). Each call writes the bodies of their eras anew:
+    /// give as many at once as memory allows.
     pub fn add_bodies(&mut self, bodies: &[NewBody<'_>]) -> Result<(), Error> {
         let snapshot = self.idle()?;
         let lacking = lacking_bodies(&snapshot, bodies)?;

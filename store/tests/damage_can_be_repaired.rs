@@ -325,3 +325,13 @@ fn a_lost_run_does_not_stop_the_writer() {
     assert_eq!(rebuild_index(dir.path()).unwrap(), 4 * 8192);
     assert_stored(dir.path(), &blocks);
 }
+
+#[test]
+fn the_index_is_rebuilt_beside_newer_headers() {
+    let (dir, blocks) = store();
+    fs::write(dir.path().join("headers/000000.0000ffff"), b"another").unwrap();
+    flip(&files(dir.path(), "hash")[0], 5000);
+    let repair = repaired(dir.path());
+    assert_eq!((repair.actions.len(), repair.left), (2, Vec::new()));
+    assert_stored(dir.path(), &blocks);
+}

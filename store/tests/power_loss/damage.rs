@@ -84,7 +84,7 @@ impl History<'_> {
             self.damage_one();
         }
         let before = Sight::take();
-        let mut kept = Vec::new();
+        let (mut kept, mut first) = (Vec::new(), Vec::new());
         let fault = match self.random.below(5) {
             0 | 1 => Fault::Power(self.random.below(40)),
             2 => Fault::Sync(self.random.below(20)),
@@ -92,12 +92,12 @@ impl History<'_> {
             _ => Fault::None,
         };
         tell!("repair: {fault:?}");
-        self.repair_with(fault, &mut kept)?;
+        self.repair_with(fault, &mut kept, &mut first)?;
         if machine::is_dead() || self.random.one_in(2) {
             tell!("the power goes");
             machine::lose_power();
         }
-        let Some(done) = self.repair_with(Fault::None, &mut kept)? else {
+        let Some(done) = self.repair_with(Fault::None, &mut kept, &mut Vec::new())? else {
             self.ended = true; // there is no MANIFEST to go by
             return Ok(());
         };
@@ -105,9 +105,11 @@ impl History<'_> {
             machine::lose_power();
         }
         let again = repair(Path::new(STORE), true).map_err(|e| format!("a third repair: {e}"))?;
-        // A copy whose sync failed is whole in the cache: the second repair could not see that it was not on the disk.
+        // What the first one did before it failed could be seen, so that the second left it, and need not be on the disk.
         let failed = matches!(fault, Fault::Sync(_) | Fault::Write(_));
-        let unseen = |path: &Path| failed && machine::is_manifest(path);
+        let again_or_copy =
+            |path: &Path| machine::is_manifest(path) || first.iter().any(|first| first == path);
+        let unseen = |path: &Path| failed && again_or_copy(path);
         if again.actions.iter().any(|action| !unseen(&action.path)) {
             return Err(format!("a third repair: {:?}", again.actions));
         }
@@ -147,6 +149,7 @@ impl History<'_> {
         &mut self,
         fault: Fault,
         kept: &mut Vec<(PathBuf, Vec<u8>)>,
+        touched: &mut Vec<PathBuf>,
     ) -> Result<Option<Repair>, String> {
         let dir = Path::new(STORE);
         machine::set_fault(Fault::None);
@@ -160,6 +163,7 @@ impl History<'_> {
         }
         for action in &dry.actions {
             tell!("  {action}");
+            touched.push(action.path.clone());
             let is_replaced =
                 action.what.starts_with("replaced") || action.what.starts_with("ended");
             if let Some(bytes) = machine::bytes(&action.path).filter(|_| is_replaced) {
