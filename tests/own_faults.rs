@@ -559,7 +559,7 @@ fn a_flipped_bit_in_the_first_frame_of_the_tip_is_damage_and_no_torn_tail() {
         fails(
             &["--datadir", text(&data), "--port", "0"],
             1,
-            &["tip.", "first frame"],
+            &["tip.", "damaged at byte 4096", "frame"],
         );
     }
     std::fs::write(&tip, &whole).unwrap();
