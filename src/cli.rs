@@ -65,12 +65,21 @@ pub struct Run {
     /// Peers to dial and to dial again, as enode URLs with commas between
     #[arg(long, value_name = "ENODES", value_delimiter = ',')]
     pub bootnodes: Vec<String>,
+    /// Peers that are let in whatever the caps say and never banned, as enode URLs with commas between
+    #[arg(long, value_name = "ENODES", value_delimiter = ',')]
+    pub trusted: Vec<String>,
+    /// Threads that peers are spread over
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub net_threads: usize,
     /// File of the node's key, 64 hex digits [default: DATADIR/nodekey, made at the first start]
     #[arg(long, value_name = "FILE")]
     pub nodekey: Option<PathBuf>,
     /// Network id told to peers [default: the chain id]
     #[arg(long, value_name = "ID")]
     pub networkid: Option<u64>,
+    /// Versions of eth to speak, with commas between; fewer show which one a peer gets wrong [default: all]
+    #[arg(long, value_name = "VERSIONS", value_delimiter = ',')]
+    pub eth_versions: Vec<u8>,
     /// At most this many peers
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub maxpeers: usize,

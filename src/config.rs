@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, B256};
 use cairn_net::enode::{Enode, EnodeError, EnodeUrl};
+use cairn_net::eth::VERSIONS;
+use cairn_net::limits::MAX_THREADS;
 use cairn_store::Head;
 use secp256k1::SecretKey;
 
@@ -19,8 +21,8 @@ use crate::datadir::{self, DataDir, DataDirError, Made};
 const PEERS_LIMIT: usize = 700;
 /// A longer interval is a slip of the finger.
 const INTERVAL_LIMIT_MS: u64 = 366 * 24 * 3600 * 1000;
-/// Bootnodes are dialled for ever, each with its own schedule.
-const BOOTNODES_LIMIT: usize = 256;
+/// Bootnodes are dialled for ever, each with its own schedule; trusted nodes are compared with each that comes.
+const NODES_LIMIT: usize = 256;
 
 /// Everything a running node is told, checked.
 #[derive(Debug)]
@@ -35,10 +37,16 @@ pub struct Config {
     pub node_key: SecretKey,
     /// The network id told to peers.
     pub network_id: u64,
+    /// Versions of eth to speak, the preferred first.
+    pub eth_versions: Vec<u8>,
     /// Peers at the most.
     pub max_peers: usize,
     /// Peers that are dialled, and dialled again.
     pub bootnodes: Vec<Enode>,
+    /// Peers that stand above the caps and are never banned.
+    pub trusted: Vec<Enode>,
+    /// Threads that peers are spread over.
+    pub net_threads: usize,
     /// Receipts are asked for and kept.
     pub receipts: bool,
     /// The head to trust where no seal can be checked.
@@ -187,6 +195,12 @@ impl Config {
                 run.maxpeers
             )));
         }
+        if !(1..=MAX_THREADS).contains(&run.net_threads) {
+            return Err(usage(format!(
+                "--net-threads {}: expected 1 to {MAX_THREADS}",
+                run.net_threads
+            )));
+        }
         let interval_s = match run.block_interval_ms {
             None => None,
             Some(ms) if ms > INTERVAL_LIMIT_MS => {
@@ -201,7 +215,9 @@ impl Config {
                 )));
             }
         };
-        let bootnodes = bootnodes(&run.bootnodes)?;
+        let eth_versions = eth_versions(&run.eth_versions)?;
+        let bootnodes = enodes("--bootnodes", &run.bootnodes)?;
+        let trusted = enodes("--trusted", &run.trusted)?;
         let datadir = datadir(common)?;
         let (genesis, json) = find_genesis(common, &datadir)?;
         for warning in &genesis.warnings {
@@ -221,6 +237,7 @@ impl Config {
         Ok(Config {
             listen: SocketAddr::new(run.listen_addr, run.port),
             network_id: run.networkid.unwrap_or_else(|| genesis.spec.network_id()),
+            eth_versions,
             max_peers: run.maxpeers,
             receipts: run.receipts,
             sync_target: run.synctarget,
@@ -228,23 +245,37 @@ impl Config {
             genesis,
             node_key,
             bootnodes,
+            trusted,
+            net_threads: run.net_threads,
             sealer,
         })
     }
 }
 
-/// `--bootnodes`, each an enode URL; a host name is resolved once, now.
-fn bootnodes(typed: &[String]) -> Result<Vec<Enode>, ConfigError> {
+/// `--eth-versions`, in the order of preference; all there are if none was typed.
+fn eth_versions(typed: &[u8]) -> Result<Vec<u8>, ConfigError> {
+    if let Some(unknown) = typed.iter().find(|version| !VERSIONS.contains(version)) {
+        let known = VERSIONS.map(|version| version.to_string()).join(", ");
+        return Err(usage(format!(
+            "--eth-versions {unknown}: the versions of eth spoken here are {known}"
+        )));
+    }
+    let chosen = |version: &u8| typed.is_empty() || typed.contains(version);
+    Ok(VERSIONS.into_iter().filter(chosen).collect())
+}
+
+/// What was typed behind `flag`, each an enode URL; a host name is resolved once, now.
+fn enodes(flag: &str, typed: &[String]) -> Result<Vec<Enode>, ConfigError> {
     let urls = typed
         .iter()
         .map(|url| url.trim())
         .filter(|url| !url.is_empty());
     let nodes: Vec<Enode> = urls
-        .map(|url| enode(url).map_err(|why| usage(format!("--bootnodes {url}: {why}"))))
+        .map(|url| enode(url).map_err(|why| usage(format!("{flag} {url}: {why}"))))
         .collect::<Result<_, _>>()?;
-    if nodes.len() > BOOTNODES_LIMIT {
+    if nodes.len() > NODES_LIMIT {
         return Err(usage(format!(
-            "--bootnodes: {} were given, at most {BOOTNODES_LIMIT} are dialled",
+            "{flag}: {} were given, at most {NODES_LIMIT} are taken",
             nodes.len()
         )));
     }
@@ -334,3 +365,20 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_versions_of_eth_that_were_typed_are_spoken_and_unknown_ones_are_wrong_usage() {
+        assert_eq!(eth_versions(&[]).ok(), Some(VERSIONS.to_vec()));
+        // In our order of preference, whatever was typed first.
+        assert_eq!(eth_versions(&[68, 69]).ok(), Some(vec![69, 68]));
+        assert_eq!(eth_versions(&[68]).ok(), Some(vec![68]));
+        let refused = eth_versions(&[69, 67]);
+        assert!(
+            matches!(refused, Err(ConfigError::Usage(why)) if why.contains("67: the versions"))
+        );
+    }
+}

@@ -91,6 +91,11 @@ impl DataDir {
         self.path.join("blocks")
     }
 
+    /// Where the bans of peers are kept.
+    pub fn bans(&self) -> PathBuf {
+        self.path.join("bans.json")
+    }
+
     /// Where its node key is, unless another file is named.
     pub fn nodekey(&self) -> PathBuf {
         self.path.join("nodekey")
@@ -337,7 +342,7 @@ fn read_limited(file: fs::File, path: &Path, limit_bytes: u64) -> Result<Vec<u8>
 }
 
 /// Writes a small file so that a crash leaves the old one, the new one or none, never a part.
-fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DataDirError> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DataDirError> {
     let new = path.with_extension("new");
     let written = (|| {
         // One that a crash left behind may have another mode.

@@ -1,27 +1,33 @@
 //! `cairn import`: checks the blocks of a file by the chain's rules and stores them, in order, until the first bad one.
 
+mod branch;
 mod era;
 mod error;
 mod importer;
+mod judge;
+mod source;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use cairn_store::{Head, Writer};
+use cairn_store::{Head, Snapshot, Writer};
 use serde::Serialize;
 
+pub use branch::{BranchReport, SideReport};
 pub use era::EraFile;
 pub use error::ImportError;
 pub use importer::{Importer, RawReceipts};
 
+use self::branch::Outcome;
+use self::era::Joins;
+use self::importer::Place;
+use self::source::{FileBlock, RlpBlocks, Source};
 use crate::blockfile::BlockFile;
-use crate::chain::body::{body_of_block, split_block};
-use crate::chain::{Genesis, SealedHeader};
+use crate::chain::Genesis;
 use crate::era1;
 use crate::logging::{elapsed, size};
 use crate::progress::Progress;
@@ -33,6 +39,8 @@ pub struct Imported {
     pub blocks: u64,
     /// Blocks of the file that were stored already.
     pub known: u64,
+    /// Of those, blocks whose missing bodies were put back.
+    pub bodies_restored: u64,
     /// Transactions in the stored blocks.
     pub transactions: u64,
     /// Blocks whose receipts were stored.
@@ -47,6 +55,8 @@ pub struct Imported {
     pub head_number: u64,
     /// The head's hash now.
     pub head_hash: String,
+    /// What became of the file's chain, if it leaves the stored one below its head.
+    pub branch: Option<BranchReport>,
     /// What was not checked, and why.
     pub not_checked: Vec<String>,
 }
@@ -164,107 +174,138 @@ pub fn import_found(
     let mut known = 0;
     let (accumulator, bytes, read) = match found {
         Found::Blocks(file) => {
-            let mut progress = Progress::new("Importing", "bytes", file.bytes, quiet);
-            let mut blocks = BlockFile::new(file.input);
-            let read = read_all(&mut blocks, &mut importer, &mut known, &mut progress, stop);
+            let mut blocks = Source::Rlp(RlpBlocks {
+                file: BlockFile::new(file.input),
+                progress: Progress::new("Importing", "bytes", file.bytes, quiet),
+                stop,
+            });
+            let read = add_all(&mut blocks, &mut importer, &mut known);
             (None, blocks.offset_bytes(), read)
         }
         Found::Era(file) => {
-            let read = era::import(&file, &mut importer, &mut known, quiet, stop);
+            let blocks = file.blocks(quiet, stop)?;
+            let read = match file.joins(&importer.snapshot())? {
+                Joins::Above => {
+                    let mut blocks = Source::Era(Box::new(blocks));
+                    add_all(&mut blocks, &mut importer, &mut known)
+                }
+                Joins::Below => era::join_below(&file, blocks, &mut importer).map(|()| None),
+            };
             let summary = file.summary();
             (Some(summary.root.to_string()), summary.bytes, read)
         }
     };
-    if let Err(error) = read {
-        // A store that failed takes nothing more, and its first error is the one to tell.
-        if !matches!(error, ImportError::Store(_)) {
-            importer.store_before(&error)?;
+    let outcome = match read {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            // A store that failed takes nothing more, and its first error is the one to tell.
+            if !matches!(error, ImportError::Store(_)) {
+                importer.store_before(&error)?;
+            }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
     let head = importer.store()?;
+    let seals_checked = match &outcome {
+        Some(outcome) => outcome.seals_checked,
+        None => importer.seals_checked(),
+    };
     let first_header = importer.snapshot().first_header();
     let mut not_checked = match &accumulator {
-        None => not_checked(importer.seals_checked()),
-        Some(_) => not_checked_with_receipts(importer.seals_checked()),
+        None => not_checked(seals_checked),
+        Some(_) => not_checked_with_receipts(seals_checked),
     };
     if first_header > 0 {
         not_checked.push(format!(
             "what is below block {first_header}: it is not stored, and the file is trusted for it"
         ));
     }
+    let taken = outcome.as_ref().filter(|outcome| outcome.report.canonical);
     Ok(Imported {
-        blocks: importer.stored(),
+        blocks: importer.stored() + taken.map_or(0, |taken| taken.report.branch.blocks),
         known,
-        transactions: importer.transactions(),
-        receipts: importer.receipts(),
+        bodies_restored: importer.restored(),
+        transactions: importer.transactions() + taken.map_or(0, |taken| taken.transactions),
+        receipts: importer.receipts() + taken.map_or(0, |taken| taken.receipts),
         accumulator,
         bytes,
         elapsed_ms: start.elapsed().as_millis() as u64,
         head_number: head.number,
         head_hash: head.hash.to_string(),
+        branch: outcome.map(|outcome| outcome.report),
         not_checked,
     })
 }
 
-fn read_all(
-    blocks: &mut BlockFile<impl Read>,
+/// Adds the blocks above the head, or a branch, and what is missing of the others: their receipts.
+fn add_all(
+    blocks: &mut Source<'_>,
     importer: &mut Importer,
     known: &mut u64,
-    progress: &mut Progress,
-    stop: &AtomicBool,
-) -> Result<(), ImportError> {
+) -> Result<Option<Outcome>, ImportError> {
     let snapshot = importer.snapshot();
-    let head = snapshot.head().number;
-    while let Some(block) = blocks.next_block().map_err(ImportError::File)? {
-        if stop.load(Ordering::Relaxed) {
-            return Err(ImportError::Interrupted);
-        }
-        let offset_bytes = block.offset_bytes;
-        let (raw_header, _) = split_block(&block.raw).map_err(|error| ImportError::Body {
-            offset_bytes,
-            error,
-        })?;
-        let header = SealedHeader::decode(block.raw.slice_ref(raw_header)).map_err(|error| {
-            ImportError::Header {
-                offset_bytes,
-                error,
+    while let Some(block) = blocks.next()? {
+        match importer.place(&snapshot, &block.header)? {
+            Place::Next => importer.add_block(block)?,
+            Place::Branch(fork) => return importer.branch(fork)?.import(block, blocks).map(Some),
+            Place::Known => {
+                restore_body(&snapshot, importer, &block)?;
+                if let Some(raw) = &block.receipts {
+                    add_receipts(&snapshot, importer, &block, raw, *known == 0)?;
+                }
+                *known += 1;
             }
-        })?;
-        let number = header.header.number;
-        let next = importer.last().number + 1;
-        if number <= head && importer.is_fresh() {
-            match snapshot.hash(number).map_err(ImportError::Store)? {
-                Some(stored) if stored == header.hash => {
-                    *known += 1;
-                    progress.set(blocks.offset_bytes());
-                    continue;
-                }
-                Some(stored) => {
-                    return Err(ImportError::Fork {
-                        number,
-                        stored,
-                        found: header.hash,
-                    });
-                }
-                None => {
-                    let first = snapshot.first_body();
-                    return Err(ImportError::Below { number, first });
-                }
-            }
-        } else if number > next && importer.is_fresh() {
-            return Err(ImportError::Gap { number, head });
         }
-        let body = Bytes::from(
-            body_of_block(&block.raw).map_err(|error| ImportError::Body {
-                offset_bytes,
-                error,
-            })?,
-        );
-        importer.add(header, body, None, offset_bytes, unix_s())?;
-        progress.set(blocks.offset_bytes());
     }
-    Ok(())
+    Ok(None)
+}
+
+/// Puts a block's body back if a repair of the store left it out. What was pruned stays so.
+fn restore_body(
+    snapshot: &Snapshot,
+    importer: &mut Importer,
+    block: &FileBlock,
+) -> Result<(), ImportError> {
+    let (number, hash) = (block.header.number(), block.header.hash);
+    let kept = snapshot.body_stream(number).map_err(ImportError::Store)?;
+    if kept.is_some() || number < snapshot.first_body() {
+        return Ok(());
+    }
+    let offset_bytes = block.offset_bytes;
+    let checked = importer.rules().check_body(&block.header, &block.body);
+    checked.map_err(|error| ImportError::Body {
+        offset_bytes,
+        error,
+    })?;
+    importer.add_body((number, hash), block.body.clone())
+}
+
+/// Keeps the receipts that a file has of a stored block, if there are none yet.
+fn add_receipts(
+    snapshot: &Snapshot,
+    importer: &mut Importer,
+    block: &FileBlock,
+    receipts: &[u8],
+    is_first: bool,
+) -> Result<(), ImportError> {
+    let (number, hash) = (block.header.number(), block.header.hash);
+    // Summing up to a settled block takes its whole file: once is enough, for an era1 file's own sums were checked.
+    if is_first && let Some(td) = snapshot.td(number).map_err(ImportError::Store)? {
+        block.check_td(td)?;
+    }
+    let (body, offset_bytes) = (&block.body, block.offset_bytes);
+    let receipts = era::check_bodies(
+        importer.rules(),
+        &block.header,
+        body,
+        receipts,
+        offset_bytes,
+    )?;
+    let kept = snapshot.receipts_stream(number);
+    match kept.map_err(ImportError::Store)? {
+        Some(_) => Ok(()),
+        None => importer.add_late((number, hash), receipts),
+    }
 }
 
 /// What an import takes on trust, in the words of its report.
@@ -304,8 +345,18 @@ impl fmt::Display for Imported {
             size(self.bytes),
             elapsed(Duration::from_millis(self.elapsed_ms))
         )?;
+        if self.bodies_restored > 0 {
+            writeln!(
+                f,
+                "Put back the missing bodies of {} blocks",
+                self.bodies_restored
+            )?;
+        }
         if let Some(root) = &self.accumulator {
             writeln!(f, "Era root {root}")?;
+        }
+        if let Some(branch) = &self.branch {
+            branch.fmt(f)?;
         }
         writeln!(f, "Head     {} {}", self.head_number, self.head_hash)?;
         for what in &self.not_checked {

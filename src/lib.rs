@@ -3,6 +3,7 @@
 //! Where a byte goes: a socket in `cairn_net::reactor`, a session, an event to [`sync`], a check by [`chain`], a commit
 //! to `cairn_store`; and back out through [`serve`], from the mapped file to the cipher. [`node`] wires the threads.
 
+pub mod bans;
 pub mod blockfile;
 pub mod chain;
 pub mod cli;

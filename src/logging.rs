@@ -38,6 +38,19 @@ pub fn short(hash: &B256) -> String {
     format!("{}..{}", &hex[..6], &hex[58..])
 }
 
+/// The line that says that blocks give way to others: the last common block, the old head and the new one, in geth's words.
+pub fn reorg(ancestor: (u64, B256), old: (u64, B256), new: (u64, B256)) {
+    log::info!(
+        "Chain reorg detected number={} hash={} drop={} dropfrom={} add={} addfrom={}",
+        ancestor.0,
+        ancestor.1,
+        old.0 - ancestor.0,
+        old.1,
+        new.0 - ancestor.0,
+        new.1,
+    );
+}
+
 /// A duration for a log line, three digits after the point.
 pub fn elapsed(time: Duration) -> String {
     format!("{time:.3?}")

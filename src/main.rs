@@ -125,9 +125,9 @@ fn import(common: &Common, file: &std::path::Path) -> Result<(), Failure> {
     let (genesis, json) = config::find_genesis(common, &datadir)?;
     let quiet = common.verbosity < 3;
     let stop = stop_flag()?;
-    let told = |error: ImportError| match error {
-        ImportError::Era1(error) => failed(error), // names the file
-        other => failed(format!("{}: {other}", file.display())),
+    let told = |error: ImportError| match error.wants_file_name() {
+        true => failed(format!("{}: {error}", file.display())),
+        false => failed(error),
     };
     let found = Found::open(file, quiet, &stop).map_err(told)?;
     found.check_network(&genesis).map_err(told)?;

@@ -3,16 +3,23 @@
 //! | thread | owns | takes | gives |
 //! | --- | --- | --- | --- |
 //! | main | signals, joins | the end of any thread | the stop, in the order below |
-//! | net | mio poll, sockets, sessions, a store Reader | commands | events |
+//! | net (`--net-threads N`: so many of them) | mio poll, sockets, sessions, a store Reader; the first the listener | commands, accepted sockets | events, accepted sockets |
 //! | sync | the store's Writer, the head, the schedule of requests | events, sealed | commands, heads |
 //! | sealer (only with `--enable-consensus`) | the signing key | heads | sealed |
 //!
 //! | link | from -> to | bound | when it is full |
 //! | --- | --- | --- | --- |
 //! | events | net -> sync | `EVENTS_BOUND` | net stops reading that peer's socket until sync wakes it |
-//! | commands | sync -> net | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms |
+//! | commands | sync -> net, each to the thread that has the peer | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms |
+//! | accepted sockets | the first net -> the one with the fewest | `cairn_net::limits` | the first keeps the socket itself |
 //! | heads | sync -> sealer | 1 | sync takes the older head out: only the newest counts |
 //! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a new head |
+//!
+//! The net threads share one book under a lock, held for some comparisons at a time: who is connected (the caps are the node's, not each
+//! thread's), and who is banned. Sync writes the bans to the data folder.
+//!
+//! While it makes a large commit the store's Writer has threads of its own, which end before the commit does: as many as
+//! there are cores, at most 4, to compress (two parts each), and at most 5 more to sync files at once.
 //!
 //! Stop order: net is told (it says goodbye to peers, at most 200 ms), then sync (it finishes its commit, and the store's
 //! lock goes with it), whose end closes the sealer's links; all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
@@ -28,11 +35,12 @@ use std::time::Duration;
 use cairn_net::enode::{Enode, NodeId};
 use cairn_net::reactor::{Command, Handle, Reactor, ReactorConfig, SendError};
 use cairn_net::session;
-use cairn_store::Writer;
+use cairn_store::{Snapshot, Writer};
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::bans::BanFile;
 use crate::chain::{Rules, Tip};
 use crate::config::Config;
 use crate::sealer;
@@ -90,20 +98,24 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         reader.snapshot().first_body(),
     );
     let earliest = chain.earliest;
-    let (reactor, net) = Reactor::bind(ReactorConfig {
+    let (ban_file, bans) = BanFile::open(config.datadir.bans());
+    let reactor_config = ReactorConfig {
         session: session::Config {
             secret_key: config.node_key,
             client: client_name(),
             port: config.listen.port(),
-            eth_versions: cairn_net::eth::VERSIONS.to_vec(),
+            eth_versions: config.eth_versions.clone(),
         },
         listen: config.listen,
         max_peers: config.max_peers,
         statics: config.bootnodes,
+        trusted: config.trusted,
+        bans,
         chain,
-    })
-    .map_err(|e| NodeError::Start(e.to_string()))?;
-    let listening = reactor.local_addr();
+    };
+    let (reactors, net) = Reactor::bind_threads(reactor_config, config.net_threads)
+        .map_err(|e| NodeError::Start(e.to_string()))?;
+    let listening = reactors[0].local_addr();
     let enode = Enode {
         id: NodeId::from_public_key(
             &config
@@ -135,16 +147,20 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     };
 
     // Threads.
-    let mut server = Server::new(reader, events_in, stalled.clone());
-    let net_thread = spawn.role("net", move || {
-        let ran = reactor
-            .run(&mut server)
-            .map_err(|e| format!("sockets: {e}"));
-        match server.damage() {
-            Some(error) => Err(error.to_string()),
-            None => ran,
-        }
-    })?;
+    let mut net_threads = Vec::with_capacity(reactors.len());
+    for reactor in reactors {
+        let mut server = Server::new(reader.clone(), events_in.clone(), stalled.clone());
+        net_threads.push(spawn.role("net", move || {
+            let ran = reactor
+                .run(&mut server)
+                .map_err(|e| format!("sockets: {e}"));
+            match server.damage() {
+                Some(error) => Err(error.to_string()),
+                None => ran,
+            }
+        })?);
+    }
+    drop(events_in);
     let sealing = config.sealer;
     let sync = SyncRole {
         writer,
@@ -170,6 +186,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             older: heads.clone(),
         }),
         expects_peers,
+        bans: ban_file,
         stop,
     };
     let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;
@@ -189,7 +206,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
 
     let first_end = wait(&mut signals, &ended);
     let unasked = first_end.is_some();
-    stop_all(net_thread, &net, stop_sync, sync_thread, sealer_thread);
+    stop_all(net_threads, &net, stop_sync, sync_thread, sealer_thread);
     // One that dies lets go of its links first, so another may have ended, without a fault, before it says why.
     let mut ends = first_end.into_iter().chain(ended.try_iter());
     match ends.find(|end| end.why.is_some()) {
@@ -218,7 +235,7 @@ fn wait(signals: &mut Signals, ended: &Receiver<Ended>) -> Option<Ended> {
 
 /// Stops in the written order.
 fn stop_all(
-    net_thread: JoinHandle<()>,
+    net_threads: Vec<JoinHandle<()>>,
     net: &Handle,
     stop_sync: Sender<()>,
     sync_thread: JoinHandle<()>,
@@ -229,9 +246,10 @@ fn stop_all(
         std::thread::sleep(SHUTDOWN_RETRY);
     }
     drop(stop_sync);
-    for thread in [Some(sync_thread), sealer_thread, Some(net_thread)]
+    for thread in [Some(sync_thread), sealer_thread]
         .into_iter()
         .flatten()
+        .chain(net_threads)
     {
         // The outcome, a panic too, has come through `ended`.
         let _ = thread.join();
@@ -244,21 +262,34 @@ fn stop_all(
 /// # Errors
 /// `Start` if the stored headers cannot be read or do not obey their own chain's rules.
 pub fn stored_tip(rules: &Rules, writer: &Writer) -> Result<Tip, NodeError> {
-    let head = writer.head();
-    let reader = writer.reader();
-    let snapshot = reader.snapshot();
+    let snapshot = writer.reader().snapshot();
+    tip_at(rules, &snapshot, snapshot.head().number)
+}
+
+/// Canonical block `number`, which must be stored, with all that is needed to judge its children.
+///
+/// # Errors
+/// As [`stored_tip`].
+pub fn tip_at(rules: &Rules, snapshot: &Snapshot, number: u64) -> Result<Tip, NodeError> {
+    let head = snapshot.head();
+    let td = match number == head.number {
+        true => Ok(Some(head.td)),
+        false => snapshot.td(number),
+    };
+    let td = td.map_err(|error| NodeError::Start(error.to_string()))?;
+    let td = td.ok_or_else(|| {
+        NodeError::Start(format!(
+            "the total difficulty of block {number} is not known"
+        ))
+    })?;
     let mut failed = None;
-    let tip = rules.restore(
-        head.number,
-        head.td,
-        &mut |number| match snapshot.header(number) {
-            Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        },
-    );
+    let tip = rules.restore(number, td, &mut |number| match snapshot.header(number) {
+        Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
+        Err(error) => {
+            failed = Some(error);
+            None
+        }
+    });
     match (failed, tip) {
         (Some(error), _) => Err(NodeError::Start(error.to_string())),
         (None, Ok(tip)) => Ok(tip),

@@ -3,27 +3,19 @@
 mod common;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
 
 use alloy_primitives::B256;
 use bytes::Bytes;
 use cairn::chain::receipts::{Form, NO_RECEIPTS, Receipts, convert};
-use cairn::chain::{Genesis, Rules, SealedHeader, Tip};
+use cairn::chain::{Genesis, Rules};
 use cairn::datadir::DataDir;
 use cairn::era1::{EraName, EraReader, EraWriter, network};
 use cairn::generate::{self, Params};
-use cairn::sync::local_chain;
-use cairn_net::enode::Enode;
-use cairn_net::eth::message::{Message, Outgoing, Request};
-use cairn_net::eth::status::LocalChain;
-use cairn_net::session::{Config, Role, Session, SessionEvent};
+use cairn_net::eth::message::{Message, Request};
 use cairn_store::{Head, Writer};
+use common::peer::Peer;
 use common::*;
-use secp256k1::SecretKey;
 
 const ERA: u64 = 8192;
 /// Blocks above the era: enough for the store to settle all of it.
@@ -110,80 +102,13 @@ fn refused(folder: &Path, file: &Path) -> String {
     stderr(&output)
 }
 
-/// A peer on a blocking socket, with the chain of a node's own folder.
-struct Peer {
-    stream: TcpStream,
-    session: Session,
-    chain: LocalChain,
-    started: Instant,
-}
-
-impl Peer {
-    fn dial(node: &Node, genesis: &Genesis, eth: u8) -> Peer {
-        let snapshot = reader(&node.datadir).snapshot();
-        let head = snapshot.head();
-        let raw = snapshot.header(head.number).unwrap().unwrap();
-        let header = SealedHeader::decode(Bytes::copy_from_slice(&raw)).unwrap();
-        let tip = Tip {
-            header: Arc::new(header),
-            td: head.td,
-            clique: None,
-        };
-        let network_id = genesis.spec.network_id();
-        let enode: Enode = node.enode.parse().unwrap();
-        let config = Config {
-            secret_key: SecretKey::from_byte_array(&[7; 32]).unwrap(),
-            client: "test".into(),
-            port: 0,
-            eth_versions: vec![eth],
-        };
-        let stream = TcpStream::connect((enode.ip, enode.tcp)).unwrap();
-        stream.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
-        let mut peer = Peer {
-            stream,
-            session: Session::new(Arc::new(config), Role::Initiator(enode.id), [9; 32], 0),
-            chain: local_chain(genesis, network_id, &tip, snapshot.first_body()),
-            started: Instant::now(),
-        };
-        while !matches!(peer.event(), SessionEvent::Ready(_)) {}
-        peer
-    }
-
-    fn event(&mut self) -> SessionEvent {
-        let mut buffer = [0; 65536];
-        loop {
-            while !self.session.output().is_empty() {
-                let n = self.stream.write(self.session.output()).unwrap();
-                self.session.consume_output(n);
-            }
-            if let Some(event) = self.session.poll_event() {
-                assert!(!matches!(event, SessionEvent::Closed(_)), "{event:?}");
-                return event;
-            }
-            let n = self.stream.read(&mut buffer).unwrap();
-            assert!(n > 0, "the node hung up");
-            let now_ms = self.started.elapsed().as_millis() as u64;
-            self.session
-                .handle_input(now_ms, &mut buffer[..n], &self.chain);
-        }
-    }
-
-    fn receipts(&mut self, hashes: Vec<B256>) -> Vec<Bytes> {
-        let now_ms = self.started.elapsed().as_millis() as u64;
-        let request = Request::Receipts {
-            hashes,
-            first_index: 0,
-        };
-        let message = Outgoing::Request {
-            id: 5,
-            request: &request,
-        };
-        assert!(self.session.send(now_ms, message).is_ok());
-        loop {
-            if let SessionEvent::Message(Message::Receipts { id: 5, blocks, .. }) = self.event() {
-                return blocks;
-            }
-        }
+fn receipts(peer: &mut Peer, hashes: Vec<B256>) -> Vec<Bytes> {
+    match peer.ask(&Request::Receipts {
+        hashes,
+        first_index: 0,
+    }) {
+        Message::Receipts { blocks, .. } => blocks,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -201,7 +126,7 @@ fn ask_for_all(node: &Node, genesis: &Genesis, era: &Path) {
         while next < blocks.len() {
             let asked = &blocks[next..blocks.len().min(next + 1024)];
             let hashes = asked.iter().map(|(header, _)| header.hash).collect();
-            let answer = peer.receipts(hashes);
+            let answer = receipts(&mut peer, hashes);
             assert!(!answer.is_empty());
             for ((header, expected), found) in asked.iter().zip(&answer) {
                 let receipts = Receipts::decode(form, found).unwrap();
@@ -212,7 +137,7 @@ fn ask_for_all(node: &Node, genesis: &Genesis, era: &Path) {
         }
         // What is not there ends the answer.
         let known = blocks[1].0.hash;
-        let answer = peer.receipts(vec![known, B256::repeat_byte(3), known]);
+        let answer = receipts(&mut peer, vec![known, B256::repeat_byte(3), known]);
         assert_eq!(answer.len(), 1);
     }
 }
@@ -269,7 +194,7 @@ fn an_era_is_imported_served_with_its_receipts_and_exported_byte_for_byte() {
     // Blocks above the era have none stored.
     let snapshot = reader(&folder).snapshot();
     let hashes = (ERA - 2..ERA + 3).map(|n| snapshot.hash(n).unwrap().unwrap());
-    let answer = Peer::dial(&node, &genesis, 69).receipts(hashes.collect());
+    let answer = receipts(&mut Peer::dial(&node, &genesis, 69), hashes.collect());
     assert_eq!(answer.len(), 2);
     node.stop();
 }
@@ -302,6 +227,47 @@ fn receipts_come_late_where_the_blocks_are_there_without() {
     );
     run_ok(&export);
     assert!(fs::read(&out).unwrap() == fs::read(&era).unwrap());
+}
+
+#[test]
+fn an_era_that_leaves_a_lighter_chain_takes_its_place_with_its_receipts() {
+    let dir = tempfile::tempdir().unwrap();
+    let Generated { genesis, era, .. } = generated(dir.path());
+    let other = dir.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let params = Params {
+        blocks: 300,
+        seed: 9,
+        ..Params::default()
+    };
+    let lighter = chain_file(&other, &params);
+    let folder = dir.path().join("node");
+    run_ok(&["init", "--datadir", text(&folder), text(&genesis)]);
+    import(&folder, &lighter.blocks);
+    // Its name is right, its end is missing: nothing of it is looked at.
+    let bad = dir.path().join("bad").join(era.file_name().unwrap());
+    fs::create_dir(bad.parent().unwrap()).unwrap();
+    let bytes = fs::read(&era).unwrap();
+    fs::write(&bad, &bytes[..bytes.len() - 9]).unwrap();
+    refused(&folder, &bad);
+    assert_eq!(head(&folder), 300);
+
+    let report = import(&folder, &era);
+    assert_eq!(report["branch"]["canonical"], true);
+    assert_eq!(report["branch"]["stored"]["blocks"], 300);
+    // Genesis is in both, and gets its receipts too.
+    assert_eq!(
+        (&report["known"], &report["receipts"]),
+        (&1.into(), &8192.into())
+    );
+    let out = dir.path().join("out.era1");
+    run_ok(&["export", "--datadir", text(&folder), text(&out)]);
+    assert!(fs::read(&out).unwrap() == bytes);
+    let verified = cairn_store::check::verify(&folder.join("blocks"), &mut |_, _| {}).unwrap();
+    assert!(verified.is_sound(), "{verified:?}");
+    let report = import(&folder, &lighter.blocks);
+    assert_eq!(report["branch"]["canonical"], false);
+    assert_eq!(head(&folder), ERA - 1);
 }
 
 #[test]

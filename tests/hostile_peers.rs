@@ -151,13 +151,34 @@ fn a_peer_that_serves_a_chain_with_a_bad_seal_is_dropped_and_an_honest_one_compl
     let lying = Node::start(&liar, &[]);
     let mut node = Node::start(&fresh, &["--bootnodes", &lying.enode]);
     node.wait_log("Dropping peer");
+    node.wait_log("Banned id=");
     assert!(node.head() < 250);
     node.stop();
+    // A restart forgives nothing: the liar is not even dialled.
+    let bans = std::fs::read_to_string(fresh.join("bans.json")).unwrap();
+    let id = &lying.enode["enode://".len()..][..128];
+    assert!(bans.contains(id), "{bans}");
     let serving = Node::start(&honest, &[]);
     let both = format!("{},{}", lying.enode, serving.enode);
     let mut node = Node::start(&fresh, &["--bootnodes", &both]);
     node.wait_head(400);
+    assert!(!node.log().contains(&id[..16]), "{}", node.log());
     node.stop();
+    // Where it is trusted it is dropped each time, and dialled again.
+    let again = dir.path().join("again");
+    run_ok(&["init", "--datadir", text(&again), text(&chain.genesis)]);
+    let args = ["--bootnodes", &lying.enode, "--trusted", &lying.enode];
+    let mut node = Node::start(&again, &args);
+    let drops = |node: &Node| node.log().matches("Dropping peer").count();
+    node.wait_log("Dropping peer");
+    let deadline = Instant::now() + STEP_TIMEOUT;
+    while drops(&node) < 2 {
+        assert!(Instant::now() < deadline, "{}", node.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!node.log().contains("Banned"), "{}", node.log());
+    node.stop();
+    assert!(!again.join("bans.json").exists());
     serving.stop();
     lying.kill();
     assert_same_chain(&honest, &fresh, 400);

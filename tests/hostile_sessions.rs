@@ -165,10 +165,7 @@ fn requests_at_the_ends_of_what_numbers_can_be_are_answered_with_what_there_is()
     let unknown = (0..100_000_u32).map(|n| keccak256(n.to_be_bytes()));
     let hashes: Vec<B256> = known.take(20).chain(unknown).collect();
     let mut payload = Vec::new();
-    let items: Vec<u8> = hashes
-        .iter()
-        .flat_map(|hash| alloy_rlp::encode(hash))
-        .collect();
+    let items: Vec<u8> = hashes.iter().flat_map(alloy_rlp::encode).collect();
     let answer = Outgoing::Answer {
         kind: AnswerKind::Bodies,
         id: 5,

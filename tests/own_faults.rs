@@ -141,6 +141,18 @@ fn wrong_usage_exits_with_two_and_says_what_was_expected() {
         &["whole seconds"],
     );
     fails(&["--datadir", data, "--maxpeers", "0"], 2, &["--maxpeers"]);
+    for threads in ["0", "65", "some"] {
+        fails(
+            &["--datadir", data, "--net-threads", threads],
+            2,
+            &["--net-threads"],
+        );
+    }
+    fails(
+        &["--datadir", data, "--trusted", "enode://abcd@127.0.0.1:1"],
+        2,
+        &["--trusted", "128"],
+    );
     fails(&["--datadir", data, "--nonsense"], 2, &["--nonsense"]);
     fails(
         &[

@@ -121,6 +121,45 @@ fn every_real_chain_is_imported_followed_over_the_wire_and_exported_byte_for_byt
     }
 }
 
+/// Proof of work of 2,048 and 2,176 blocks that have genesis alone in common: deeper than any tip.
+#[test]
+fn the_two_chains_of_the_dao_fork_import_in_either_order_and_the_heavier_is_canonical() {
+    let Some(data) = data() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (no, pro) = (&CHAINS[0], &CHAINS[1]);
+    let heavier = std::fs::read(data.join(pro.blocks)).unwrap();
+    for (order, is_reorg) in [([no, pro], true), ([pro, no], false)] {
+        let folder = dir.path().join(format!("{is_reorg}"));
+        run_ok(&[
+            "init",
+            "--datadir",
+            text(&folder),
+            text(&data.join(no.genesis)),
+        ]);
+        let mut report = serde_json::Value::Null;
+        for real in order {
+            let file = data.join(real.blocks);
+            let output = run_ok(&["import", "--json", "--datadir", text(&folder), text(&file)]);
+            report = serde_json::from_slice(&output.stdout).unwrap();
+            let said = stderr(&output).contains("Chain reorg detected number=0 ");
+            assert_eq!(said, is_reorg && report["head_number"] == pro.head);
+        }
+        let branch = &report["branch"];
+        assert_eq!(branch["canonical"], is_reorg, "{report}");
+        assert_eq!(branch["fork_number"], 0);
+        let (theirs, stored) = (&branch["branch"]["blocks"], &branch["stored"]["blocks"]);
+        assert_eq!(
+            (theirs, stored),
+            (&order[1].head.into(), &order[0].head.into())
+        );
+        let out = dir.path().join("out.rlp");
+        run_ok(&["export", "--datadir", text(&folder), text(&out), "1"]);
+        assert!(std::fs::read(&out).unwrap() == heavier);
+        let verified = cairn_store::check::verify(&folder.join("blocks"), &mut |_, _| {}).unwrap();
+        assert!(verified.is_sound(), "{verified:?}");
+    }
+}
+
 #[test]
 fn without_a_trusted_head_a_node_follows_nothing_where_no_seal_can_be_checked() {
     let Some(data) = data() else { return };

@@ -103,3 +103,36 @@ fn a_node_moves_to_a_heavier_chain_below_its_settled_blocks() {
             .is_sound()
     );
 }
+
+/// Deeper than what a commit of one frame replaces, and than one answer of headers.
+#[test]
+fn a_node_moves_to_a_heavier_chain_that_left_its_own_thousands_of_blocks_ago() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Params {
+        blocks: 5_000,
+        txs_per_block: 1,
+        seed: 1,
+        ..Params::default()
+    };
+    let theirs = Params {
+        blocks: 5_010,
+        seed: 2,
+        ..ours.clone()
+    };
+    let (data, mut node, serving) = meet(dir.path(), &ours, &theirs);
+    let line = node.wait_log("Chain reorg detected number=0 ");
+    assert!(line.contains(" drop=5000 "), "{line}");
+    node.wait_head(5_010);
+    let theirs = serving.datadir.clone();
+    node.stop();
+    serving.stop();
+    assert_eq!(
+        reader(&data).snapshot().head(),
+        reader(&theirs).snapshot().head()
+    );
+    assert!(
+        cairn_store::check::verify(&data.join("blocks"), &mut |_, _| {})
+            .unwrap()
+            .is_sound()
+    );
+}

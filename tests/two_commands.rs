@@ -65,6 +65,28 @@ fn a_full_node_follows_a_validator_and_both_go_on_after_a_restart() {
 }
 
 #[test]
+fn peers_that_are_spread_over_threads_follow_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = dir.path().join("validator");
+    let validator = Node::start(&left, &[&sealing()[..], &["--net-threads", "3"]].concat());
+    let mut followers: Vec<Node> = (0..4)
+        .map(|n| {
+            let args = ["--net-threads", "2", "--bootnodes", &validator.enode];
+            Node::start(&dir.path().join(format!("f{n}")), &args)
+        })
+        .collect();
+    followers.iter_mut().for_each(|node| node.wait_head(4));
+    let folders: Vec<_> = followers.iter().map(|node| node.datadir.clone()).collect();
+    for node in followers {
+        assert!(node.stop() < Duration::from_secs(1));
+    }
+    assert!(validator.stop() < Duration::from_secs(1));
+    for folder in folders {
+        assert_same_chain(&left, &folder, 4);
+    }
+}
+
+#[test]
 fn blocks_are_sealed_at_the_longer_of_the_period_and_the_interval() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("slow");

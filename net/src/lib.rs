@@ -7,9 +7,11 @@
 pub mod dial;
 pub mod enode;
 pub mod eth;
+pub mod fault;
 pub mod keccak;
 pub mod limits;
 pub mod p2p;
 pub mod reactor;
 pub mod rlpx;
+pub mod scores;
 pub mod session;

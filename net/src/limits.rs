@@ -1,6 +1,32 @@
-//! Every limit of the network, in one table, each with its reason: the peer chooses the sizes.
+//! Every limit of the network, with its reason: the peer chooses the sizes.
 //!
 //! Bytes on the wire and RLP: geth and eth.md set what honest peers do; ours leave them room and no more.
+//!
+//! | what | limit | why, and past it |
+//! | --- | --- | --- |
+//! | sessions, in and out together | `--maxpeers` (50) | TooManyPeers; static and trusted nodes stand above it |
+//! | sessions with one node | 1 | AlreadyConnected; of two dialled at once ([`TIE_WINDOW_MS`]) both sides keep the same one |
+//! | inbound connections of one address, of IPv6 one /64 | [`MAX_INBOUND_PER_ADDRESS`] | closed without a word; loopback and trusted nodes' addresses are exempt |
+//! | inbound handshakes under way | [`MAX_INBOUND_HANDSHAKES`] | the oldest silent one makes room; trusted nodes' addresses are exempt |
+//! | inbound handshakes a second | [`HANDSHAKES_PER_S`], a burst of [`HANDSHAKE_BURST`] | the next wait in the kernel's queue ([`LISTEN_BACKLOG`]) |
+//! | outbound connections coming up | [`MAX_DIALS`] | the rest wait |
+//! | an auth or ack | 2048 bytes | the end |
+//! | a frame | before Status 2 KiB, then what a message of 10 MiB may take | BrokenLink |
+//! | a message after decompression | by its type: [`message_limit_bytes`] | BadMessage, before anything is allocated |
+//! | items read of a request, items of an answer | [`MAX_ITEMS`] | the rest of a request is left out, of an answer a BadMessage |
+//! | bytes of an answer of ours | [`SOFT_ANSWER_BYTES`], and one item more | it ends |
+//! | requests of a peer in flight | 0: each is answered before the next is read | |
+//! | requests of ours in flight | 32 a peer (`src/sync/limits.rs`) | the peer is not asked |
+//! | bytes waiting to go out to a peer | [`OUTPUT_LIMIT_BYTES`], and one answer more | it is not read until they are gone |
+//! | events waiting for sync | 16 (`src/node.rs`) | the peer is not read until there is room |
+//! | commands waiting for the reactor | [`COMMAND_QUEUE`] | an error to who sends |
+//! | time: TCP, RLPx, Hello, Status | [`DIAL_TIMEOUT_MS`], [`RLPX_TIMEOUT_MS`], [`HELLO_TIMEOUT_MS`], [`STATUS_TIMEOUT_MS`] | Silence |
+//! | time without a frame | [`SILENCE_TIMEOUT_MS`], a Ping after [`PING_INTERVAL_MS`] | Silence |
+//! | time without reading what it asked for | [`WRITE_STALL_MS`] | Silence |
+//! | faults | [`BAN_SCORE`] with a half-life of [`SCORE_HALF_LIFE_S`] | a ban of [`BAN_FIRST_S`], doubled up to [`BAN_MOST_S`] |
+//! | accounts of faults | [`SCORED_MOST`] | the least goes |
+
+use crate::eth::message::code;
 
 // ---- messages
 
@@ -15,6 +41,34 @@ pub const MAX_ANNOUNCED_BLOCKS: usize = 4096;
 
 /// The longest message after decompression: "typically 10 MiB" (eth.md); checked before anything is allocated.
 pub const MAX_MESSAGE_BYTES: usize = 10 << 20;
+
+/// A request by hashes: of nearly four thousand, four times what is ever answered. Honest ones ask for a few hundred.
+pub const MAX_HASH_REQUEST_BYTES: usize = 128 << 10;
+
+/// GetBlockHeaders and BlockRangeUpdate have four and three fields: a hash and numbers.
+pub const MAX_SMALL_MESSAGE_BYTES: usize = 128;
+
+/// NewBlockHashes: so many pairs of a hash and a number.
+pub const MAX_BLOCK_HASHES_BYTES: usize = 16 + MAX_ANNOUNCED_BLOCKS * 44;
+
+/// NewPooledTransactionHashes: eth.md recommends at most 4096 items, about 150 KiB.
+pub const MAX_POOLED_HASHES_BYTES: usize = 1 << 20;
+
+/// The longest message of a type after decompression. Answers, blocks and transactions may have what eth.md allows any: how far its
+/// last item goes past the soft limit is for who sends.
+pub fn message_limit_bytes(code: u8) -> usize {
+    match code {
+        code::STATUS => MAX_HELLO_BYTES,
+        code::NEW_BLOCK_HASHES => MAX_BLOCK_HASHES_BYTES,
+        code::GET_BLOCK_HEADERS | code::BLOCK_RANGE_UPDATE => MAX_SMALL_MESSAGE_BYTES,
+        code::GET_BLOCK_BODIES
+        | code::GET_RECEIPTS
+        | code::GET_POOLED_TRANSACTIONS
+        | code::GET_BLOCK_ACCESS_LISTS => MAX_HASH_REQUEST_BYTES,
+        code::NEW_POOLED_TRANSACTION_HASHES => MAX_POOLED_HASHES_BYTES,
+        _ => MAX_MESSAGE_BYTES,
+    }
+}
 
 /// The longest frame: its length has three bytes (RLPx).
 pub const MAX_FRAME_BYTES: usize = (1 << 24) - 1;
@@ -86,6 +140,18 @@ pub const MAX_INBOUND_HANDSHAKES: usize = 128;
 /// and tests and demos run many nodes there.
 pub const MAX_INBOUND_PER_ADDRESS: usize = 8;
 
+/// Inbound handshakes begun in a second, on average and at once after a pause: each costs some 300 us of curve operations, so that
+/// strangers get no more than 3 % of a core. Loopback is exempt.
+pub const HANDSHAKES_PER_S: u64 = 100;
+/// See [`HANDSHAKES_PER_S`].
+pub const HANDSHAKE_BURST: u64 = 200;
+
+/// Accepted connections that wait for a reactor they were handed to; past it the one that accepts keeps them.
+pub const ACCEPTED_QUEUE: usize = 64;
+
+/// Threads that sessions are spread over: a machine has few more cores.
+pub const MAX_THREADS: usize = 64;
+
 /// Connections that the kernel keeps for us to accept: a burst of them while a turn runs.
 pub const LISTEN_BACKLOG: i32 = 1024;
 
@@ -124,3 +190,23 @@ pub const TIE_WINDOW_MS: u64 = 5_000;
 
 /// Connections that linger after our Disconnect at once; beyond it they are closed without waiting.
 pub const MAX_LINGERING: usize = 128;
+
+// ---- faults
+
+/// Faults that weigh so much are a ban: one lie that is proved, or four messages that are none.
+pub const BAN_SCORE: u32 = 100;
+
+/// Half of an account is forgiven after so long: a fault every ten minutes never adds up to a ban.
+pub const SCORE_HALF_LIFE_S: u64 = 600;
+
+/// The first ban: ten redials of geth's, which is long enough to cost and short enough for a mistake.
+pub const BAN_FIRST_S: u64 = 300;
+
+/// The longest ban: addresses change hands in days.
+pub const BAN_MOST_S: u64 = 24 * 3600;
+
+/// So long after a ban without fault the next one is a first one again.
+pub const BAN_FORGOTTEN_S: u64 = 24 * 3600;
+
+/// Ids and addresses with an account, about 150 bytes each. A stranger makes new ones at no more than one handshake each.
+pub const SCORED_MOST: usize = 4096;

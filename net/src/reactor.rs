@@ -1,4 +1,5 @@
-//! The one place with sockets, the clock and entropy: a mio poll that drives the sessions of many peers on one thread.
+//! The one place with sockets, the clock and entropy: a mio poll that drives the sessions of many peers on one thread; several of them
+//! may share the work.
 //!
 //! Each turn of the loop: what the poll said is noted, commands are carried out, connections are accepted, every
 //! session that can go on has a bounded turn (answer, write, read), timers fire, static nodes that are due are dialled.
@@ -6,9 +7,11 @@
 
 mod admission;
 mod connection;
+mod crowd;
 mod dialer;
 mod link;
 mod listener;
+mod shared;
 mod slots;
 mod turn;
 
@@ -17,7 +20,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 use mio::{Events, Poll, Token};
@@ -25,15 +28,21 @@ use secp256k1::{PublicKey, Secp256k1};
 
 use self::admission::Admission;
 use self::connection::{Entry, Name, State};
+use self::crowd::{Crowd, Rate};
 use self::dialer::Dialer;
 pub use self::link::{Command, Handle, NetEvent, OwnedOutgoing, PeerId, Reply, SendError, Service};
-use self::link::{Signal, next_command};
-use self::listener::Listener;
+use self::link::{Link, Signal, dialling_thread, next_command};
+use self::listener::{Accepted, Listener, Neighbour};
+use self::shared::{Book, Shared};
 use self::slots::Slots;
 use crate::enode::{Enode, NodeId};
 use crate::eth::status::LocalChain;
-use crate::limits::{COMMAND_QUEUE, PAUSE_RETRY_MS, READ_BUFFER_BYTES, SHUTDOWN_FLUSH_MS};
-use crate::p2p::DisconnectReason;
+use crate::fault::Cause;
+use crate::limits::{
+    ACCEPTED_QUEUE, COMMAND_QUEUE, MAX_INBOUND_HANDSHAKES, MAX_THREADS, PAUSE_RETRY_MS,
+    READ_BUFFER_BYTES, SHUTDOWN_FLUSH_MS,
+};
+use crate::scores::{Ban, Scores};
 use crate::session;
 
 const LISTENER: Token = Token(0);
@@ -50,6 +59,10 @@ pub struct ReactorConfig {
     pub max_peers: usize,
     /// Nodes to dial, and to dial again.
     pub statics: Vec<Enode>,
+    /// Nodes that stand above every cap and are never banned.
+    pub trusted: Vec<Enode>,
+    /// Bans of an earlier run.
+    pub bans: Vec<Ban>,
     /// What this node says of itself at first.
     pub chain: LocalChain,
 }
@@ -94,16 +107,24 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// The network of a node: its listener, its sessions, its static nodes.
+/// The network of a node, or one thread's part of it: sessions and static nodes, and of the first one the listener.
 pub struct Reactor {
+    /// Which of the reactors it is.
+    thread: usize,
     poll: Poll,
-    listener: Listener,
+    listener: Option<Listener>,
+    listener_rate: Rate,
     local_addr: SocketAddr,
     signal: Arc<Signal>,
     commands: Receiver<Command>,
     session: Arc<session::Config>,
     chain: LocalChain,
-    admission: Admission,
+    shared: Arc<Shared>,
+    /// All reactors, this one with them; none if there is but one.
+    neighbours: Vec<Neighbour>,
+    /// What the accepting reactor hands over.
+    accepted: Receiver<Accepted>,
+    crowd: Crowd,
     dialer: Dialer,
     slots: Slots,
     /// Connections whose event the service gave back, in the order in which they are offered again.
@@ -120,16 +141,34 @@ pub struct Reactor {
 
 impl Reactor {
     /// Binds the listener. Sessions begin with [`run`](Reactor::run).
+    ///
+    /// # Errors
+    /// [`BindError`] says what is in the way.
     pub fn bind(config: ReactorConfig) -> Result<(Reactor, Handle), BindError> {
+        let (mut reactors, handle) = Reactor::bind_threads(config, 1)?;
+        Ok((reactors.pop().expect("one was asked for"), handle))
+    }
+
+    /// The same for `threads` reactors, 1 to [`MAX_THREADS`], each to be run on a thread of its own. The first one accepts, and hands
+    /// each connection to the one with the fewest; each dials its share of the static nodes. Caps and bans are common to them.
+    ///
+    /// # Errors
+    /// [`BindError`] says what is in the way.
+    pub fn bind_threads(
+        config: ReactorConfig,
+        threads: usize,
+    ) -> Result<(Vec<Reactor>, Handle), BindError> {
+        assert!((1..=MAX_THREADS).contains(&threads), "some threads");
         let ReactorConfig {
             mut session,
             listen,
             max_peers,
             statics,
+            trusted,
+            bans,
             chain,
         } = config;
         let poll = Poll::new().map_err(BindError::System)?;
-        let waker = mio::Waker::new(poll.registry(), WAKER).map_err(BindError::System)?;
         let (listener, local_addr) = Listener::bind(listen, poll.registry(), LISTENER)?;
         if session.port == 0 {
             session.port = local_addr.port();
@@ -138,34 +177,66 @@ impl Reactor {
             &Secp256k1::signing_only(),
             &session.secret_key,
         ));
-        let seed = entropy().map_err(BindError::System)?;
+        let mut admission = Admission::new(own, max_peers);
+        trusted.into_iter().for_each(|node| admission.trust(node));
+        let scores = Scores::new(&bans);
+        let shared = Arc::new(Shared::new(Book { admission, scores }, threads));
+        let session = Arc::new(session);
 
-        let (sender, commands) = crossbeam_channel::bounded(COMMAND_QUEUE);
-        let signal = Arc::new(Signal::new(waker));
-        let mut reactor = Reactor {
-            poll,
-            listener,
-            local_addr,
-            signal: Arc::clone(&signal),
-            commands,
-            session: Arc::new(session),
-            chain,
-            admission: Admission::new(own, max_peers),
-            dialer: Dialer::new(u64::from_le_bytes(
-                seed[..8].try_into().expect("8 of 32 bytes"),
-            )),
-            slots: Slots::default(),
-            paused: VecDeque::new(),
-            gone: VecDeque::new(),
-            retry_at_ms: None,
-            stranger_lines: (0, 0),
-            buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
-            started: Instant::now(),
-        };
-        for enode in statics {
-            reactor.add_static(enode);
+        let mut polls = vec![poll];
+        for _ in 1..threads {
+            polls.push(Poll::new().map_err(BindError::System)?);
         }
-        Ok((reactor, Handle::new(sender, signal)))
+        let mut listener = Some(listener);
+        let (mut reactors, mut neighbours) = (Vec::new(), Vec::new());
+        for (thread, poll) in polls.into_iter().enumerate() {
+            let waker = mio::Waker::new(poll.registry(), WAKER).map_err(BindError::System)?;
+            let seed = entropy().map_err(BindError::System)?;
+            let (commands_in, commands) = crossbeam_channel::bounded(COMMAND_QUEUE);
+            let (accepted_in, accepted) = crossbeam_channel::bounded(ACCEPTED_QUEUE);
+            let signal = Arc::new(Signal::new(waker));
+            neighbours.push(Neighbour {
+                link: Link {
+                    commands: commands_in,
+                    signal: Arc::clone(&signal),
+                },
+                accepted: accepted_in,
+            });
+            reactors.push(Reactor {
+                thread,
+                poll,
+                listener: listener.take(),
+                listener_rate: Rate::new(),
+                local_addr,
+                signal,
+                commands,
+                session: Arc::clone(&session),
+                chain: chain.clone(),
+                shared: Arc::clone(&shared),
+                neighbours: Vec::new(),
+                accepted,
+                crowd: Crowd::new(MAX_INBOUND_HANDSHAKES.div_ceil(threads)),
+                dialer: Dialer::new(u64::from_le_bytes(
+                    seed[..8].try_into().expect("8 of 32 bytes"),
+                )),
+                slots: Slots::new(thread, threads),
+                paused: VecDeque::new(),
+                gone: VecDeque::new(),
+                retry_at_ms: None,
+                stranger_lines: (0, 0),
+                buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+                started: Instant::now(),
+            });
+        }
+        for enode in statics {
+            reactors[dialling_thread(&enode, threads)].add_static(enode);
+        }
+        let links = neighbours.iter().map(|to| to.link.clone()).collect();
+        // A reactor alone must not hold a way to itself: it ends when the last handle is dropped.
+        for reactor in reactors.iter_mut().filter(|_| threads > 1) {
+            reactor.neighbours = neighbours.clone();
+        }
+        Ok((reactors, Handle::new(links, shared)))
     }
 
     /// Where it listens: with the port that was taken, if any was asked for.
@@ -189,6 +260,7 @@ impl Reactor {
                 }
             }
             self.resume(service);
+            self.adopt_all();
             self.accept();
             // Each that is queued now has one turn; what they queue waits for the next round.
             for _ in 0..self.slots.queued() {
@@ -198,6 +270,7 @@ impl Reactor {
             }
             self.fire_timers(service);
             self.dial();
+            self.shared.set_load(self.thread, self.slots.len());
             if service.has_failed() {
                 return self.shut_down(&mut events);
             }
@@ -212,15 +285,16 @@ impl Reactor {
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let now_ms = self.now_ms();
         let timeout = if self.slots.queued() > 0
-            || self.listener.is_ready(now_ms)
+            || self.listener.as_ref().is_some_and(|l| l.is_ready(now_ms))
             || !self.commands.is_empty()
+            || !self.accepted.is_empty()
         {
             Some(Duration::ZERO)
         } else {
             let due_ms = [
                 self.slots.next_timer_ms(),
                 self.dialer.next_due_ms(),
-                self.listener.resumes_at_ms(),
+                self.listener.as_ref().and_then(Listener::resumes_at_ms),
                 self.retry_at_ms,
             ];
             let next_ms = due_ms.into_iter().flatten().min();
@@ -239,7 +313,7 @@ impl Reactor {
         for event in events {
             match event.token() {
                 WAKER => {}
-                LISTENER => self.listener.note(),
+                LISTENER => self.listener.iter_mut().for_each(Listener::note),
                 token => {
                     if let Some(entry) = self.slots.by_token(token) {
                         match &mut entry.state {
@@ -259,19 +333,19 @@ impl Reactor {
         match command {
             Command::SetChain(chain) => self.chain = chain,
             Command::AddStatic(enode) => self.add_static(enode),
-            Command::Disconnect { peer, reason } => self.disconnect(peer, reason, service),
+            Command::Trust(enode) => self.shared.book().admission.trust(enode),
+            Command::Disconnect { peer, cause } => self.disconnect(peer, cause, service),
             Command::Send { peer, message } => self.send(peer, &message),
             Command::Shutdown => unreachable!("ends the loop"),
         }
     }
 
     fn add_static(&mut self, enode: Enode) {
-        if enode.id == self.admission.own() {
+        let now_ms = self.now_ms();
+        if !self.shared.book().admission.add_static(enode.id) {
             log::warn!("Not dialling {}: it is this node itself", enode.tcp_addr());
             return;
         }
-        let now_ms = self.now_ms();
-        self.admission.trust(enode.id);
         self.dialer.add(enode, now_ms);
     }
 
@@ -341,7 +415,9 @@ impl Reactor {
 
     fn shut_down(mut self, events: &mut Events) -> io::Result<()> {
         let until_ms = self.now_ms() + SHUTDOWN_FLUSH_MS;
-        self.listener.close(self.poll.registry());
+        if let Some(mut listener) = self.listener.take() {
+            listener.close(self.poll.registry());
+        }
         for peer in self.slots.peers() {
             let Some(mut entry) = self.slots.take(peer) else {
                 continue;
@@ -352,7 +428,7 @@ impl Reactor {
                     continue;
                 }
                 State::Open(mut connection) => {
-                    connection.session.disconnect(DisconnectReason::Quitting);
+                    connection.session.disconnect(Cause::Quitting);
                     entry.state = State::Linger(Box::new(connection.linger(until_ms)));
                 }
                 State::Linger(ref mut linger) => linger.until_ms = until_ms,
@@ -377,6 +453,13 @@ impl Reactor {
             self.note(events);
         }
     }
+}
+
+/// The time of day, by which bans are counted: they outlive the process.
+fn unix_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// 32 bytes from the system.

@@ -27,6 +27,7 @@ use self::timers::{Due, Timers};
 use crate::enode::NodeId;
 pub use crate::eth::message::{AnswerKind, Message, Outgoing};
 pub use crate::eth::status::{LocalChain, Status};
+use crate::fault::Cause;
 use crate::limits::{OUTPUT_LIMIT_BYTES, RLPX_TIMEOUT_MS, SILENCE_TIMEOUT_MS};
 use crate::p2p::DisconnectReason;
 use crate::rlpx;
@@ -92,8 +93,8 @@ pub struct PeerInfo {
 pub enum Close {
     /// We ended it.
     Local {
-        /// The reason given to the peer, where it could be given.
-        reason: DisconnectReason,
+        /// Why: with it comes the reason given to the peer, where it could be given.
+        cause: Cause,
         /// What happened, for the log.
         why: String,
     },
@@ -192,7 +193,7 @@ impl Session {
                     Ok(awaiting) => Awaiting::Ack(awaiting),
                     Err(error) => {
                         session.close(Close::Local {
-                            reason: DisconnectReason::Requested,
+                            cause: Cause::Requested,
                             why: error.to_string(),
                         });
                         return session;
@@ -254,12 +255,10 @@ impl Session {
     }
 
     /// Ends the session; the peer is told why if it can be.
-    pub fn disconnect(&mut self, reason: DisconnectReason) {
+    pub fn disconnect(&mut self, cause: Cause) {
         if !self.is_closed() {
-            self.close(Close::Local {
-                reason,
-                why: format!("we ended it: {reason}"),
-            });
+            let why = format!("we ended it: {}", cause.reason());
+            self.close(Close::Local { cause, why });
         }
     }
 
@@ -364,8 +363,8 @@ impl Session {
     }
 
     fn close(&mut self, close: Close) {
-        if let (State::Linked(linked), Close::Local { reason, .. }) = (&mut self.state, &close) {
-            linked.disconnect(*reason, self.output.end());
+        if let (State::Linked(linked), Close::Local { cause, .. }) = (&mut self.state, &close) {
+            linked.disconnect(cause.reason(), self.output.end());
         }
         self.state = State::Closed;
         self.input = Vec::new();
@@ -395,7 +394,7 @@ impl Handshaking {
             (
                 None,
                 Close::Local {
-                    reason: DisconnectReason::ProtocolBreach,
+                    cause: Cause::BadHandshake,
                     why,
                 },
             )
@@ -448,14 +447,14 @@ const KEPT_EVENTS: usize = 8;
 
 fn self_connect() -> Close {
     Close::Local {
-        reason: DisconnectReason::SelfConnect,
+        cause: Cause::SelfConnect,
         why: "it is this node itself".to_owned(),
     }
 }
 
 fn timeout(why: String) -> Close {
     Close::Local {
-        reason: DisconnectReason::Timeout,
+        cause: Cause::Silence,
         why,
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use alloy_primitives::{B256, U256};
 use cairn_net::enode::Enode;
 use cairn_net::eth::message::{Message, Request};
+use cairn_net::fault::Cause;
 use cairn_net::p2p::DisconnectReason;
 use cairn_net::reactor::{BindError, Command, NetEvent, OwnedOutgoing, Reactor};
 use cairn_net::session::Close;
@@ -265,7 +266,7 @@ fn a_node_does_not_talk_to_itself() {
     let is_self = matches!(
         close,
         Close::Local {
-            reason: DisconnectReason::SelfConnect,
+            cause: Cause::SelfConnect,
             ..
         }
     );
@@ -391,7 +392,7 @@ fn a_disconnect_that_is_commanded_reaches_the_peer_and_gives_gone() {
     let (peer, _) = a.connected();
     a.send(Command::Disconnect {
         peer,
-        reason: DisconnectReason::UselessPeer,
+        cause: Cause::EmptyClaims,
     });
     let cairn_net::session::SessionEvent::Closed(close) = bare.event() else {
         panic!()
@@ -406,7 +407,7 @@ fn a_disconnect_that_is_commanded_reaches_the_peer_and_gives_gone() {
         matches!(
             close,
             Close::Local {
-                reason: DisconnectReason::UselessPeer,
+                cause: Cause::EmptyClaims,
                 ..
             }
         ),
@@ -415,7 +416,7 @@ fn a_disconnect_that_is_commanded_reaches_the_peer_and_gives_gone() {
     // Nothing more can be done with it.
     a.send(Command::Disconnect {
         peer,
-        reason: DisconnectReason::UselessPeer,
+        cause: Cause::EmptyClaims,
     });
     a.request(peer, 1, headers_request());
     a.assert_quiet(50);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
 use cairn_net::eth::message::{Message, Outgoing};
+use cairn_net::fault::Cause;
 use cairn_net::p2p::DisconnectReason;
 use cairn_net::reactor::NetEvent;
 use cairn_net::session::Close;
@@ -246,7 +247,7 @@ fn a_peer_that_says_why_it_goes_is_heard_even_if_we_were_writing_to_it() {
     let mut bare = Bare::dial(3, &a).unwrap();
     a.connected();
     bare.request(1, &headers_request());
-    bare.session.disconnect(DisconnectReason::UselessPeer);
+    bare.session.disconnect(Cause::NoCommonEth);
     bare.flush().unwrap();
     drop(bare);
     let (_, close) = a.gone();

@@ -103,6 +103,13 @@ impl Rules {
         self.seal_after(tip.td) == Seal::Clique
     }
 
+    /// True if the block of `tip` was made by proof of stake: past it total difficulty stands still.
+    pub fn is_staked(&self, tip: &Tip) -> bool {
+        self.spec.terminal_total_difficulty.is_some()
+            && tip.header.header.number > 0
+            && tip.header.header.difficulty.is_zero()
+    }
+
     /// Judges `header` after `parent` by every rule that needs no state, and gives what is known after it. `now_s` is the
     /// Unix time in seconds; without it no header is too early.
     ///

@@ -172,11 +172,6 @@ impl<R: Read> EraReader<R> {
         self.name.as_ref()
     }
 
-    /// The error of a total difficulty, that of the block read last, which is not what the chain before the file makes of it.
-    pub fn other_td(&self, expected: U256, found: U256) -> Era1Error {
-        self.mismatch("total difficulty", expected, found)
-    }
-
     fn block(&mut self) -> Result<EraBlock> {
         let offset_bytes = self.entry.at;
         if self.offsets.len() as u64 == ERA_BLOCKS {

@@ -1,8 +1,11 @@
-//! Chain files: blocks back to back as `geth export` writes them, and what their bodies compress to.
+//! Chain files: blocks back to back as `geth export` writes them, or as era1 with receipts; and what their bodies compress to.
 
 use std::io::{self, Write};
 
 use super::{GeneratedBlock, body::list};
+use crate::chain::Genesis;
+use crate::chain::receipts::{Form, NO_RECEIPTS, convert};
+use crate::era1::EraWriter;
 
 /// What was written, and what snappy leaves of it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -67,6 +70,40 @@ pub fn write_blocks(
         each(&sizes);
     }
     out.flush()?;
+    Ok(sizes)
+}
+
+/// Writes the genesis block and `blocks` as one era1 file, with their receipts, calling `each` as [`write_blocks`] does. The sizes are
+/// those of `blocks`.
+///
+/// # Errors
+/// What `out` says. It is flushed at the end.
+///
+/// # Panics
+/// If `blocks` are [`ERA_BLOCKS`](crate::era1::ERA_BLOCKS) or more: with the genesis block they do not fit in an era.
+pub fn write_era1(
+    out: &mut dyn Write,
+    genesis: &Genesis,
+    blocks: impl Iterator<Item = GeneratedBlock>,
+    each: &mut dyn FnMut(&Sizes),
+) -> io::Result<Sizes> {
+    let mut writer = EraWriter::new(out)?;
+    let header = &genesis.header;
+    let td = header.header.difficulty;
+    let id = (0, header.hash);
+    writer.block(id, &header.raw, &genesis.body, NO_RECEIPTS, td)?;
+    let mut sizes = Sizes::default();
+    for block in blocks {
+        let header = &block.header;
+        let receipts = convert(Form::Eth69, Form::Eth68, &block.receipts)
+            .expect("generated receipts are well formed");
+        let id = (header.number(), header.hash);
+        writer.block(id, &header.raw, &block.body, &receipts, block.td)?;
+        sizes.add(&block);
+        sizes.block_bytes += encode_block(&block).len() as u64;
+        each(&sizes);
+    }
+    writer.finish()?;
     Ok(sizes)
 }
 

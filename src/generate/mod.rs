@@ -24,7 +24,7 @@ mod tests;
 mod transactions;
 mod wallet;
 
-pub use file::{Sizes, encode_block, write_blocks};
+pub use file::{Sizes, encode_block, write_blocks, write_era1};
 pub use genesis::Generated;
 pub use params::{BODY_BYTES_LIMIT, Fork, Params, ParamsError};
 

@@ -1,18 +1,19 @@
-//! Importing an era1 file: at the head, again, or below what is stored.
+//! An era1 file to be imported: checked before, and joined below what is stored if it belongs there.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use alloy_primitives::U256;
-use cairn_store::{Head, NewBlock};
+use cairn_store::{Head, NewBlock, Snapshot};
 
-use super::importer::{Importer, check_receipts};
-use super::{ImportError, unix_s};
+use super::ImportError;
+use super::importer::Importer;
+use super::judge::check_receipts;
+use super::source::EraBlocks;
 use crate::chain::receipts::Form;
-use crate::chain::{Genesis, Rules, Tip, body};
-use crate::era1::{self, EraBlock, EraName, EraReader, Summary};
+use crate::chain::{Genesis, Rules, SealedHeader, Tip, body};
+use crate::era1::{self, EraName, EraReader, Summary};
 use crate::progress::Progress;
 
 /// A whole era1 file: every entry, checksum and place in it was checked, its headers are in a row, its accumulator and
@@ -89,118 +90,53 @@ fn open(path: &Path) -> Result<EraReader<File>, ImportError> {
         .map_err(|e| ImportError::Open(format!("cannot open {}: {e}", path.display())))
 }
 
-/// Imports the file, whichever way it joins what is stored.
-pub(super) fn import(
-    file: &EraFile,
-    importer: &mut Importer,
-    known: &mut u64,
-    quiet: bool,
-    stop: &AtomicBool,
-) -> Result<(), ImportError> {
-    let mut blocks = Blocks {
-        reader: open(&file.path)?,
-        progress: Progress::new("Importing", "bytes", file.summary.bytes, quiet),
-        stop,
-    };
-    let first_kept = importer.snapshot().first_body();
-    let first = file.summary.first;
-    let end = first + file.summary.blocks;
-    match (first < first_kept, end == first_kept) {
-        (false, _) => at_head(&mut blocks, importer, known),
-        (true, true) => below(first, &mut blocks, importer),
-        (true, false) => Err(ImportError::Below {
-            number: end - 1,
-            first: first_kept,
-        }),
-    }
+/// How a file joins what is stored.
+pub(super) enum Joins {
+    /// Its blocks are stored, or go above stored ones.
+    Above,
+    /// It ends right below the first block whose body is kept.
+    Below,
 }
 
-/// The blocks of a file, read with progress until somebody stops it.
-struct Blocks<'a> {
-    reader: EraReader<File>,
-    progress: Progress,
-    stop: &'a AtomicBool,
-}
-
-impl Blocks<'_> {
-    fn next(&mut self) -> Result<Option<EraBlock>, ImportError> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(ImportError::Interrupted);
-        }
-        self.progress.set(self.reader.offset_bytes());
-        self.reader.next_block().map_err(ImportError::Era1)
-    }
-
-    /// The total difficulty of the block read last is that of the chain.
-    fn check_td(&self, expected: U256, block: &EraBlock) -> Result<(), ImportError> {
-        match expected == block.td {
-            true => Ok(()),
-            false => Err(ImportError::Era1(self.reader.other_td(expected, block.td))),
+impl EraFile {
+    /// How the file joins what is stored in `snapshot`.
+    ///
+    /// # Errors
+    /// `Below` if it does not.
+    pub(super) fn joins(&self, snapshot: &Snapshot) -> Result<Joins, ImportError> {
+        let first_kept = snapshot.first_body();
+        let (first, end) = (self.summary.first, self.summary.first + self.summary.blocks);
+        match (first < first_kept, end == first_kept) {
+            (false, _) => Ok(Joins::Above),
+            (true, true) => Ok(Joins::Below),
+            (true, false) => Err(ImportError::Below {
+                number: end - 1,
+                first: first_kept,
+            }),
         }
     }
-}
 
-/// Adds the blocks above the head, and what is missing of the others: their receipts.
-fn at_head(
-    blocks: &mut Blocks<'_>,
-    importer: &mut Importer,
-    known: &mut u64,
-) -> Result<(), ImportError> {
-    let snapshot = importer.snapshot();
-    let head = snapshot.head().number;
-    let mut is_first = true;
-    while let Some(block) = blocks.next()? {
-        let header = &block.header;
-        let (number, hash) = (header.number(), header.hash);
-        let is_first = std::mem::take(&mut is_first);
-        if number > head {
-            let last = importer.last();
-            if importer.is_fresh() && number > last.number + 1 {
-                return Err(ImportError::Gap { number, head });
-            }
-            // If it does not hang on the last one, that is what is wrong with it.
-            if header.header.parent_hash == last.hash {
-                blocks.check_td(last.td.saturating_add(header.header.difficulty), &block)?;
-            }
-            let receipts = Some((Form::Eth68, &block.receipts[..]));
-            importer.add(
-                block.header,
-                block.body,
-                receipts,
-                block.offset_bytes,
-                unix_s(),
-            )?;
-            continue;
-        }
-        match snapshot.hash(number).map_err(ImportError::Store)? {
-            Some(stored) if stored == hash => {}
-            Some(stored) => {
-                return Err(ImportError::Fork {
-                    number,
-                    stored,
-                    found: hash,
-                });
-            }
-            None => {
-                let first = snapshot.first_body();
-                return Err(ImportError::Below { number, first });
-            }
-        }
-        if is_first && let Some(td) = snapshot.td(number).map_err(ImportError::Store)? {
-            blocks.check_td(td, &block)?;
-        }
-        let receipts = check_bodies(importer.rules(), &block)?;
-        let kept = snapshot.receipts_stream(number);
-        if kept.map_err(ImportError::Store)?.is_none() {
-            importer.add_late((number, hash), receipts)?;
-        }
-        *known += 1;
+    /// The file's blocks, to be imported.
+    pub(super) fn blocks<'a>(
+        &self,
+        quiet: bool,
+        stop: &'a AtomicBool,
+    ) -> Result<EraBlocks<'a>, ImportError> {
+        Ok(EraBlocks {
+            reader: open(&self.path)?,
+            progress: Progress::new("Importing", "bytes", self.summary.bytes, quiet),
+            stop,
+        })
     }
-    Ok(())
 }
 
 /// Joins the file's blocks below the first one whose body is kept. Their headers are vouched for by the hash that it names.
-fn below(first: u64, blocks: &mut Blocks<'_>, importer: &mut Importer) -> Result<(), ImportError> {
+pub(super) fn join_below(
+    file: &EraFile,
+    mut blocks: EraBlocks<'_>,
+    importer: &mut Importer,
+) -> Result<(), ImportError> {
+    let first = file.summary.first;
     let rules = importer.rules().clone();
     // Those that are kept were judged when they came.
     let headers_join = first < importer.snapshot().first_header();
@@ -226,7 +162,8 @@ fn below(first: u64, blocks: &mut Blocks<'_>, importer: &mut Importer) -> Result
                 error,
             })?);
         }
-        let receipts = check_bodies(&rules, &block)?;
+        let (offset_bytes, raw) = (block.offset_bytes, &block.receipts);
+        let receipts = check_bodies(&rules, &block.header, &block.body, raw, offset_bytes)?;
         join.push(&NewBlock {
             number: block.header.number(),
             hash: block.header.hash,
@@ -248,15 +185,19 @@ fn below(first: u64, blocks: &mut Blocks<'_>, importer: &mut Importer) -> Result
     Ok(())
 }
 
-/// Checks body and receipts of a block whose header is vouched for, and gives the receipts as they are stored.
-fn check_bodies(rules: &Rules, block: &EraBlock) -> Result<Vec<u8>, ImportError> {
-    let offset_bytes = block.offset_bytes;
+/// Checks body and receipts (in eth/68's form) of a block whose header is vouched for, and gives the receipts as they are stored.
+pub(super) fn check_bodies(
+    rules: &Rules,
+    header: &SealedHeader,
+    body: &[u8],
+    receipts: &[u8],
+    offset_bytes: u64,
+) -> Result<Vec<u8>, ImportError> {
     rules
-        .check_body(&block.header, &block.body)
+        .check_body(header, body)
         .map_err(|error| ImportError::Body {
             offset_bytes,
             error,
         })?;
-    let raw = (Form::Eth68, &block.receipts[..]);
-    check_receipts(rules, &block.header, raw, offset_bytes)
+    check_receipts(rules, header, (Form::Eth68, receipts), offset_bytes)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 
 use crate::blockfile::BlockFileError;
 use crate::chain::receipts::ReceiptsError;
@@ -40,6 +40,17 @@ pub enum ImportError {
         /// What is wrong with them.
         error: ReceiptsError,
     },
+    /// The total difficulty that the file gives a block is not what the chain before it makes of it.
+    TotalDifficulty {
+        /// Where the block begins in the file.
+        offset_bytes: u64,
+        /// The block.
+        number: u64,
+        /// What it has to be.
+        expected: U256,
+        /// What the file says.
+        found: U256,
+    },
     /// It is no whole and true era1 file.
     Era1(Era1Error),
     /// Its name says that it is of another network.
@@ -63,7 +74,7 @@ pub enum ImportError {
         /// The stored head.
         head: u64,
     },
-    /// Its chain leaves the stored one below the head.
+    /// Its chain is not the stored one, and what it hangs on is not stored either.
     Fork {
         /// The first block that differs.
         number: u64,
@@ -72,10 +83,31 @@ pub enum ImportError {
         /// The hash in the file.
         found: B256,
     },
+    /// A block of a branch is not right, or the import of a branch was interrupted: none of it is kept.
+    Branch {
+        /// The last block that the branch and the stored chain have both.
+        fork: u64,
+        /// Why.
+        error: Box<ImportError>,
+    },
     /// The store failed.
     Store(cairn_store::Error),
     /// Ctrl-C.
     Interrupted,
+}
+
+impl ImportError {
+    /// Whether it is about the file and does not name it: whoever tells it puts the name in front.
+    pub fn wants_file_name(&self) -> bool {
+        match self {
+            ImportError::Start(_)
+            | ImportError::Open(_)
+            | ImportError::Era1(_)
+            | ImportError::Store(_) => false,
+            ImportError::Branch { error, .. } => error.wants_file_name(),
+            _ => true,
+        }
+    }
 }
 
 impl fmt::Display for ImportError {
@@ -96,6 +128,15 @@ impl fmt::Display for ImportError {
                 offset_bytes,
                 error,
             } => write!(f, "{error} (the block at byte {offset_bytes} of the file)"),
+            ImportError::TotalDifficulty {
+                offset_bytes,
+                number,
+                expected,
+                found,
+            } => write!(
+                f,
+                "block {number}: total difficulty: expected {expected}, found {found} (the block at byte {offset_bytes} of the file)"
+            ),
             ImportError::Era1(error) => error.fmt(f),
             ImportError::Network { expected, found } => write!(
                 f,
@@ -117,8 +158,13 @@ impl fmt::Display for ImportError {
                 found,
             } => write!(
                 f,
-                "the file's chain is another one from block {number} on: hash: expected {stored} (stored), found {found}; \
-                 import it into a data folder of its own"
+                "the file's chain is another one from below block {number} on: hash: expected {stored} (stored), found {found}; \
+                 a branch is imported from a file that has all its blocks above one that is stored"
+            ),
+            ImportError::Branch { fork, error } => write!(
+                f,
+                "{error}; the stored chain stands as it was: of a branch, this one from block {} on, all or nothing is kept",
+                fork + 1
             ),
             ImportError::Store(error) => error.fmt(f),
             ImportError::Interrupted => {

@@ -3,21 +3,23 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::B256;
 use bytes::Bytes;
-use cairn_store::{Head, NewBlock, NewReceipts, Snapshot, Writer};
+use cairn_store::{Head, NewBlock, NewBody, NewReceipts, Snapshot, Writer};
 
-use super::ImportError;
-use crate::chain::receipts::{Form, Receipts};
-use crate::chain::{Genesis, HeaderError, OmmerWindow, Rules, SealedHeader, Tip};
+use super::branch::Branch;
+use super::judge::{Checked, Judge};
+use super::source::FileBlock;
+use super::{ImportError, unix_s};
+use crate::chain::receipts::Form;
+use crate::chain::{Genesis, Rules, SealedHeader};
 use crate::logging::{elapsed, short};
-use crate::node::stored_tip;
 
 /// Blocks are stored when so many bytes wait: large enough for the store to write them once (its batch), small beside
 /// any machine's memory.
-const BATCH_LIMIT_BYTES: usize = 16 << 20;
+pub(super) const BATCH_LIMIT_BYTES: usize = 16 << 20;
 /// And when so many blocks wait, however small.
-const BATCH_LIMIT_BLOCKS: usize = 4096;
+pub(super) const BATCH_LIMIT_BLOCKS: usize = 4096;
 
 /// Receipts as a file has them.
 pub type RawReceipts<'a> = (Form, &'a [u8]);
@@ -25,40 +27,27 @@ pub type RawReceipts<'a> = (Form, &'a [u8]);
 /// Adds checked blocks to a store, in batches.
 pub struct Importer {
     writer: Writer,
-    rules: Rules,
-    last: Last,
-    ommers: OmmerWindow,
-    seals_checked: bool,
-    waiting: Vec<Waiting>,
+    judge: Judge,
+    waiting: Vec<Checked>,
     waiting_bytes: usize,
     late: Vec<(u64, B256, Vec<u8>)>,
+    /// Bodies of stored blocks that have none.
+    bodies: Vec<(u64, B256, Bytes)>,
+    /// Of the two together.
     late_bytes: usize,
-    transactions: u64,
     receipts: u64,
     stored: u64,
+    restored: u64,
 }
 
-/// What the next block hangs on.
-enum Last {
-    /// A block whose header is known.
-    Block(Tip),
-    /// A block that is known by name alone: the store begins above it, and has nothing yet.
-    Below(Head),
-}
-
-/// A checked block that is not stored yet.
-struct Waiting {
-    header: Arc<SealedHeader>,
-    body: Bytes,
-    /// In eth/69's form.
-    receipts: Option<Vec<u8>>,
-    td: U256,
-}
-
-impl Waiting {
-    fn bytes(&self) -> usize {
-        self.header.raw.len() + self.body.len() + self.receipts.as_ref().map_or(0, Vec::len)
-    }
+/// Where a block of a file belongs.
+pub(super) enum Place {
+    /// It is stored.
+    Known,
+    /// Above the last one that was added.
+    Next,
+    /// Above this stored block, where another one is canonical.
+    Branch(u64),
 }
 
 impl Importer {
@@ -67,70 +56,34 @@ impl Importer {
     /// # Errors
     /// `Start` if the stored chain cannot be read.
     pub fn new(genesis: &Genesis, writer: Writer) -> Result<Importer, ImportError> {
-        let rules = Rules::new(genesis);
         let snapshot = writer.reader().snapshot();
-        let stored = snapshot.head();
-        let is_empty = stored.number > 0 && stored.number < snapshot.first_header();
-        let last = match is_empty {
-            true => Last::Below(stored),
-            false => Last::Block(stored_tip(&rules, &writer).map_err(ImportError::Start)?),
-        };
-        let seals_checked = rules.seal_is_checked();
-        let mut ommers = OmmerWindow::new();
-        for number in stored.number.saturating_sub(OmmerWindow::BLOCKS - 1)..=stored.number {
-            let header = snapshot.header(number).map_err(ImportError::Store)?;
-            let body = snapshot.body(number).map_err(ImportError::Store)?;
-            if let (Some(header), Some(body)) = (header, body) {
-                let header =
-                    SealedHeader::decode(Bytes::copy_from_slice(&header)).map_err(|error| {
-                        ImportError::Header {
-                            offset_bytes: 0,
-                            error,
-                        }
-                    })?;
-                ommers.push(&header, &body);
-            }
-        }
+        let judge = Judge::at(Rules::new(genesis), &snapshot, snapshot.head().number)?;
         Ok(Importer {
             writer,
-            rules,
-            last,
-            ommers,
-            seals_checked,
+            judge,
             waiting: Vec::new(),
             waiting_bytes: 0,
             late: Vec::new(),
+            bodies: Vec::new(),
             late_bytes: 0,
-            transactions: 0,
+            restored: 0,
             receipts: 0,
             stored: 0,
         })
     }
 
     pub(super) fn rules(&self) -> &Rules {
-        &self.rules
+        self.judge.rules()
     }
 
     /// Whether the seal of each block that was added was checked.
     pub(super) fn seals_checked(&self) -> bool {
-        self.seals_checked
+        self.judge.seals_checked()
     }
 
     /// Number, hash and total difficulty of the last block that was added, stored or waiting.
     pub fn last(&self) -> Head {
-        match &self.last {
-            Last::Below(head) => *head,
-            Last::Block(tip) => Head {
-                number: tip.header.header.number,
-                hash: tip.header.hash,
-                td: tip.td,
-            },
-        }
-    }
-
-    /// Whether no block was added yet.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.stored == 0 && self.waiting.is_empty()
+        self.judge.last()
     }
 
     /// Blocks that were stored.
@@ -140,12 +93,17 @@ impl Importer {
 
     /// Transactions in the blocks that were added.
     pub(super) fn transactions(&self) -> u64 {
-        self.transactions
+        self.judge.transactions()
     }
 
     /// Blocks whose receipts were stored.
     pub(super) fn receipts(&self) -> u64 {
         self.receipts
+    }
+
+    /// Stored blocks whose missing bodies were put back.
+    pub(super) fn restored(&self) -> u64 {
+        self.restored
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -160,7 +118,66 @@ impl Importer {
     pub(super) fn joined(&mut self, blocks: u64, transactions: u64) {
         self.stored += blocks;
         self.receipts += blocks;
-        self.transactions += transactions;
+        self.judge.count_transactions(transactions);
+    }
+
+    /// Where a file's next block belongs. `snapshot` is the store as it was found.
+    pub(super) fn place(
+        &self,
+        snapshot: &Snapshot,
+        header: &SealedHeader,
+    ) -> Result<Place, ImportError> {
+        let number = header.number();
+        let head = snapshot.head();
+        let is_fresh = self.stored == 0 && self.waiting.is_empty();
+        if !is_fresh {
+            return Ok(Place::Next);
+        }
+        if number > head.number {
+            return match number == head.number + 1 {
+                true => Ok(Place::Next),
+                false => Err(ImportError::Gap {
+                    number,
+                    head: head.number,
+                }),
+            };
+        }
+        let hash = |number| snapshot.hash(number).map_err(ImportError::Store);
+        let Some(stored) = hash(number)? else {
+            return Err(ImportError::Below {
+                number,
+                first: snapshot.first_body(),
+            });
+        };
+        if stored == header.hash {
+            return Ok(Place::Known);
+        }
+        if let Some(fork) = number.checked_sub(1)
+            && hash(fork)? == Some(header.header.parent_hash)
+        {
+            return Ok(Place::Branch(fork));
+        }
+        Err(ImportError::Fork {
+            number,
+            stored,
+            found: header.hash,
+        })
+    }
+
+    /// A branch that leaves the stored chain at block `fork`, below its head.
+    pub(super) fn branch(&mut self, fork: u64) -> Result<Branch<'_>, ImportError> {
+        self.store_late()?;
+        let snapshot = self.snapshot();
+        let judge = Judge::at(self.rules().clone(), &snapshot, fork)?;
+        let old = self.judge.tip().cloned();
+        let old = old.expect("a store with a block below its head knows its head");
+        Ok(Branch::new(&mut self.writer, judge, old))
+    }
+
+    /// Checks a block of a file that must hang on the last one added. It is stored with its batch.
+    pub(super) fn add_block(&mut self, block: FileBlock) -> Result<(), ImportError> {
+        let checked = self.judge.check_block(block, unix_s())?;
+        self.keep(checked)
     }
 
     /// Checks a block that must hang on the last one added, and its receipts if they are known. It is stored with its
@@ -176,53 +193,19 @@ impl Importer {
         offset_bytes: u64,
         now_s: u64,
     ) -> Result<(), ImportError> {
-        let body_error = |error| ImportError::Body {
-            offset_bytes,
-            error,
-        };
-        let header = Arc::new(header);
-        if let Last::Block(parent) = &self.last {
-            // A clique chain may pass its terminal total difficulty, after which nobody seals.
-            self.seals_checked &= self.rules.seal_is_checked_after(parent);
-        }
-        let tip = self
-            .extend(header.clone(), now_s)
-            .map_err(|error| ImportError::Header {
-                offset_bytes,
-                error,
-            })?;
-        self.rules.check_body(&header, &body).map_err(body_error)?;
-        self.ommers
-            .check(&self.rules, &header, &body)
-            .map_err(body_error)?;
-        let receipts = receipts
-            .map(|raw| check_receipts(&self.rules, &header, raw, offset_bytes))
-            .transpose()?;
-        self.ommers.push(&header, &body);
-        self.transactions += crate::chain::body::transactions(&body).count() as u64;
-        let block = Waiting {
-            header,
-            body,
-            receipts,
-            td: tip.td,
-        };
+        let checked = self
+            .judge
+            .check(header, body, receipts, offset_bytes, now_s)?;
+        self.keep(checked)
+    }
+
+    fn keep(&mut self, block: Checked) -> Result<(), ImportError> {
         self.waiting_bytes += block.bytes();
         self.waiting.push(block);
-        self.last = Last::Block(tip);
         if self.waiting_bytes >= BATCH_LIMIT_BYTES || self.waiting.len() >= BATCH_LIMIT_BLOCKS {
             self.store_waiting()?;
         }
         Ok(())
-    }
-
-    fn extend(&self, header: Arc<SealedHeader>, now_s: u64) -> Result<Tip, HeaderError> {
-        match &self.last {
-            Last::Block(tip) => self.rules.extend(tip, header, Some(now_s)),
-            Last::Below(head) => {
-                let parent = (head.number, head.hash, head.td);
-                self.rules.begin_above(parent, header)
-            }
-        }
     }
 
     /// Keeps checked receipts of a block that is stored without.
@@ -233,13 +216,44 @@ impl Importer {
     ) -> Result<(), ImportError> {
         self.late_bytes += receipts.len();
         self.late.push((id.0, id.1, receipts));
-        match self.late_bytes >= BATCH_LIMIT_BYTES {
+        self.store_late_at(BATCH_LIMIT_BYTES)
+    }
+
+    /// Puts back the checked body of a stored block that has none.
+    pub(super) fn add_body(&mut self, id: (u64, B256), body: Bytes) -> Result<(), ImportError> {
+        self.late_bytes += body.len();
+        self.bodies.push((id.0, id.1, body));
+        self.store_late_at(BATCH_LIMIT_BYTES)
+    }
+
+    fn store_late_at(&mut self, limit_bytes: usize) -> Result<(), ImportError> {
+        match self.late_bytes >= limit_bytes {
             true => self.store_late(),
             false => Ok(()),
         }
     }
 
     fn store_late(&mut self) -> Result<(), ImportError> {
+        self.late_bytes = 0;
+        if !self.bodies.is_empty() {
+            let bodies: Vec<NewBody<'_>> = self
+                .bodies
+                .iter()
+                .map(|(number, hash, body)| NewBody {
+                    number: *number,
+                    hash: *hash,
+                    body,
+                })
+                .collect();
+            self.writer
+                .add_bodies(&bodies)
+                .map_err(ImportError::Store)?;
+            self.restored += bodies.len() as u64;
+            self.bodies.clear();
+        }
+        if self.late.is_empty() {
+            return Ok(());
+        }
         let late: Vec<NewReceipts<'_>> = self
             .late
             .iter()
@@ -254,7 +268,6 @@ impl Importer {
             .map_err(ImportError::Store)?;
         self.receipts += late.len() as u64;
         self.late.clear();
-        self.late_bytes = 0;
         Ok(())
     }
 
@@ -269,7 +282,7 @@ impl Importer {
     /// Stores what waits, though not a last block that only the next one will vouch for: where no seal is checked, most
     /// fields of a header are vouched for by the hash in its child alone.
     fn store_waiting(&mut self) -> Result<Head, ImportError> {
-        let unconfirmed = usize::from(!self.seals_checked);
+        let unconfirmed = usize::from(!self.seals_checked());
         self.store_first(self.waiting.len().saturating_sub(unconfirmed))
     }
 
@@ -285,37 +298,19 @@ impl Importer {
     }
 
     fn store_first(&mut self, count: usize) -> Result<Head, ImportError> {
-        if !self.late.is_empty() {
-            self.store_late()?;
-        }
+        self.store_late()?;
         let Some(head) = count.checked_sub(1).and_then(|last| self.waiting.get(last)) else {
             return Ok(self.writer.head());
         };
         let start = Instant::now();
-        let bytes: usize = self.waiting[..count].iter().map(Waiting::bytes).sum();
-        let blocks: Vec<NewBlock<'_>> = self.waiting[..count]
-            .iter()
-            .map(|block| NewBlock {
-                number: block.header.header.number,
-                hash: block.header.hash,
-                td: block.td,
-                header: &block.header.raw,
-                body: &block.body,
-                receipts: block.receipts.as_deref(),
-            })
-            .collect();
+        let waiting = &self.waiting[..count];
+        let bytes: usize = waiting.iter().map(Checked::bytes).sum();
+        let blocks: Vec<NewBlock<'_>> = waiting.iter().map(Checked::new_block).collect();
         let stored = self
             .writer
             .commit(&blocks, head.header.hash)
             .map_err(ImportError::Store)?;
-        log::info!(
-            "Imported new chain segment number={} hash={} blocks={} bytes={} elapsed={}",
-            stored.number,
-            short(&stored.hash),
-            blocks.len(),
-            bytes,
-            elapsed(start.elapsed())
-        );
+        told(&stored, blocks.len() as u64, bytes, start);
         self.stored += count as u64;
         let with_receipts = blocks.iter().filter(|block| block.receipts.is_some());
         self.receipts += with_receipts.count() as u64;
@@ -325,21 +320,12 @@ impl Importer {
     }
 }
 
-/// Checks receipts under their header and gives them in the form that is stored.
-pub(super) fn check_receipts(
-    rules: &Rules,
-    header: &SealedHeader,
-    (form, raw): RawReceipts<'_>,
-    offset_bytes: u64,
-) -> Result<Vec<u8>, ImportError> {
-    let checked = Receipts::decode(form, raw)
-        .map_err(|error| error.of(header.header.number, header.hash))
-        .and_then(|receipts| {
-            rules.check_receipts(header, &receipts)?;
-            Ok(receipts.encode(Form::Eth69))
-        });
-    checked.map_err(|error| ImportError::Receipts {
-        offset_bytes,
-        error,
-    })
+/// The line of the log that says how far the chain goes now.
+pub(super) fn told(head: &Head, blocks: u64, bytes: usize, start: Instant) {
+    log::info!(
+        "Imported new chain segment number={} hash={} blocks={blocks} bytes={bytes} elapsed={}",
+        head.number,
+        short(&head.hash),
+        elapsed(start.elapsed())
+    );
 }

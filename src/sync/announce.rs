@@ -5,11 +5,12 @@ use cairn_net::reactor::{OwnedOutgoing, PeerId};
 use cairn_net::session::PeerInfo;
 
 use super::asking::headers_of;
+use super::boundary::{Action, Block, Now};
 use super::limits::{
     POLL_AFTER_MS, RANGE_EVERY_BLOCKS, RANGE_EVERY_MS, RANGE_MIN_MS, SHY_MS, SHY_PEERS,
     WHOLE_BLOCK_TO_ALL,
 };
-use super::machine::{Action, Block, Machine, Now};
+use super::machine::Machine;
 use super::peers::{Peer, What};
 
 /// Whether a peer takes NewBlock and NewBlockHashes on a clique chain: eth/68 does, and our own kind at any version. Others

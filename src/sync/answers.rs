@@ -6,10 +6,11 @@ use bytes::Bytes;
 use cairn_net::reactor::PeerId;
 use cairn_net::session::AnswerKind;
 
+use super::boundary::{ChainView, Now};
 use super::fault::Fault;
 use super::headers::Got;
 use super::limits::{HEADERS_LEAST, STALL_FORGIVEN_AFTER};
-use super::machine::{ChainView, Machine, Now};
+use super::machine::Machine;
 use super::peers::{Asked, What};
 use crate::chain::{BodyError, Rules, SealedHeader, body};
 

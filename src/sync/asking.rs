@@ -7,7 +7,8 @@ use alloy_primitives::B256;
 use cairn_net::eth::message::{Request, Start};
 use cairn_net::reactor::{OwnedOutgoing, PeerId};
 
-use super::machine::{Action, Machine, Now};
+use super::boundary::{Action, Now};
+use super::machine::Machine;
 use super::peers::{Asked, Peer, What};
 use crate::chain::SealedHeader;
 

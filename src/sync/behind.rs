@@ -2,8 +2,9 @@
 
 use alloy_primitives::U256;
 
+use super::boundary::Now;
 use super::limits::{CATCH_UP_PATIENCE_MS, CATCH_UP_PATIENCE_S};
-use super::machine::{Machine, Now};
+use super::machine::Machine;
 use super::peers::Peer;
 use crate::chain::Tip;
 

@@ -99,6 +99,12 @@ impl BodyQueue {
         self.slots.get(self.ready).map(|slot| slot.tip.header.hash)
     }
 
+    /// Its number.
+    pub(super) fn front_missing_number(&self) -> Option<u64> {
+        let slot = self.slots.get(self.ready)?;
+        Some(slot.tip.header.header.number)
+    }
+
     /// Whether `peer` lacks the first missing body.
     pub(super) fn front_is_refused_by(&self, peer: PeerId) -> bool {
         self.slots

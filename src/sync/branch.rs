@@ -9,14 +9,16 @@ use cairn_net::reactor::PeerId;
 use log::Level;
 
 use super::asking::headers_of;
+use super::boundary::{ChainView, Now};
 use super::choice::is_better;
 use super::fault::Fault;
-use super::limits::{ANCESTOR_FIRST, ANCESTOR_MOST, REFUSALS_TOLD, RESTORE_MIN_MS};
-use super::machine::{ChainView, Machine, Now};
+use super::limits::{ANCESTOR_FIRST, REFUSALS_TOLD, RESTORE_MIN_MS, VERIFIED_HEADER_BYTES};
+use super::machine::Machine;
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
 use super::schedule::{Verified, verify_next};
 use crate::chain::{SealedHeader, Tip};
+use crate::logging::reorg;
 
 /// The one branch that is looked into.
 #[derive(Debug)]
@@ -32,15 +34,39 @@ pub(super) struct Branch {
 enum Stage {
     /// Headers falling from here are asked for, to find one that is ours too.
     Seek { top: u64, asked: bool },
+    /// Deeper: single headers are asked for, halving what is between.
+    Probe(Probe),
     /// It hangs on a block of ours and is followed upwards.
     Follow(Box<Pipe>),
+}
+
+/// Where the peer's chain leaves ours: at `low` or above, and below `high`.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    /// The lowest block that a branch may hang on.
+    floor: u64,
+    /// The highest that is known to be in both; `None`: the floor is not known to be yet.
+    low: Option<u64>,
+    /// The lowest that is known to be another one there.
+    high: u64,
+    asked: bool,
+}
+
+impl Probe {
+    /// The block to ask for; `None` if all is known.
+    fn next(&self) -> Option<u64> {
+        match self.low {
+            None => Some(self.floor),
+            Some(low) => (low + 1 < self.high).then_some(low.midpoint(self.high)),
+        }
+    }
 }
 
 impl Branch {
     /// The branch's line, once it hangs on a block of ours.
     pub(super) fn pipe_mut(&mut self) -> Option<&mut Pipe> {
         match &mut self.stage {
-            Stage::Seek { .. } => None,
+            Stage::Seek { .. } | Stage::Probe(_) => None,
             Stage::Follow(pipe) => Some(pipe),
         }
     }
@@ -59,7 +85,7 @@ impl Branch {
     /// Bytes of bodies that it holds.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.stage {
-            Stage::Seek { .. } => 0,
+            Stage::Seek { .. } | Stage::Probe(_) => 0,
             Stage::Follow(pipe) => pipe.bodies.held_bytes() + pipe.headers.held_bytes(),
         }
     }
@@ -88,11 +114,17 @@ impl Machine {
         }
         match &mut branch.stage {
             Stage::Seek { top, asked } => {
-                if !*asked {
-                    *asked = true;
-                    let (top, count) = (*top, self.ancestor_count(*top));
-                    let request = headers_of(Start::Number(top), count, true);
-                    self.ask(now, id, What::Ancestor { top, count }, request, 0);
+                if !std::mem::replace(asked, true) {
+                    let first = ANCESTOR_FIRST.min(self.config.limits.branch_depth);
+                    self.ask_ancestors(now, id, *top, first.min(*top + 1));
+                }
+                self.branch = Some(branch);
+                false
+            }
+            Stage::Probe(probe) => {
+                if let Some(number) = probe.next().filter(|_| !probe.asked) {
+                    probe.asked = true;
+                    self.ask_ancestors(now, id, number, 1);
                 }
                 self.branch = Some(branch);
                 false
@@ -161,16 +193,9 @@ impl Machine {
         }
     }
 
-    /// How many headers falling from `top` are asked for: few at first, then all that a reorganisation may replace.
-    fn ancestor_count(&self, top: u64) -> u64 {
-        let ours = self.tip.header.header.number;
-        let depth =
-            if ours.saturating_sub(top) < ANCESTOR_FIRST.min(self.config.limits.branch_depth) {
-                ANCESTOR_FIRST
-            } else {
-                self.config.limits.branch_depth
-            };
-        depth.min(top + 1).min(ANCESTOR_MOST)
+    fn ask_ancestors(&mut self, now: Now, id: PeerId, top: u64, count: u64) {
+        let request = headers_of(Start::Number(top), count, true);
+        self.ask(now, id, What::Ancestor { top, count }, request, 0);
     }
 
     /// Headers of a peer falling from `top`, which link to each other: is one of them ours?
@@ -185,7 +210,7 @@ impl Machine {
         let Some(branch) = self.branch.take_if(|branch| branch.peer == id) else {
             return Ok(());
         };
-        if !matches!(branch.stage, Stage::Seek { .. }) {
+        if matches!(branch.stage, Stage::Follow(_)) {
             self.branch = Some(branch);
             return Ok(());
         }
@@ -198,9 +223,13 @@ impl Machine {
         let ours = self.tip.header.header.number;
         let common = headers
             .iter()
-            .map(|header| (header.header.number, header.hash))
-            .find(|(number, hash)| self.canonical(hash, *number, chain));
-        if let Some((number, _)) = common {
+            .find(|header| self.canonical(&header.hash, header.header.number, chain))
+            .map(|header| header.header.number);
+        let lowest = top - (headers.len() as u64 - 1);
+        if let Stage::Probe(probe) = branch.stage {
+            return self.probed(now, branch, (probe, top), common.is_some(), chain);
+        }
+        if let Some(number) = common {
             if number == ours {
                 // It follows our line after all: what did not link was another's, or it moved over.
                 let Some(peer) = self.peers.get_mut(&id) else {
@@ -216,29 +245,8 @@ impl Machine {
                     Ok(())
                 };
             }
-            if self.is_too_deep(id, number + 1, branch.head, chain) {
-                return Ok(());
-            }
-            if !self.may_restore(now, id, number) {
-                log::debug!("Left a branch at block {number}: its peer had one rebuilt just now");
-                self.judge(id, branch.head);
-                return self.empty_claim(id);
-            }
-            let Some(base) = self.tip_at(number, chain) else {
-                log::error!(
-                    "Cannot rebuild the chain's state at block {number}: the branch is left"
-                );
-                self.judge(id, branch.head);
-                return Ok(());
-            };
-            let pipe = Box::new(self.new_pipe(base));
-            self.branch = Some(Branch {
-                stage: Stage::Follow(pipe),
-                ..branch
-            });
-            return Ok(());
+            return self.follow_from(now, branch, number, chain);
         }
-        let lowest = top - (headers.len() as u64 - 1);
         if lowest == 0 {
             let why = format!("its block 0 is not ours, though its Status said so (asked {count})");
             return Err(Fault::BadHeader { number: 0, why });
@@ -246,10 +254,67 @@ impl Machine {
         if self.is_too_deep(id, lowest, branch.head, chain) {
             return Ok(());
         }
-        let stage = Stage::Seek {
-            top: lowest - 1,
+        let limit = self.config.limits.branch_depth;
+        let floor = chain.lowest_fork().max(ours.saturating_sub(limit));
+        let stage = Stage::Probe(Probe {
+            floor,
+            low: (floor == 0).then_some(0), // its Status said that the genesis block is ours
+            high: lowest,
             asked: false,
+        });
+        self.branch = Some(Branch { stage, ..branch });
+        Ok(())
+    }
+
+    /// Block `number` of the peer's chain is ours too, or is not.
+    fn probed(
+        &mut self,
+        now: Now,
+        branch: Branch,
+        (mut probe, number): (Probe, u64),
+        is_ours: bool,
+        chain: &dyn ChainView,
+    ) -> Result<(), Fault> {
+        match is_ours {
+            true => probe.low = Some(number),
+            false if number == probe.floor => {
+                self.refuse(branch.peer, number, branch.head, chain);
+                return Ok(());
+            }
+            false => probe.high = number,
+        }
+        if let (None, Some(low)) = (probe.next(), probe.low) {
+            return self.follow_from(now, branch, low, chain);
+        }
+        probe.asked = false;
+        let stage = Stage::Probe(probe);
+        self.branch = Some(Branch { stage, ..branch });
+        Ok(())
+    }
+
+    /// Begins to follow a branch that hangs on our block `number`.
+    fn follow_from(
+        &mut self,
+        now: Now,
+        branch: Branch,
+        number: u64,
+        chain: &dyn ChainView,
+    ) -> Result<(), Fault> {
+        let id = branch.peer;
+        if self.is_too_deep(id, number + 1, branch.head, chain) {
+            return Ok(());
+        }
+        if !self.may_restore(now, id, number) {
+            log::debug!("Left a branch at block {number}: its peer had one rebuilt just now");
+            self.judge(id, branch.head);
+            return self.empty_claim(id);
+        }
+        let Some(base) = self.tip_at(number, chain) else {
+            log::error!("Cannot rebuild the chain's state at block {number}: the branch is left");
+            self.judge(id, branch.head);
+            return Ok(());
         };
+        let stage = Stage::Follow(Box::new(self.new_pipe(base)));
         self.branch = Some(Branch { stage, ..branch });
         Ok(())
     }
@@ -365,7 +430,9 @@ impl Machine {
                 return false;
             };
             let blocks = pipe.bodies.pop(ready);
-            self.reorganise(base, blocks.last().map(|(tip, _, _)| tip));
+            if let Some((new, _, _)) = blocks.last() {
+                self.reorganise((base, pipe.base.header.hash), new);
+            }
             self.store(now, base, blocks);
             self.untold = true;
             pipe.base = self.tip.clone();
@@ -374,7 +441,8 @@ impl Machine {
             return true;
         }
 
-        if pipe.bodies.held_bytes() > limits.branch_bytes {
+        let header_bytes = pipe.bodies.len() * VERIFIED_HEADER_BYTES;
+        if pipe.bodies.held_bytes() + header_bytes > limits.branch_bytes {
             let is_new = self.peers.get_mut(&id).is_some_and(|peer| {
                 peer.refused.len() < REFUSALS_TOLD && peer.refused.insert(base + 1)
             });
@@ -432,16 +500,9 @@ impl Machine {
     }
 
     /// Says that blocks of ours above `ancestor` give way.
-    pub(super) fn reorganise(&mut self, ancestor: u64, new: Option<&Tip>) {
-        let old = self.tip.header.header.number;
-        let Some(new) = new else { return };
-        log::info!(
-            "Chain reorg detected number={ancestor} drop={} dropfrom={} add={} addfrom={}",
-            old - ancestor,
-            self.tip.header.hash,
-            new.header.header.number - ancestor,
-            new.header.hash,
-        );
+    pub(super) fn reorganise(&mut self, ancestor: (u64, B256), new: &Tip) {
+        let name = |tip: &Tip| (tip.header.header.number, tip.header.hash);
+        reorg(ancestor, name(&self.tip), name(new));
     }
 
     /// After a change of branch nobody is known to be on another one.

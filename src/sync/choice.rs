@@ -9,7 +9,7 @@ use crate::chain::{Tip, clique};
 /// The greater total difficulty; of equals on a clique chain (EIP-3436) the lower number, then the head whose signer's turn is
 /// furthest off, then the lower hash: every node chooses alike, so that signers who are split over equal branches do not wait
 /// for each other for ever.
-pub(super) fn is_better(new: &Tip, old: &Tip) -> bool {
+pub(crate) fn is_better(new: &Tip, old: &Tip) -> bool {
     compare(new, old) == Ordering::Greater
 }
 

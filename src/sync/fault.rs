@@ -1,9 +1,9 @@
-//! What a peer did wrong, and the one place that turns it into a reason for disconnecting.
+//! What a peer did wrong with what it sent.
 
 use std::fmt;
 
 use alloy_primitives::B256;
-use cairn_net::p2p::DisconnectReason;
+use cairn_net::fault::Cause;
 
 /// A peer's fault: it is disconnected for it and its work goes to the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,17 +59,17 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The reason that is given to the peer when it is disconnected.
-    pub fn reason(&self) -> DisconnectReason {
+    /// What it is to the network, where its reason and its weight are: `cairn_net::fault`.
+    pub fn cause(&self) -> Cause {
         match self {
-            Fault::BadHeader { .. }
-            | Fault::BadBody { .. }
-            | Fault::BadReceipts { .. }
-            | Fault::UnaskedAnswer { .. }
-            | Fault::TooManyItems { .. }
-            | Fault::WrongOrder { .. } => DisconnectReason::Subprotocol,
-            Fault::Stalled { .. } => DisconnectReason::Timeout,
-            Fault::NoProgress { .. } => DisconnectReason::UselessPeer,
+            Fault::BadHeader { .. } | Fault::BadBody { .. } | Fault::BadReceipts { .. } => {
+                Cause::FalseData
+            }
+            Fault::UnaskedAnswer { .. } | Fault::TooManyItems { .. } | Fault::WrongOrder { .. } => {
+                Cause::WrongAnswer
+            }
+            Fault::Stalled { .. } => Cause::NoAnswer,
+            Fault::NoProgress { .. } => Cause::EmptyClaims,
         }
     }
 }

@@ -7,9 +7,10 @@ use cairn_net::p2p::DisconnectReason;
 use cairn_net::reactor::PeerId;
 use cairn_net::session::{Close, PeerInfo};
 
+use super::boundary::{Action, ChainView, Now};
 use super::branch::Branch;
 use super::fault::Fault;
-use super::machine::{Action, ChainView, Machine, Now};
+use super::machine::Machine;
 use super::peers::{Asked, Peer, What};
 use super::pipe::Pipe;
 use crate::chain::SealedHeader;

@@ -46,9 +46,10 @@ pub struct Limits {
     /// Headers between two remembered hashes of a chain fetched falling, and headers in one such request: 32 bytes kept
     /// for each 1024, and no client answers more than 1024.
     pub anchor_every: u64,
-    /// Blocks of ours that a better branch may replace: the branch is held in memory until it outweighs ours.
+    /// Blocks of ours that a better branch may replace, an era of them: hours of a network that was cut in two. The branch is held
+    /// in memory until it outweighs ours, its headers take twice that many times 2 KiB.
     pub branch_depth: u64,
-    /// Bytes of bodies that such a branch may hold beyond the memory limit, since it cannot be stored in parts.
+    /// Bytes of headers and bodies that such a branch may hold beyond the memory limit, since it is stored all at once.
     pub branch_bytes: usize,
     /// After this time without progress, and with nothing in flight, what the peers were known to lack is forgotten.
     pub stuck_ms: u64,
@@ -78,7 +79,7 @@ impl Default for Limits {
             request_timeout_ms: 10_000,
             urgent_ms: 2_000,
             anchor_every: 1024,
-            branch_depth: 1024,
+            branch_depth: 8192,
             branch_bytes: 64 << 20,
             stuck_ms: 10_000,
             poll_ms: 15_000,
@@ -109,6 +110,8 @@ pub(super) const OPEN_PER_PEER: usize = 32;
 pub(super) const FUTURE_S: u64 = 15;
 /// Blocks held because they are of the near future: one for each signer of a large network.
 pub(super) const HELD_BLOCKS: usize = 64;
+/// What a verified header takes in memory, its raw bytes and its clique snapshot with it.
+pub(super) const VERIFIED_HEADER_BYTES: usize = 2 << 10;
 /// What a header takes in memory beyond its raw bytes.
 pub(super) const HEADER_BYTES: usize = 1024;
 /// Of these, from one peer: one that sends nothing but the future leaves room for the others.
@@ -139,14 +142,12 @@ pub(super) const RANGE_EVERY_MS: u64 = 120_000;
 pub(super) const ANSWER_MS: u64 = 2_000;
 /// A future block is looked at again so often once its second is near: the two clocks do not turn together.
 pub(super) const DUE_STEP_MS: u64 = 25;
-/// Headers in the first look for a common ancestor: forks are short.
+/// Headers in the first look for a common ancestor: forks are short. Deeper ones are found by single headers, each halving the rest.
 pub(super) const ANCESTOR_FIRST: u64 = 64;
 /// A peer that leaves with a protocol error so soon after an announcement left because of it ...
 pub(super) const SHY_MS: u64 = 3_000;
 /// ... and so many such peers are remembered, 64 bytes each.
 pub(super) const SHY_PEERS: usize = 1024;
-/// Headers in any look for a common ancestor: no client answers more.
-pub(super) const ANCESTOR_MOST: u64 = 1024;
 /// Refused branches of one peer that are warned of: more are worth a debug line only.
 pub(super) const REFUSALS_TOLD: usize = 4;
 /// The state at a block below the recent tips is rebuilt for one peer no more often: reading an epoch of headers takes about

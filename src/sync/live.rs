@@ -1,7 +1,6 @@
 //! Announced blocks: taken at once when they hang on a block that is known here, held while they are of the near future,
 //! fetched when only their hash was announced.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
@@ -9,151 +8,16 @@ use bytes::Bytes;
 use cairn_net::eth::message::Start;
 use cairn_net::reactor::PeerId;
 
+use super::announced::{Fetch, Held, Orphan};
 use super::asking::{body_of, headers_of};
 use super::bodies::made_body;
+use super::boundary::{Action, Block, ChainView, Now};
 use super::choice::is_better;
 use super::fault::Fault;
-use super::limits::{
-    ANNOUNCED_HASHES, FETCH_BELOW, FETCHES, FUTURE_S, HELD_BLOCKS, HELD_PER_PEER, SIDE_BLOCKS,
-    SIDE_BYTES,
-};
-use super::machine::{Action, Block, ChainView, Machine, Now, due_s};
+use super::limits::{ANNOUNCED_HASHES, FETCH_BELOW, FETCHES, FUTURE_S};
+use super::machine::{Machine, due_s};
 use super::peers::What;
-use super::timing::due_ms;
 use crate::chain::{HeaderError, SealedHeader, Tip};
-
-/// A block of the near future.
-#[derive(Debug)]
-struct Held {
-    from: PeerId,
-    /// The state after it: its children are judged by it, and held too.
-    tip: Tip,
-    body: Bytes,
-}
-
-/// A block that came before its parent, by whose hash it is kept. Nothing in it has been judged.
-#[derive(Debug)]
-struct Orphan {
-    from: PeerId,
-    header: Arc<SealedHeader>,
-    body: Bytes,
-}
-
-/// An announced hash that is being fetched.
-#[derive(Debug)]
-struct Fetch {
-    from: Vec<PeerId>,
-    header: Option<Arc<SealedHeader>>,
-    asked: bool,
-}
-
-/// What was announced and is not (or may not remain) in our chain.
-#[derive(Debug, Default)]
-pub(super) struct Live {
-    /// Valid blocks of late, in our chain or beside it: their children are judged without asking anyone.
-    pool: BTreeMap<B256, (Tip, Bytes)>,
-    pool_bytes: usize,
-    held: BTreeMap<(u64, B256), Held>,
-    orphans: BTreeMap<B256, Orphan>,
-    fetches: BTreeMap<B256, Fetch>,
-    due_ms: Option<u64>,
-}
-
-impl Live {
-    /// Whether this block is on its way: held, or being fetched.
-    pub(super) fn is_pending(&self, hash: &B256) -> bool {
-        self.fetches.contains_key(hash) || self.is_held(hash)
-    }
-
-    /// Whether this block is valid and known, in our chain or beside it.
-    pub(super) fn is_pooled(&self, hash: &B256) -> bool {
-        self.pool.contains_key(hash)
-    }
-
-    fn tip(&self, hash: &B256) -> Option<&Tip> {
-        let pooled = self.pool.get(hash).map(|(tip, _)| tip);
-        let held = || self.held.iter().find(|((_, held), _)| held == hash);
-        pooled.or_else(|| held().map(|(_, held)| &held.tip))
-    }
-
-    fn is_held(&self, hash: &B256) -> bool {
-        self.held.keys().any(|(_, held)| held == hash)
-    }
-
-    /// When a held block may be due.
-    pub(super) fn deadline(&self) -> Option<u64> {
-        self.due_ms
-    }
-
-    /// A request for this block was not answered: the next announcer is asked, if there is one.
-    pub(super) fn fetch_failed(&mut self, hash: &B256) {
-        if let Some(fetch) = self.fetches.get_mut(hash) {
-            fetch.asked = false;
-        }
-    }
-
-    fn keep(&mut self, tip: Tip, body: Bytes) {
-        self.pool_bytes += body.len();
-        if let Some((_, old)) = self.pool.insert(tip.header.hash, (tip, body)) {
-            self.pool_bytes -= old.len();
-        }
-        while self.pool.len() > SIDE_BLOCKS || self.pool_bytes > SIDE_BYTES {
-            let lowest = self
-                .pool
-                .iter()
-                .min_by_key(|(_, (tip, _))| tip.header.header.number);
-            let Some(hash) = lowest.map(|(&hash, _)| hash) else {
-                break;
-            };
-            if let Some((_, body)) = self.pool.remove(&hash) {
-                self.pool_bytes -= body.len();
-            }
-        }
-    }
-
-    /// A peer is gone, and with it what it sent unproved.
-    pub(super) fn forget_orphans_of(&mut self, id: PeerId) {
-        self.orphans.retain(|_, orphan| orphan.from != id);
-    }
-
-    /// Keeps a block that nothing is known of yet: a few of each peer.
-    fn keep_orphan(&mut self, orphan: Orphan) {
-        let theirs = self
-            .orphans
-            .values()
-            .filter(|other| other.from == orphan.from);
-        let bytes: usize = self.orphans.values().map(|orphan| orphan.body.len()).sum();
-        if theirs.count() < HELD_PER_PEER
-            && self.orphans.len() < HELD_BLOCKS
-            && bytes + orphan.body.len() <= SIDE_BYTES
-        {
-            let parent = orphan.header.header.parent_hash;
-            self.orphans.entry(parent).or_insert(orphan);
-        }
-    }
-
-    fn hold(&mut self, now: Now, due_s: u64, held: Held) {
-        let theirs = self
-            .held
-            .values()
-            .filter(|other| other.from == held.from)
-            .count();
-        let bytes: usize = self.held.values().map(|held| held.body.len()).sum();
-        if self.held.len() >= HELD_BLOCKS
-            || theirs >= HELD_PER_PEER
-            || bytes + held.body.len() > SIDE_BYTES
-        {
-            return;
-        }
-        self.held.insert((due_s, held.tip.header.hash), held);
-        self.set_due(now);
-    }
-
-    fn set_due(&mut self, now: Now) {
-        let first = self.held.keys().next();
-        self.due_ms = first.map(|(due_s, _)| due_ms(now, *due_s));
-    }
-}
 
 impl Machine {
     /// A whole block was announced.
@@ -436,8 +300,8 @@ impl Machine {
         }
         path.reverse();
         let replaces = ancestor < self.tip.header.header.number;
-        if replaces {
-            self.reorganise(ancestor, path.last().map(|(tip, _)| tip));
+        if let (true, Some((first, _)), Some((new, _))) = (replaces, path.first(), path.last()) {
+            self.reorganise((ancestor, first.header.header.parent_hash), new);
         }
         self.cut_receipts(ancestor);
         let blocks: Vec<Block> = path

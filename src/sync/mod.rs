@@ -7,10 +7,12 @@
 //! `receipts/` fetches the receipts of what is stored.
 
 mod announce;
+mod announced;
 mod answers;
 mod asking;
 mod behind;
 mod bodies;
+mod boundary;
 mod branch;
 mod choice;
 mod fault;
@@ -29,8 +31,10 @@ mod target;
 mod thread;
 mod timing;
 
+pub use boundary::{Action, Block, ChainView, MachineConfig, SealedBlock, SyncStatus};
+pub(crate) use choice::is_better;
 pub use fault::Fault;
 pub use limits::Limits;
-pub use machine::{Action, Block, ChainView, Machine, MachineConfig, SealedBlock, SyncStatus};
+pub use machine::Machine;
 pub use receipts::Found;
 pub use thread::{Heads, SyncError, SyncRole, local_chain};

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use cairn_net::reactor::PeerId;
 
+use super::boundary::{Action, Block, ChainView, Now};
 use super::fault::Fault;
 use super::headers::Got;
 use super::limits::FUTURE_S;
-use super::machine::{Action, Block, ChainView, Machine, Now, due_s};
+use super::machine::{Machine, due_s};
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
 use crate::chain::{Rules, Tip};

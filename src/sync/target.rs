@@ -12,9 +12,10 @@ use cairn_net::eth::message::Start;
 use cairn_net::reactor::PeerId;
 
 use super::asking::headers_of;
+use super::boundary::{ChainView, MachineConfig, Now};
 use super::fault::Fault;
 use super::limits::{FUTURE_S, HEADER_BYTES};
-use super::machine::{ChainView, Machine, MachineConfig, Now, due_s};
+use super::machine::{Machine, due_s};
 use super::peers::What;
 use crate::chain::{Rules, SealedHeader, Tip};
 

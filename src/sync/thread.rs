@@ -17,8 +17,10 @@ use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
 use cairn_store::{NewBlock, NewReceipts, Snapshot, Writer};
 use crossbeam_channel::{Receiver, Sender, select};
 
-use super::machine::{Action, Block, ChainView, Machine, SealedBlock};
+use super::boundary::{Action, Block, ChainView, SealedBlock};
+use super::machine::Machine;
 use super::receipts::Found;
+use crate::bans::BanFile;
 use crate::chain::{Genesis, Rules, Tip};
 use crate::logging::{elapsed, short};
 
@@ -60,6 +62,8 @@ pub struct SyncRole {
     pub heads: Option<Heads>,
     /// Are there nodes to dial, of which one may know a better chain than ours?
     pub expects_peers: bool,
+    /// Where the bans of peers are kept.
+    pub bans: BanFile,
     /// Closed when the node stops.
     pub stop: Receiver<()>,
 }
@@ -103,6 +107,12 @@ impl SyncRole {
     /// # Errors
     /// `SyncError`, which stops the node.
     pub fn run(mut self) -> Result<(), SyncError> {
+        let ended = self.run_on();
+        self.bans.keep(&self.net, true);
+        ended
+    }
+
+    fn run_on(&mut self) -> Result<(), SyncError> {
         let start = Instant::now();
         let mut waiting = VecDeque::new();
         let mut asked = Asked::default();
@@ -112,6 +122,7 @@ impl SyncRole {
             self.act(&mut waiting, &mut asked)?;
             self.tell_sealer(&mut sealed_on, start.elapsed());
             self.send_waiting(&mut waiting)?;
+            self.bans.keep(&self.net, false);
             let now_ms = start.elapsed().as_millis() as u64;
             let wait = match self.machine.deadline_ms() {
                 Some(at) => Duration::from_millis(at.saturating_sub(now_ms)).min(IDLE_WAIT),
@@ -179,7 +190,7 @@ impl SyncRole {
                     log::warn!("Dropping peer peer={} fault=\"{fault}\"", peer.0);
                     waiting.push_back(Command::Disconnect {
                         peer,
-                        reason: fault.reason(),
+                        cause: fault.cause(),
                     });
                 }
             }

@@ -2,11 +2,12 @@
 
 use cairn_net::reactor::PeerId;
 
+use super::boundary::Now;
 use super::fault::Fault;
 use super::limits::{
     DUE_STEP_MS, HEADERS_LEAST, PAUSE_MS, SLOW_BYTES_PER_S, SLOW_TIMEOUTS, STALLS_ALLOWED,
 };
-use super::machine::{Machine, Now};
+use super::machine::Machine;
 use super::peers::{Asked, Peer, What};
 use super::target::Target;
 
@@ -80,6 +81,9 @@ impl Machine {
             return;
         }
         self.stuck_since_ms = Some(now.ms);
+        if self.is_pruned_everywhere() {
+            return; // asking for the same headers again brings no body nearer
+        }
         match &mut self.target {
             Some(target) => {
                 target.forget_refusals();
@@ -88,6 +92,26 @@ impl Machine {
             // Headers without bodies may be a branch that nobody has whole: begin again from the head.
             None => self.restart_main(),
         }
+    }
+
+    /// Whether the next body is below what every peer says it holds; told once for each such block.
+    fn is_pruned_everywhere(&mut self) -> bool {
+        let Some(number) = self.main.bodies.front_missing_number() else {
+            return false;
+        };
+        let Some(earliest) = self.peers.values().map(|peer| peer.earliest).min() else {
+            return false;
+        };
+        if earliest <= number {
+            return false;
+        }
+        if self.told_lacking.replace(number) != Some(number) {
+            log::warn!(
+                "No peer has the body of block {number}: all of them have forgotten those below {earliest}; connect to one that keeps \
+                 them (--bootnodes), or import them from a file"
+            );
+        }
+        true
     }
 
     /// Lets everything go that hangs on the head, and begins a new line there.

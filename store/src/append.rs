@@ -12,7 +12,8 @@ use crate::format::{
     slot_of,
 };
 use crate::manifest::{Manifest, era_path};
-use crate::scale::WRITE_BYTES;
+use crate::pack::Part;
+use crate::scale::{WRITE_BYTES, WRITEBACK_BYTES};
 use crate::segment;
 use crate::snappy::{Buffer, Compressor};
 use crate::snapshot::Snapshot;
@@ -27,6 +28,8 @@ pub(crate) struct Appender {
     buffer: Buffer,
     /// Where the data ends, with what is buffered, from the start of the data.
     end: u64,
+    /// Up to here, from the start of the data, the kernel was told to begin writing to the disk.
+    begun: u64,
     first: u64,
     entries: Vec<u8>,
 }
@@ -63,6 +66,7 @@ impl Appender {
             kind,
             buffer,
             end,
+            begun: end,
             first,
             entries: Vec::new(),
         })
@@ -78,22 +82,17 @@ impl Appender {
         edit.made(kind);
         let mut buffer = std::mem::replace(&mut edit.work.buffer, Buffer::new());
         buffer.clear(KEEP_BYTES);
-        Appender::create(
-            edit.disk,
-            edit.old.dir(),
-            &mut edit.next,
-            kind,
-            first,
-            td,
-            buffer,
-        )
+        let path = edit
+            .next
+            .add_segment(edit.old.dir(), kind, first / ERA_BLOCKS);
+        Appender::create(edit.disk, &path, &edit.next, kind, first, td, buffer)
     }
 
-    /// As [`Appender::make`], outside an edit.
+    /// As [`Appender::make`], outside an edit: at a path, for a MANIFEST that names it.
     pub(crate) fn create(
         disk: &Disk,
-        dir: &Path,
-        next: &mut Manifest,
+        path: &Path,
+        next: &Manifest,
         kind: Kind,
         first: u64,
         td: Option<U256>,
@@ -101,8 +100,7 @@ impl Appender {
     ) -> Result<Appender, Error> {
         let era = first / ERA_BLOCKS;
         let sequence = next.tip; // a change's files all carry its sequence
-        next.set_segment(kind, era, sequence);
-        let file = disk.create(&era_path(dir, kind, era, sequence))?;
+        let file = disk.create(path)?;
         let page = Page {
             kind,
             store_id: next.store_id,
@@ -126,6 +124,7 @@ impl Appender {
             kind,
             buffer,
             end: 0,
+            begun: 0,
             first,
             entries: Vec::new(),
         })
@@ -174,22 +173,36 @@ impl Appender {
         self.entry(raw.len() as u32, crc, length)
     }
 
+    /// Appends records that were packed elsewhere.
+    pub(crate) fn packed(&mut self, part: &Part) -> Result<(), Error> {
+        if self.buffer.len() > 0 {
+            self.flush()?;
+        }
+        if !part.bytes().is_empty() {
+            self.file.write_at(DATA_START + self.end, part.bytes())?;
+        }
+        for kept in part.records() {
+            self.push_entry(kept.raw, kept.crc, kept.stored);
+        }
+        self.begin_writeback();
+        Ok(())
+    }
+
     /// Says that the next block has no record of this kind.
     pub(crate) fn absent(&mut self) -> Result<(), Error> {
         let crc = record_crc(self.next(), self.kind, 0, &[]);
         self.entry(0, crc, 0)
     }
 
-    fn entry(&mut self, raw: u32, crc: u32, length: usize) -> Result<(), Error> {
+    fn push_entry(&mut self, raw: u32, crc: u32, length: usize) {
         self.end += length as u64;
-        self.entries.extend_from_slice(
-            &Entry {
-                end: self.end,
-                raw,
-                crc,
-            }
-            .encode(),
-        );
+        let end = self.end;
+        self.entries
+            .extend_from_slice(&Entry { end, raw, crc }.encode());
+    }
+
+    fn entry(&mut self, raw: u32, crc: u32, length: usize) -> Result<(), Error> {
+        self.push_entry(raw, crc, length);
         if self.buffer.len() >= WRITE_BYTES {
             self.flush()
         } else {
@@ -201,11 +214,29 @@ impl Appender {
         let at = DATA_START + self.end - self.buffer.len() as u64;
         self.file.write_at(at, self.buffer.as_slice())?;
         self.buffer.clear(KEEP_BYTES);
+        self.begin_writeback();
         Ok(())
     }
 
+    /// Of whole MiB of the file: the last page will change once more.
+    fn begin_writeback(&mut self) {
+        let whole = |at: u64| (DATA_START + at) / WRITEBACK_BYTES * WRITEBACK_BYTES;
+        let (from, to) = (whole(self.begun), whole(self.end));
+        if from < to {
+            self.file.begin_writeback(from..to);
+            self.begun = self.end;
+        }
+    }
+
     /// Writes what is left, makes all of it durable, and gives the buffer back.
-    pub(crate) fn finish(mut self) -> Result<Buffer, Error> {
+    pub(crate) fn finish(self) -> Result<Buffer, Error> {
+        let (file, buffer) = self.close()?;
+        file.sync()?;
+        Ok(buffer)
+    }
+
+    /// Writes what is left. The file is to be synced before a MANIFEST says that this is there.
+    pub(crate) fn close(mut self) -> Result<(OutFile, Buffer), Error> {
         if self.buffer.len() > 0 {
             self.flush()?;
         }
@@ -213,7 +244,7 @@ impl Appender {
             PAGE_BYTES + slot_of(self.first) * ENTRY_BYTES,
             &self.entries,
         )?;
-        self.file.sync()?;
-        Ok(self.buffer)
+        self.file.begin_writeback(0..DATA_START + self.end);
+        Ok((self.file, self.buffer))
     }
 }

@@ -32,6 +32,16 @@ pub struct NewBlock<'a> {
     pub receipts: Option<&'a [u8]>,
 }
 
+/// The body of a block that is stored without.
+pub struct NewBody<'a> {
+    /// The block's number.
+    pub number: u64,
+    /// The block's hash.
+    pub hash: B256,
+    /// RLP of its body.
+    pub body: &'a [u8],
+}
+
 /// Receipts of a block that is stored without.
 pub struct NewReceipts<'a> {
     /// The block's number.

@@ -153,7 +153,15 @@ impl fmt::Display for Error {
                 "{}: another process is writing to this block store (it holds LOCK); stop it, or only read",
                 dir.display()
             ),
-            Error::Io { path, op, source } => write!(f, "{}: {op}: {source}", path.display()),
+            Error::Io { path, op, source } => {
+                write!(f, "{}: {op}: {source}", path.display())?;
+                match *op {
+                    "open" | "read" | "stat" | "map" | "list" | "lock" => Ok(()),
+                    _ => f.write_str(
+                        "; see to the disk and open the store again, nothing committed is lost",
+                    ),
+                }
+            }
             Error::Full { path } => write!(
                 f,
                 "{}: the disk is full; make room and open the store again, nothing committed is lost",

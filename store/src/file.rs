@@ -3,11 +3,14 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use crate::error::Error;
 
@@ -33,6 +36,13 @@ pub enum Change<'a> {
     SyncDir(&'a Path),
     /// A file is unlinked.
     Remove(&'a Path),
+    /// A file is given a second name in its folder, which must not be there.
+    Link {
+        /// The name it has.
+        from: &'a Path,
+        /// The name it gets besides.
+        to: &'a Path,
+    },
     /// A file is given another name in its folder, which must not be there.
     Rename {
         /// The name it has.
@@ -58,6 +68,10 @@ pub trait Hook: Send + Sync {
     /// Called in the order of the changes, from the thread that makes them.
     fn before(&self, change: &Change<'_>) -> Verdict;
 }
+
+/// Syncs at once at most: a batch has three segments, a tip log and one or two folders; a change that makes many eras has
+/// more.
+const SYNC_LANES: usize = 6;
 
 /// The disk as a writer sees it. Everything that changes a file or a folder goes through here.
 #[derive(Clone, Default)]
@@ -145,6 +159,60 @@ impl Disk {
         })
     }
 
+    /// Makes files' bytes and the names in folders durable, several at once: the disk then flushes once or twice, not once
+    /// for each.
+    pub(crate) fn sync_all(&self, files: &[&OutFile], folders: &[PathBuf]) -> Result<(), Error> {
+        let allowed = |change: &Change<'_>, path| self.run(change, path, "sync", || Ok(()));
+        for file in files {
+            allowed(&Change::Sync(&file.path), &file.path)?;
+        }
+        for path in folders {
+            allowed(&Change::SyncDir(path), path)?;
+        }
+        let file =
+            |file: &OutFile| (file.file.sync_data()).map_err(|e| Error::io(&file.path, "sync", e));
+        let folder = |path: &Path| {
+            let synced = File::open(path).and_then(|folder| folder.sync_all());
+            synced.map_err(|e| Error::io(path, "sync folder", e))
+        };
+        let sync = |i: usize| match files.get(i) {
+            Some(one) => file(one),
+            None => folder(&folders[i - files.len()]),
+        };
+        let count = files.len() + folders.len();
+        let lanes = count.clamp(1, SYNC_LANES);
+        let lane = |from: usize| (from..count).step_by(lanes).try_for_each(sync);
+        thread::scope(|scope| {
+            let others: Vec<_> = (1..lanes)
+                .map(|from| thread::Builder::new().spawn_scoped(scope, move || lane(from)))
+                .collect();
+            let mut result = lane(0);
+            for (from, other) in (1..).zip(others) {
+                let other = match other {
+                    Ok(thread) => thread.join().expect("a sync does not panic"),
+                    Err(_) => lane(from), // the system has no thread to give
+                };
+                result = result.and(other);
+            }
+            result
+        })
+    }
+
+    /// Gives a file a second name in the same folder; it may have it already. False: the file system knows no such thing.
+    pub(crate) fn link(&self, from: &Path, to: &Path) -> Result<bool, Error> {
+        let linked = self.run(
+            &Change::Link { from, to },
+            to,
+            "link",
+            || match fs::hard_link(from, to).map_err(|e| (e.kind(), e)) {
+                Ok(()) | Err((io::ErrorKind::AlreadyExists, _)) => Ok(true),
+                Err((io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied, _)) => Ok(false),
+                Err((_, e)) => Err(e),
+            },
+        )?;
+        Ok(linked)
+    }
+
     /// Makes the names in a folder durable.
     pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), Error> {
         self.run(&Change::SyncDir(path), path, "sync folder", || {
@@ -179,6 +247,22 @@ impl OutFile {
             }
         };
         result.map_err(|e| Error::io(&self.path, "write", e))
+    }
+
+    /// Tells the kernel to begin writing these bytes to the disk, and does not wait. Nothing is durable by it: what goes
+    /// wrong is an error of the sync.
+    pub(crate) fn begin_writeback(&self, bytes: Range<u64>) {
+        #[cfg(target_os = "linux")]
+        {
+            let offset = bytes.start.cast_signed();
+            let length = (bytes.end - bytes.start).cast_signed();
+            let flags = libc::SYNC_FILE_RANGE_WRITE;
+            // SAFETY: a call with numbers alone, of a file that is open as long as `self` is. Its result is that of a
+            // hint: where it is not taken the sync does all.
+            let _ = unsafe { libc::sync_file_range(self.file.as_raw_fd(), offset, length, flags) };
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = bytes;
     }
 
     pub(crate) fn sync(&self) -> Result<(), Error> {
@@ -371,7 +455,7 @@ pub(crate) fn length(path: &Path) -> u64 {
 
 /// Waits a little, for a writer that is between two writes.
 pub(crate) fn pause() {
-    std::thread::sleep(std::time::Duration::from_millis(2));
+    thread::sleep(std::time::Duration::from_millis(2));
 }
 
 /// Random bytes that nobody can guess.

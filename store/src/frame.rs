@@ -2,6 +2,7 @@
 
 use alloy_primitives::{B256, U256};
 
+use crate::Head;
 use crate::error::Error;
 use crate::file::InFile;
 use crate::format::{
@@ -164,65 +165,116 @@ fn enter(
     index.set_head(head_number, head)
 }
 
-/// What follows the last frame that verifies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What follows the last frame that counts.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Tail {
+    /// A closing frame: the one before it was on the disk when this was written.
+    Closed,
     /// Nothing, or zeros at the least where the next frame's head would be.
     Clean,
-    /// Bytes of a frame that was not finished: what a crash leaves.
-    Torn,
+    /// Something that does not verify, and nothing behind it: what a crash leaves of the last commit, or what damage left
+    /// of it since. What can be told of it.
+    Torn(String),
 }
 
-/// Enters every frame from the index's end on. Stops at the first that does not verify; with `look_behind`, a later one
-/// of the same salt proves damage. (A reader that only looks for news saw what is behind when it opened the log.)
+/// Enters every frame from the index's end on. Stops at a closing frame and at the first that does not verify; with
+/// `look_behind`, a later one of the same salt proves damage. (A reader that only looks for news saw what is behind when
+/// it opened the log.)
 pub(crate) fn scan(tip: &TipFile, index: &mut TipIndex, look_behind: bool) -> Result<Tail, Error> {
     let mut chunks = Chunks::new(&tip.file);
-    loop {
+    let is_closed = loop {
         let at = index.end;
-        match read_frame(&mut chunks, tip.salt, Some(index.frames), at)? {
+        let found = read_frame(&mut chunks, tip.salt, Some(index.frames), at)?;
+        let is_closed = match found {
+            Some((head, _)) if is_closing(&head, index) => true,
             Some((head, records)) => {
                 enter(index, &records, at, head.head_number, head.head).map_err(|what| {
                     Error::damaged(tip.file.path(), at, format!("frame {}: {what}", head.frame))
                 })?;
                 index.frames += 1;
                 index.end = align_page(at + head.length);
+                continue;
             }
-            None if !look_behind => break,
-            None => {
-                let Some(later) = later_frame(&mut chunks, tip, at)? else {
-                    break;
-                };
-                // A writer may have finished the frame, and a later one, between the two looks.
-                chunks.forget();
-                if read_frame(&mut chunks, tip.salt, Some(index.frames), at)?.is_none() {
-                    let what = format!(
-                        "frame {} does not verify, but a later one at byte {later} does",
-                        index.frames
-                    );
-                    return Err(Error::damaged(tip.file.path(), at, what));
-                }
-            }
+            None => false,
+        };
+        if !look_behind {
+            break is_closed;
         }
-    }
+        let Some(later) = later_frame(&mut chunks, tip, at)? else {
+            break is_closed;
+        };
+        // A writer may have finished the frame, and a later one, between the two looks.
+        chunks.forget();
+        let again = read_frame(&mut chunks, tip.salt, Some(index.frames), at)?;
+        if again.is_none_or(|(head, _)| is_closing(&head, index)) {
+            let what = format!(
+                "frame {} does not verify, but a later one at byte {later} does",
+                index.frames
+            );
+            return Err(Error::damaged(tip.file.path(), at, what));
+        }
+    };
     if index.frames == 0 && look_behind {
         // No torn tail: the MANIFEST that names a log is written when the log's first frame is on the disk.
         let what = "the first frame does not verify, though it was durable before the MANIFEST named its log";
         return Err(Error::damaged(tip.file.path(), index.end, what));
+    }
+    if is_closed {
+        return Ok(Tail::Closed);
     }
     let mut next = [0; FRAME_HEAD_BYTES];
     let read = tip.file.read_at(index.end, &mut next)?;
     Ok(if next[..read].iter().all(|&byte| byte == 0) {
         Tail::Clean
     } else {
-        Tail::Torn
+        Tail::Torn(torn(tip, index, &FrameHead::decode(&next)))
     })
 }
 
-/// True if the head of the next frame is there: worth a scan.
+/// What can be told of the frame behind the last that counts, which does not verify.
+fn torn(tip: &TipFile, index: &TipIndex, head: &FrameHead) -> String {
+    let either = "it was never finished, or its bytes were damaged since";
+    if head.salt != tip.salt || head.frame != index.frames {
+        return format!("bytes where the next commit would be: {either}; it does not count");
+    }
+    if is_closing(head, index) {
+        return format!("the closing frame does not verify: {either}; it holds no block");
+    }
+    format!(
+        "the last commit, of {} records and with block {} ({}) as head, does not verify: {either}; it does not count",
+        head.records, head.head_number, head.head
+    )
+}
+
+/// Whether a frame is a closing one: it holds nothing and names the head of before. It does not count as a frame: the next
+/// is written over it.
+fn is_closing(head: &FrameHead, index: &TipIndex) -> bool {
+    let is_head = |now: Head| now.hash == head.head && now.number == head.head_number;
+    head.records == 0 && index.frames > 0 && index.whole_head().is_some_and(is_head)
+}
+
+/// The page that closes a log whose frames are in the index.
+pub(crate) fn closing(index: &TipIndex, salt: u64) -> Option<[u8; PAGE_BYTES as usize]> {
+    let head = index.whole_head()?;
+    let mut page = [0; PAGE_BYTES as usize];
+    FrameHead {
+        records: 0,
+        length: FRAME_HEAD_BYTES as u64,
+        salt,
+        frame: index.frames,
+        head_number: head.number,
+        head: head.hash,
+    }
+    .seal(&mut page[..FRAME_HEAD_BYTES]);
+    Some(page)
+}
+
+/// True if the head of a next frame is there: worth a scan.
 pub(crate) fn may_follow(tip: &TipFile, index: &TipIndex) -> Result<bool, Error> {
     let mut head = [0; FRAME_HEAD_BYTES];
     let read = tip.file.read_at(index.end, &mut head)?;
-    Ok(read == head.len() && FrameHead::decode(&head).salt == tip.salt)
+    let head = FrameHead::decode(&head[..]);
+    Ok(read == FRAME_HEAD_BYTES && head.salt == tip.salt && !is_closing(&head, index))
 }
 
 /// The place of a whole frame of this log behind `at`, if there is one.

@@ -9,7 +9,7 @@ use crate::append::Appender;
 use crate::change::{Edit, next_manifest};
 use crate::error::Error;
 use crate::format::{ERA_BLOCKS, Kind, slot_of};
-use crate::manifest::{Manifest, era_path};
+use crate::manifest::Manifest;
 use crate::plan::{self, Plan};
 use crate::rlp;
 use crate::snappy::Buffer;
@@ -69,7 +69,6 @@ impl<'a> Join<'a> {
         }
         writer.poisoned = true;
         writer.begin()?;
-        writer.log = None; // the next change is a manifest commit, whatever comes of this one
         writer.poisoned = false;
         let next = next_manifest(&old)?;
         Ok(Join {
@@ -162,12 +161,12 @@ impl<'a> Join<'a> {
     fn appender(&mut self, kind: Kind, td: Option<U256>) -> Result<&mut Appender, Error> {
         let out = &mut self.out[kind.column()];
         if out.is_none() {
-            let dir = self.old.dir();
-            let path = era_path(dir, kind, self.number / ERA_BLOCKS, self.next.tip);
+            let era = self.number / ERA_BLOCKS;
+            let path = self.next.add_segment(self.old.dir(), kind, era);
+            let (disk, next) = (&self.writer.disk, &self.next);
+            let made = Appender::create(disk, &path, next, kind, self.number, td, Buffer::new());
             self.files.push(path);
-            let (disk, next) = (&self.writer.disk, &mut self.next);
-            let made = Appender::create(disk, dir, next, kind, self.number, td, Buffer::new())?;
-            *out = Some(made);
+            *out = Some(made?);
         }
         Ok(out.as_mut().expect("it was made above"))
     }

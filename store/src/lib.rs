@@ -25,28 +25,36 @@
 //! - **Every committed block is read back**, byte for byte, across eras, batches, sessions and forks.
 //! - **Every block is found by its hash**, however the index is merged.
 //! - **A failed write poisons the writer**: nothing is retried, the store opens as it was after the last commit. (If only
-//!   the last sync failed it may open with the commit that was not acknowledged.) A full disk is no damage.
+//!   the last sync failed it may open with the commit that was not acknowledged.)
+//! - **A full disk is no damage**: when there is room again the store opens and goes on.
 //! - **A killed writer loses nothing** that [`Writer::commit`] returned `Ok` for.
 //! - **A power loss** at any moment does no more than that, whatever the disk wrote and did not write of what was not
 //!   synced: random histories on a simulated disk, and the wrong orders of writes that they find.
 //! - **A torn tail ends the log**: what a crash leaves of the last commit does not count. A commit that does not verify
-//!   before one that does is damage, and said to be.
+//!   before one that does, or before the closing frame that is written behind each when it is durable, is damage, and said
+//!   to be. Only if a power loss took the closing frame too, within the seconds until the system writes it back, can
+//!   damage of the last commit not be told from a commit that was never finished: [`check::verify`] says so.
 //! - **A flipped bit is found and never served**: every record's checksum is checked each time it is read.
 //! - **Opening writes nothing**, nor do reading and [`check::verify`]; opening costs the same for any number of blocks.
+//! - **A block costs at most 64 bytes** beside its records as they are kept, once it has settled.
 //! - **One writer, many readers**: a [`Snapshot`] does not change; what was handed out stays readable.
 //! - **Bodies are wire ready**: their streams can be laid end to end behind one length.
-//! - **Damage can be repaired** ([`repair`]), when asked and dry first; what may be valid is never deleted.
+//! - **Damage can be repaired** ([`repair`]), when asked and dry first; what may be valid is never deleted, also if the
+//!   repair is cut short, and a second one finishes. Bodies that it left out are put back by [`Writer::add_bodies`].
 //! - **History is what it says**: bodies and receipts are pruned and joined by whole eras, receipts may come late, settled
 //!   blocks may be replaced; headers stay.
+//! - **A branch may be larger than memory**: [`Writer::replace_above`] takes it in parts, and until it is whole nothing has
+//!   changed.
 //! - **Newer versions are refused**, or only read, as they say themselves.
 //!
 //! # Limits
 //!
 //! - A record has at most 64 MiB, a frame of the tip log 16 MiB, the tip 2,048 blocks (forks included) and 64 MiB.
 //! - Reorganising inside the tip ([`Snapshot::first_unsettled`]) costs one frame. After settling the tip has the last
-//!   1,024 blocks or 16 MiB; after a batch the last 64 (or as many of the last 1,024 as fit in 2 MiB). Below it the era of
+//!   1,024 blocks or 16 MiB; after a batch the last 16 (or as many of the last 1,024 as fit in 1 MiB). Below it the era of
 //!   the fork is copied up to there, and what was above is gone.
-//! - Side blocks that hang below the tip are not kept: a branch that is to replace settled blocks is given in one commit.
+//! - Side blocks that hang below the tip are not kept: a branch that is to replace settled blocks is given in one commit,
+//!   or in parts to [`Replace`], which needs some 16 MiB of memory and room on the disk for the branch beside the old one.
 //! - Receipts may come with their block or later. Those of single blocks may be absent, but for no more than a million
 //!   blocks in a row: what lies further above the others is not kept when it settles.
 //! - Unix, 64 bits, one host: no network file systems. The files must not be changed by anybody else while they are
@@ -58,12 +66,14 @@
 //! A committed byte never changes and no file shrinks. There are two kinds of commit:
 //!
 //! - A **tip commit** is one frame behind the others in the tip log, and one `fdatasync`. It adds blocks and names the
-//!   head: to append, to rewind and to reorganise is the same.
+//!   head: to append, to rewind and to reorganise is the same. Then a closing frame is written behind it, and not waited
+//!   for: a page in the cache, which the next frame is written over.
 //! - A **manifest commit** is all else: the first change of a session, settling the tip, batches, reorganisations of what
 //!   has settled, late receipts of that, expiry, and joining older history. New bytes go behind the committed ends or to
-//!   new files; these are synced, then the folders where names were made; then MANIFEST.0 is
-//!   written and synced, then MANIFEST.1; then what was replaced is unlinked. What lies past the committed ends means
-//!   nothing.
+//!   new files; these are synced, and the folders where names were made, at once; then MANIFEST.0 is written and synced,
+//!   then MANIFEST.1; then what was replaced is unlinked. So a commit waits for the disk three times. What lies past the
+//!   committed ends means nothing. Work that outlasts a call is in files whose names end in `.new`: synced, then renamed,
+//!   then their folders are synced, just before the MANIFEST that names them.
 //!
 //! A session's first change writes the MANIFEST it found to both copies again and starts a new tip log: after a failed
 //! sync the cache may show more than the disk has, and nothing must be built on that.
@@ -124,6 +134,9 @@
 //!   72  | records                               |
 //!       +----+----+----+----+----+----+----+----+
 //!
+//! a closing frame, behind the last: without records, and with its head (a first frame is none). It is not counted: the
+//! next frame takes its place and number.
+//!
 //! a record of a frame; the next follows at once
 //!       +----+----+----+----+----+----+----+----+
 //!    0  | number                                |
@@ -179,9 +192,14 @@
 //!
 //! The hash of cold block n is the first field of header n + 1, or in the MANIFEST. A run only proposes numbers: one counts
 //! if its block has the hash; entries of replaced blocks stay and fail that. Four runs in a row become one of the next
-//! level: merged as a stream into a `.new` file, a MiB at each commit, which the next manifest commit names. The unfinished era has a table in memory,
-//! made at the first question. Requests name blocks in a row: a caller that was just given n does well to try n + 1 with
+//! level: merged as a stream into a `.new` file, a MiB at each commit, which the next manifest commit names. The unfinished era
+//! has a table in memory, made at the first question. Requests name blocks in a row: a caller that was just given n does well to try n + 1 with
 //! [`Snapshot::hash`] before it asks [`Snapshot::number`].
+//!
+//! A closing frame says that all frames before it were durable when it was written, so that one of them that does not
+//! verify is damaged. It is the one thing that is ever written over: it was never synced, and what matters of it is only
+//! that it is there. Were it left and the next frame written behind it, a power loss could keep that frame and lose the
+//! closing one: a hole where nothing is missing.
 //!
 //! The genesis block is the first frame's. While frames are small 1 MiB of written zeros lies ahead of them, so that a
 //! commit changes no length.
@@ -191,6 +209,7 @@ mod append;
 mod block;
 mod change;
 pub mod check;
+mod cold;
 mod error;
 mod file;
 mod format;
@@ -199,14 +218,18 @@ mod join;
 mod manifest;
 mod mapped;
 mod merge;
+mod pack;
 mod plan;
 mod reader;
 mod record;
 pub mod repair;
+mod replace;
 mod rlp;
 mod runs;
 mod scale;
 mod segment;
+mod session;
+mod settle;
 pub mod snappy;
 mod snapshot;
 mod tip;
@@ -214,11 +237,12 @@ mod tiplog;
 mod vectors;
 mod writer;
 
-pub use block::{Genesis, Head, NewBlock, NewReceipts};
+pub use block::{Genesis, Head, NewBlock, NewBody, NewReceipts};
 pub use error::Error;
 pub use join::Join;
 pub use reader::Reader;
 pub use record::{BodyStream, Record};
+pub use replace::Replace;
 pub use snapshot::Snapshot;
 pub use writer::Writer;
 

@@ -101,6 +101,12 @@ impl Manifest {
             .filter(|&sequence| sequence != 0)
     }
 
+    /// Names a new segment of an era, and returns where it is. A change's files all carry its sequence.
+    pub(crate) fn add_segment(&mut self, dir: &Path, kind: Kind, era: u64) -> PathBuf {
+        self.set_segment(kind, era, self.tip);
+        era_path(dir, kind, era, self.tip)
+    }
+
     /// Names an era's segment.
     pub(crate) fn set_segment(&mut self, kind: Kind, era: u64, sequence: u32) {
         let era = u32::try_from(era).expect("2^32 eras are more blocks than fit a disk");
@@ -117,6 +123,14 @@ impl Manifest {
             self.eras.resize(row + 1, [0; 3]);
         }
         self.eras[row][kind.column()] = sequence;
+    }
+
+    /// Cuts a kind's blocks so that none at or above `number` is left, and returns those that are.
+    pub(crate) fn cut_span(&mut self, kind: Kind, number: u64) -> Span {
+        let span = &mut self.spans[kind.column()];
+        span.first = span.first.min(number);
+        span.end = span.end.min(number);
+        *span
     }
 
     /// Names no segments of a kind any more from an era on.

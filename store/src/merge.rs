@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::change::with_ending;
 use crate::error::Error;
 use crate::file::{Disk, InFile, OutFile};
 use crate::format::{ERA_BLOCKS, Kind, PAGE_BYTES, Page, u64_at};
@@ -54,9 +55,7 @@ impl Merge {
             level,
             sequence: manifest.tip,
         };
-        let mut path = run_path(dir, &name).into_os_string();
-        path.push(".new");
-        let path = PathBuf::from(path);
+        let path = with_ending(&run_path(dir, &name), ".new");
         let file = disk.create(&path)?;
         Ok(Some(Merge {
             era,
@@ -253,7 +252,13 @@ impl Source {
         level: u32,
     ) -> Result<Source, Error> {
         let path = run_path(dir, &name);
-        let file = InFile::open(&path)?;
+        let file = match InFile::open(&path) {
+            Err(e) if e.is_not_found() => {
+                let what = "the MANIFEST names this file and it is missing";
+                return Err(Error::damaged(&path, 0, what));
+            }
+            other => other?,
+        };
         let mut page = vec![0; PAGE_BYTES as usize];
         let read = file.read_at(0, &mut page)?;
         let page = Page::decode(&page[..read]).map_err(|what| Error::damaged(&path, 0, what))?;

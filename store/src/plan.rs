@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use alloy_primitives::{B256, U256};
 
-use crate::NewBlock;
 use crate::error::Error;
 use crate::format::{Kind, MAX_RECORD_BYTES};
 use crate::frame::FrameBuilder;
@@ -13,6 +12,7 @@ use crate::rlp;
 use crate::snappy::Compressor;
 use crate::snapshot::Snapshot;
 use crate::tip::{ANCHOR, TipIndex};
+use crate::{Head, NewBlock};
 
 /// A block that others hang on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -172,6 +172,34 @@ impl<'b> Plan<'b> {
         Ok(plan)
     }
 
+    /// The plan of a branch in a row whose first block is to hang on the settled chain, wherever `base` is: checked before.
+    pub(crate) fn of_branch(
+        blocks: &'b [NewBlock<'b>],
+        base: u64,
+        head: (u64, B256),
+    ) -> Result<Plan<'b>, Error> {
+        let mut fresh: Vec<Fresh<'b>> = Vec::with_capacity(blocks.len());
+        let mut at = Link::Base(base);
+        for block in blocks {
+            let parent_hash = check(block)?.parent;
+            fresh.push(Fresh {
+                block,
+                parent_hash,
+                parent: at,
+            });
+            at = Link::Fresh(fresh.len() as u32 - 1);
+        }
+        Ok(Plan {
+            raw: fresh.iter().map(Fresh::raw).sum(),
+            fresh,
+            head: at,
+            head_number: head.0,
+            head_hash: head.1,
+            base,
+            late: HashMap::new(),
+        })
+    }
+
     /// Blocks that hang below the settled chain's end can only be kept on the way to the head: others are left out.
     fn drop_homeless(&mut self, tip: &TipIndex) {
         let base = self.base;
@@ -306,6 +334,35 @@ pub(crate) fn check(block: &NewBlock<'_>) -> Result<rlp::Fields, Error> {
         }
     }
     Ok(fields)
+}
+
+/// Sees that a block can be kept and is the next after `last`; returns what it makes the last.
+pub(crate) fn follows(block: &NewBlock<'_>, last: &Head) -> Result<Head, Error> {
+    let fields = check(block)?;
+    if last.number.checked_add(1) != Some(block.number) {
+        return Err(bad(block, format!("it follows block {}", last.number)));
+    }
+    if fields.parent != last.hash {
+        return Err(bad(
+            block,
+            format!(
+                "parent hash: expected {}, found {}",
+                last.hash, fields.parent
+            ),
+        ));
+    }
+    let td = last.td.saturating_add(fields.difficulty);
+    if block.td != td {
+        return Err(bad(
+            block,
+            format!("total difficulty: expected {td}, found {}", block.td),
+        ));
+    }
+    Ok(Head {
+        number: block.number,
+        hash: block.hash,
+        td,
+    })
 }
 
 fn bad(block: &NewBlock<'_>, what: String) -> Error {

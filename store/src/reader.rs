@@ -61,7 +61,7 @@ impl Reader {
             snapshot.later()?
         };
         if let Some(later) = later {
-            *self.inner.current.write() = Arc::new(later);
+            self.publish(later);
         }
         *seen = now;
         Ok(())
@@ -73,6 +73,11 @@ impl Reader {
     }
 
     pub(crate) fn publish(&self, snapshot: Snapshot) {
-        *self.inner.current.write() = Arc::new(snapshot);
+        let snapshot = Arc::new(snapshot);
+        let before = std::mem::replace(&mut *self.inner.current.write(), snapshot.clone());
+        if before.sequence() != snapshot.sequence() {
+            let maps = &snapshot.shared.maps;
+            maps.keep_named(&snapshot.manifest);
+        }
     }
 }

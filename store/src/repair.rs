@@ -8,10 +8,10 @@ use std::sync::Arc;
 use alloy_primitives::{B256, U256};
 
 use crate::append::Appender;
-use crate::change::{self, Edit};
+use crate::change::{Edit, with_ending};
 use crate::check::{self, Finding};
 use crate::error::Error;
-use crate::file::{Disk, InFile, Lock};
+use crate::file::{Disk, Hook, InFile, Lock};
 use crate::format::{
     DATA_START, ENTRY_BYTES, ERA_BLOCKS, Entry, Kind, MAX_RECORD_BYTES, PAGE_BYTES, Page,
     SEGMENT_KINDS, record_crc, slot_of,
@@ -21,6 +21,7 @@ use crate::manifest::{self, COPIES, Found};
 use crate::plan::Plan;
 use crate::rlp;
 use crate::runs;
+use crate::session;
 use crate::snapshot::Snapshot;
 use crate::tip::TipIndex;
 use crate::writer::Writer;
@@ -64,11 +65,20 @@ pub struct Repair {
 /// - A segment whose records are damaged is replaced by one with those that verify; damaged bodies and receipts become
 ///   absent. A damaged header is left: a chain without it is none.
 /// - A tip log with damage between whole frames ends before it: its later blocks must be fetched again.
-/// - A damaged or missing run of the hash index: the index is rebuilt.
+/// - A damaged or missing run of the hash index: the index is rebuilt, if all headers are whole.
 /// - Files newer than the MANIFEST (it was restored, or the folder copied from a live store) get the ending `.aside`.
 ///
 /// What is replaced stays, with the ending `.damaged`.
 pub fn repair(dir: &Path, dry_run: bool) -> Result<Repair, Error> {
+    repair_on(Disk::default(), dir, dry_run)
+}
+
+/// As [`repair`], with a hook that is asked before each change to the disk: for tests.
+pub fn repair_with(dir: &Path, dry_run: bool, hook: Arc<dyn Hook>) -> Result<Repair, Error> {
+    repair_on(Disk::with_hook(hook), dir, dry_run)
+}
+
+fn repair_on(disk: Disk, dir: &Path, dry_run: bool) -> Result<Repair, Error> {
     let lock = lock(dir)?;
     let found = match manifest::find(dir) {
         Err(Error::Damaged {
@@ -88,17 +98,16 @@ pub fn repair(dir: &Path, dry_run: bool) -> Result<Repair, Error> {
         }
         other => other?,
     };
-    change::refuse_newer(dir, &found)?;
+    session::refuse_newer(dir, &found)?;
     let report = check::verify(dir, &mut |_, _| {})?;
     let damaged = |path: &Path| report.problems.iter().find(|problem| problem.path == path);
-    let disk = Disk::default();
     let mut repair = Repair::default();
 
-    let (_, ahead) = change::unnamed(dir, &found.manifest)?;
+    let (_, ahead) = session::unnamed(dir, &found.manifest)?;
     for path in &ahead {
         repair.action(
             path,
-            format!("named {}", aside(path, ".aside").display()),
+            format!("named {}", with_ending(path, ".aside").display()),
             format!(
                 "it is newer than the MANIFEST (sequence {})",
                 found.manifest.sequence
@@ -115,7 +124,7 @@ pub fn repair(dir: &Path, dry_run: bool) -> Result<Repair, Error> {
     }
     let snapshot = match open_before_damage(dir, &found) {
         Ok(snapshot) => snapshot,
-        Err(Error::Damaged { .. }) => {
+        Err(e) if matches!(e, Error::Damaged { .. }) || e.is_not_found() => {
             repair.left = report.problems;
             repair.actions.clear(); // nothing is touched where the whole cannot be read
             return Ok(repair);
@@ -158,19 +167,32 @@ pub fn repair(dir: &Path, dry_run: bool) -> Result<Repair, Error> {
             salvages.push(salvage);
         }
     }
+    for i in (0..salvages.len()).rev() {
+        let (these, above) = salvages.split_at_mut(i + 1);
+        if these[i].td.is_none() {
+            these[i].td = these[i].td_above(&snapshot, above.first())?;
+        }
+    }
+    // The index is made from the headers: it waits for those that are damaged and stay so.
+    let headers = dir.join(Kind::Headers.name());
+    let is_left = |problem: &&Finding| {
+        let is_whole = |salvage: &Salvage| salvage.path == problem.path;
+        problem.path.starts_with(&headers) && !salvages.iter().any(is_whole)
+    };
     let index = dir.join(Kind::Run.name());
-    let index_problem = report
-        .problems
-        .iter()
-        .find(|problem| problem.path.starts_with(&index));
+    let index_problem = match report.problems.iter().find(is_left) {
+        Some(_) => None,
+        None => report
+            .problems
+            .iter()
+            .find(|problem| problem.path.starts_with(&index)),
+    };
     if let Some(problem) = index_problem {
         repair.action(&index, "rebuilt".into(), problem.what.clone());
     }
     let addressed = |path: &Path| {
-        repair
-            .actions
-            .iter()
-            .any(|action| action.path == path || path.starts_with(&index))
+        let is_index = index_problem.is_some() && path.starts_with(&index);
+        is_index || repair.actions.iter().any(|action| action.path == path)
     };
     repair.left = report
         .problems
@@ -183,7 +205,7 @@ pub fn repair(dir: &Path, dry_run: bool) -> Result<Repair, Error> {
     }
 
     for path in &ahead {
-        disk.rename(path, &aside(path, ".aside"))?;
+        disk.rename(path, &with_ending(path, ".aside"))?;
     }
     let mut writer = Writer::new(disk, lock, snapshot, None, Some(found));
     if tip_damage.is_some() || !salvages.is_empty() || index_problem.is_none() {
@@ -193,7 +215,7 @@ pub fn repair(dir: &Path, dry_run: bool) -> Result<Repair, Error> {
             writer.begin()?;
             let mut edit = Edit::new(&writer.disk, old, &mut writer.work)?;
             if tip_damage.is_some() {
-                edit.keep_damaged(tip_path);
+                edit.keep_damaged(tip_path)?;
             }
             for salvage in &salvages {
                 salvage.write(&mut edit)?;
@@ -214,6 +236,11 @@ pub fn repair(dir: &Path, dry_run: bool) -> Result<Repair, Error> {
 /// writer's lock: no node may run.
 pub fn rebuild_index(dir: &Path) -> Result<u64, Error> {
     rebuild(&mut Writer::open(dir)?)
+}
+
+/// As [`rebuild_index`], with a hook that is asked before each change to the disk: for tests.
+pub fn rebuild_index_with(dir: &Path, hook: Arc<dyn Hook>) -> Result<u64, Error> {
+    rebuild(&mut Writer::open_with(dir, hook)?)
 }
 
 pub(crate) fn rebuild(writer: &mut Writer) -> Result<u64, Error> {
@@ -256,12 +283,6 @@ fn lock(dir: &Path) -> Result<Lock, Error> {
     }
 }
 
-fn aside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
-}
-
 /// The store as it is up to the first damage of its tip log.
 fn open_before_damage(dir: &Path, found: &Found) -> Result<Snapshot, Error> {
     Snapshot::open_found(dir, found, false)
@@ -284,6 +305,14 @@ impl Repair {
             what,
             why,
         });
+    }
+}
+
+/// What is known, unless it is damaged.
+fn if_whole<T>(known: Result<Option<T>, Error>) -> Result<Option<T>, Error> {
+    match known {
+        Err(Error::Damaged { .. }) => Ok(None),
+        other => other,
     }
 }
 
@@ -320,18 +349,9 @@ impl Salvage {
             return Ok(None);
         }
         // A page that does not verify says nothing that is not known otherwise.
-        let td = match Page::decode(&start) {
+        let page = match Page::decode(&start) {
             Ok(page) if page.kind != kind || u64::from(page.era) != era => return Ok(None),
-            Ok(page) => page.td,
-            Err(_) if kind != Kind::Headers => Some(U256::ZERO),
-            Err(_) if first == 0 => Some(U256::ZERO),
-            Err(_) if first == span.first => None,
-            Err(_) => {
-                match before.filter(|before| before.kind == kind && before.era() + 1 == era) {
-                    Some(before) => before.td_after()?,
-                    None => snapshot.td(first - 1)?,
-                }
-            }
+            page => page.ok(),
         };
         let entry_at = |slot: u64| {
             let at = (PAGE_BYTES + slot * ENTRY_BYTES) as usize;
@@ -368,15 +388,64 @@ impl Salvage {
             records.push(found);
         }
         let lost = records.iter().filter(|record| record.is_none()).count() as u64;
-        Ok(Some(Salvage {
+        let mut salvage = Salvage {
             kind,
             first,
             path: path.to_path_buf(),
             file: Arc::new(file),
-            td,
+            td: page.as_ref().map_or(Some(U256::ZERO), |page| page.td),
             records,
             lost,
-        }))
+        };
+        if page.is_none() && kind == Kind::Headers && first > 0 {
+            salvage.td = salvage.td_below(snapshot, before)?;
+        }
+        Ok(Some(salvage))
+    }
+
+    /// The total difficulty before the segment's headers, by what is below them.
+    fn td_below(
+        &self,
+        snapshot: &Snapshot,
+        before: Option<&Salvage>,
+    ) -> Result<Option<U256>, Error> {
+        let is_next = |below: &&Salvage| below.kind == self.kind && below.era() + 1 == self.era();
+        match before.filter(is_next) {
+            Some(below) => below.td_after(),
+            None => if_whole(snapshot.td(self.first - 1)),
+        }
+    }
+
+    /// The same, by what is above them.
+    fn td_above(
+        &self,
+        snapshot: &Snapshot,
+        above: Option<&Salvage>,
+    ) -> Result<Option<U256>, Error> {
+        let is_next = |above: &&Salvage| above.kind == self.kind && above.era() == self.era() + 1;
+        let td = match above.filter(is_next) {
+            Some(above) => above.td,
+            None if (self.era() + 1) * ERA_BLOCKS < snapshot.manifest.headers().end => {
+                let above = snapshot.segment(Kind::Headers, self.era() + 1, 0);
+                if_whole(above.map(|above| above.page.td))?
+            }
+            None => Some(snapshot.manifest.cold_td),
+        };
+        let difficulty = self.difficulty()?;
+        Ok(td.and_then(|td| td.checked_sub(difficulty)))
+    }
+
+    /// Difficulty of all its headers.
+    fn difficulty(&self) -> Result<U256, Error> {
+        let mut sum = U256::ZERO;
+        let mut bytes = Vec::new();
+        for (at, stored, _) in self.records.iter().flatten() {
+            bytes.resize(*stored as usize, 0);
+            self.file.read_at(*at, &mut bytes)?;
+            let fields = rlp::fields(&bytes);
+            sum = sum.saturating_add(fields.map_or(U256::ZERO, |fields| fields.difficulty));
+        }
+        Ok(sum)
     }
 
     fn era(&self) -> u64 {
@@ -385,16 +454,8 @@ impl Salvage {
 
     /// The total difficulty after the segment's headers, none of which is lost.
     fn td_after(&self) -> Result<Option<U256>, Error> {
-        let mut td = self.td;
-        let mut bytes = Vec::new();
-        for (at, stored, _) in self.records.iter().flatten() {
-            bytes.resize(*stored as usize, 0);
-            self.file.read_at(*at, &mut bytes)?;
-            td = td
-                .zip(rlp::fields(&bytes))
-                .map(|(td, fields)| td.saturating_add(fields.difficulty));
-        }
-        Ok(td)
+        let difficulty = self.difficulty()?;
+        Ok(self.td.map(|td| td.saturating_add(difficulty)))
     }
 
     /// Writes the replacement.
@@ -411,7 +472,6 @@ impl Salvage {
             out.stored(entry.raw, entry.crc, &bytes)?;
         }
         edit.work.buffer = out.finish()?;
-        edit.keep_damaged(self.path.clone());
-        Ok(())
+        edit.keep_damaged(self.path.clone())
     }
 }

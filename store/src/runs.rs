@@ -11,6 +11,7 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 
 use crate::error::Error;
+use crate::file::Disk;
 use crate::format::{ERA_BLOCKS, Kind, PAGE_BYTES, Page, u32_at, u64_at};
 use crate::manifest::{self, RunName};
 use crate::mapped::{FileId, Mapped};
@@ -239,6 +240,19 @@ impl Run {
             level,
             entries,
         }
+    }
+
+    /// Writes the run's file and makes it durable; its name is the caller's.
+    pub(crate) fn write(
+        &self,
+        disk: &Disk,
+        path: &Path,
+        store_id: [u8; 16],
+        sequence: u32,
+    ) -> Result<(), Error> {
+        let file = disk.create(path)?;
+        file.write_at(0, &self.encode(store_id, sequence))?;
+        file.sync()
     }
 
     /// The bytes of the run's file.

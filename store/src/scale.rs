@@ -19,8 +19,8 @@ pub(crate) const KEEP_BLOCKS: usize = 1024;
 pub(crate) const KEEP_BYTES: u64 = 16 << 20;
 /// After a batch fewer stay, for they are written twice: so many blocks whatever their size below the second limit, else
 /// so many bytes.
-pub(crate) const BATCH_KEEP_BLOCKS: usize = 64;
-pub(crate) const BATCH_KEEP_BYTES: u64 = 2 << 20;
+pub(crate) const BATCH_KEEP_BLOCKS: usize = 16;
+pub(crate) const BATCH_KEEP_BYTES: u64 = 1 << 20;
 pub(crate) const BATCH_KEEP_MAX_BYTES: u64 = 8 << 20;
 
 /// Frames of a new tip log are cut at this length, in bytes, so that none comes near the limit and scanning it is smooth.
@@ -33,6 +33,17 @@ pub(crate) const SMALL_FRAME_BYTES: u64 = 256 << 10;
 /// How much is gathered before it is written to a segment, in bytes: large enough that the call costs nothing beside the
 /// copy.
 pub(crate) const WRITE_BYTES: usize = 2 << 20;
+
+/// Writing to the disk is begun when so much is there to be written, in bytes: it goes on beside the compression, and the
+/// sync has less to wait for. Whole writes of the disk's own, so that little is written twice.
+pub(crate) const WRITEBACK_BYTES: u64 = 1 << 20;
+
+/// A batch's records are compressed in parts of so many uncompressed bytes: half a millisecond, long beside handing a part
+/// over and short beside the batch.
+pub(crate) const PART_BYTES: usize = 512 << 10;
+/// By so many threads at most, as many as there are cores: with more the disk is what a batch waits for. Each holds two
+/// parts, so this is 4 MiB in all.
+pub(crate) const PACK_LANES: usize = 4;
 
 /// Entries of the hash index that a commit merges at most: a MiB.
 pub(crate) const MERGE_ENTRIES: u64 = 128 << 10;

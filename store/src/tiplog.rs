@@ -8,7 +8,7 @@ use alloy_primitives::B256;
 use crate::error::Error;
 use crate::file::{self, Disk, OutFile};
 use crate::format::{Kind, PAGE_BYTES, Page};
-use crate::frame::FrameBuilder;
+use crate::frame::{self, FrameBuilder};
 use crate::manifest::{Manifest, tip_path};
 use crate::scale::{AHEAD_BYTES, FRAME_BYTES, KEEP_BLOCKS, KEEP_BYTES, SMALL_FRAME_BYTES};
 use crate::tip::TipIndex;
@@ -76,8 +76,24 @@ impl TipLog {
         frame.enter(index, head_number, head).map_err(fault)
     }
 
+    /// The file, to be synced with others.
+    pub(crate) fn file(&self) -> &OutFile {
+        &self.file
+    }
+
     pub(crate) fn sync(&self) -> Result<(), Error> {
         self.file.sync()
+    }
+
+    /// Writes a closing frame behind the frames of the index. They must be durable already, or not count before this is
+    /// too: it proves that they were, so that one that does not verify is damaged and not torn. It needs no sync of its
+    /// own: lost, it proves nothing.
+    pub(crate) fn close(&mut self, index: &TipIndex) -> Result<(), Error> {
+        if let Some(page) = frame::closing(index, self.salt) {
+            self.file.write_at(index.end, &page)?;
+            self.written = self.written.max(index.end + PAGE_BYTES);
+        }
+        Ok(())
     }
 }
 
@@ -154,7 +170,7 @@ impl<'a> TipWriter<'a> {
         }
     }
 
-    /// Writes the last frame, which names the head, and makes the log durable; its name is the caller's.
+    /// Writes the last frame, which names the head. To make the log and its name durable is the caller's.
     pub(crate) fn finish(
         mut self,
         head_number: u64,
@@ -163,7 +179,8 @@ impl<'a> TipWriter<'a> {
         self.log
             .append(self.frame, &mut self.index, head_number, head)?;
         self.frame.clear();
-        self.log.sync()?;
+        self.log.close(&self.index)?; // nothing counts before the MANIFEST names the log
+        self.log.file.begin_writeback(0..self.index.end);
         Ok((self.log, self.index))
     }
 }

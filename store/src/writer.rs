@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
 
-use crate::change::{self, Edit, Work};
+use crate::change::{Edit, Work};
 use crate::error::Error;
 use crate::file::{self, Disk, Hook, Lock, names};
 use crate::format::{ERA_BLOCKS, Kind, MAX_RECORD_BYTES, SEGMENT_KINDS, slot_of};
@@ -15,13 +15,15 @@ use crate::manifest::{self, COPIES, Found, Manifest, Span, VERSION};
 use crate::mapped::Maps;
 use crate::plan::Plan;
 use crate::reader::Reader;
+use crate::replace::Replace;
 use crate::rlp;
 use crate::scale::{ABSENT_BLOCKS, BATCH_BYTES, TIP_BLOCKS, TIP_BYTES};
+use crate::session;
 use crate::snappy::Compressor;
 use crate::snapshot::{Shared, Snapshot};
 use crate::tip::TipFile;
 use crate::tiplog::{TipLog, TipWriter};
-use crate::{Genesis, Head, NewBlock, NewReceipts};
+use crate::{Genesis, Head, NewBlock, NewBody, NewReceipts};
 
 /// The one writer of a store. It holds the lock until it is dropped.
 pub struct Writer {
@@ -114,6 +116,7 @@ impl Writer {
         }
         let next = self.change(|writer, snapshot| {
             if let Some(log) = writer.log.as_mut().filter(|_| fits_tip(snapshot, &plan)) {
+                writer.work.packer.rest();
                 let frame = &mut writer.work.frame;
                 frame.clear();
                 for fresh in &plan.fresh {
@@ -160,7 +163,27 @@ impl Writer {
             }
             writer.begin()?;
             let mut edit = Edit::new(&writer.disk, snapshot, &mut writer.work)?;
-            edit.add_receipts(&cold)?;
+            edit.add_late(Kind::Receipts, &cold)?;
+            let (next, log) = edit.publish(&plan)?;
+            writer.log = Some(log);
+            Ok(next)
+        })?;
+        Ok(())
+    }
+
+    /// Puts back bodies of settled blocks that have none, where a repair left out what was damaged. What has a body keeps it;
+    /// what is older than the first body is joined ([`Writer::join_below`]).
+    pub fn add_bodies(&mut self, bodies: &[NewBody<'_>]) -> Result<(), Error> {
+        let snapshot = self.idle()?;
+        let lacking = lacking_bodies(&snapshot, bodies)?;
+        if lacking.is_empty() && self.is_certain() {
+            return Ok(());
+        }
+        let plan = Plan::make(&snapshot, &[], snapshot.head().hash)?;
+        self.change(|writer, snapshot| {
+            writer.begin()?;
+            let mut edit = Edit::new(&writer.disk, snapshot, &mut writer.work)?;
+            edit.add_late(Kind::Bodies, &lacking)?;
             let (next, log) = edit.publish(&plan)?;
             writer.log = Some(log);
             Ok(next)
@@ -198,6 +221,13 @@ impl Writer {
         Join::begin(self, first)
     }
 
+    /// Begins to replace the chain above block `fork`, a canonical one, by a branch of any length that is given in parts:
+    /// for one that is larger than memory. See [`Replace`]. What hangs on the tip is better given to [`Writer::commit`],
+    /// which keeps both branches.
+    pub fn replace_above(&mut self, fork: u64) -> Result<Replace<'_>, Error> {
+        Replace::begin(self, fork)
+    }
+
     /// Whether what this session shows is on the disk. Before its first change it may be in the cache only, if a sync of
     /// the session before failed: so the first change is made even if it changes nothing.
     fn is_certain(&self) -> bool {
@@ -229,7 +259,7 @@ impl Writer {
     /// What comes before a session's first change.
     pub(crate) fn begin(&mut self) -> Result<(), Error> {
         match self.found.take() {
-            Some(found) => change::begin(&self.disk, self.reader.snapshot().dir(), &found),
+            Some(found) => session::begin(&self.disk, self.reader.snapshot().dir(), &found),
             None => Ok(()),
         }
     }
@@ -238,7 +268,7 @@ impl Writer {
         manifest::find(dir)?; // no store, no LOCK
         let lock = Lock::take(dir, &dir.join("LOCK"))?;
         let (snapshot, found) = Snapshot::open(dir)?;
-        change::refuse_newer(dir, &found)?;
+        session::refuse_newer(dir, &found)?;
         Ok(Writer::new(disk, lock, snapshot, None, Some(found)))
     }
 
@@ -311,6 +341,7 @@ impl Writer {
             tip.took(0, hash, true);
         }
         let (log, index) = tip.finish(head.0, head.1)?;
+        log.sync()?;
         disk.sync_dir(dir)?;
         if let Some(above) = dir.parent() {
             // The folder above a relative name of one part is the current one.
@@ -351,12 +382,48 @@ fn append_frame(
     let mut tip = (*snapshot.tip).clone();
     log.append(frame, &mut tip, plan.head_number, plan.head_hash)?;
     log.sync()?;
+    log.close(&tip)?;
     Snapshot::new(
         snapshot.manifest.clone(),
         Arc::new(tip),
         snapshot.tip_file.clone(),
         snapshot.shared.clone(),
     )
+}
+
+/// Those of the bodies that their blocks lack, in rising order.
+fn lacking_bodies<'b>(
+    snapshot: &Snapshot,
+    bodies: &[NewBody<'b>],
+) -> Result<Vec<(u64, &'b [u8])>, Error> {
+    let mut lacking = Vec::new();
+    for late in bodies {
+        let bad = |what: String| Error::BadBlock {
+            number: late.number,
+            what,
+        };
+        let length = late.body.len();
+        if length == 0 || length > MAX_RECORD_BYTES {
+            return Err(bad(format!(
+                "its body: {length} bytes, and 1 to {MAX_RECORD_BYTES} can be kept"
+            )));
+        }
+        if snapshot.hash(late.number)? != Some(late.hash) {
+            return Err(bad(format!("no block {} is stored", late.hash)));
+        }
+        if late.number < snapshot.first_body() {
+            return Err(bad(format!(
+                "bodies are kept from block {} on",
+                snapshot.first_body()
+            )));
+        }
+        if snapshot.body_stream(late.number)?.is_none() {
+            lacking.push((late.number, late.body));
+        }
+    }
+    lacking.sort_by_key(|late| late.0);
+    lacking.dedup_by_key(|late| late.0);
+    Ok(lacking)
 }
 
 /// Sorts late receipts: those of the tip's blocks go into the plan, those of settled ones are returned in rising order.

@@ -1,5 +1,6 @@
 //! Promise: what a MANIFEST names is durable before the MANIFEST is, its first copy before its second, and nothing is
-//! removed before both; when a commit returns, nothing it wrote is unsynced. A session's first change begins with the
+//! removed before both; when a commit returns, nothing it wrote is unsynced but the closing frame of the tip log, which is
+//! written when the frame before it is durable. A session's first change begins with the
 //! MANIFEST it found.
 #![allow(clippy::unwrap_used)]
 
@@ -12,6 +13,17 @@ use std::sync::{Arc, Mutex};
 use cairn_store::Writer;
 use cairn_store::faults::{Change, Hook, Verdict};
 use common::{chain, commit, extend};
+
+/// A page with an empty frame of the tip log.
+fn is_closing(path: &Path, bytes: &[u8]) -> bool {
+    let is_tip = path
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .starts_with("tip.");
+    is_tip && bytes.len() == 4096 && bytes[4..16] == [0, 0, 0, 0, 72, 0, 0, 0, 0, 0, 0, 0]
+}
 
 #[derive(Default)]
 struct State {
@@ -49,7 +61,7 @@ impl Hook for Watch {
                 state.folders.insert(path.parent().unwrap().to_path_buf());
                 state.changes.push(format!("create {}", name(path)));
             }
-            Change::Write { path, .. } => {
+            Change::Write { path, bytes, .. } => {
                 if is_manifest(path) {
                     let mut others = state.files.clone();
                     others.remove(*path);
@@ -61,6 +73,15 @@ impl Hook for Watch {
                             || folder != path.parent().unwrap()
                     });
                     assert!(folders.is_empty(), "{path:?} before {folders:?}");
+                }
+                if is_closing(path, bytes) {
+                    let log = format!("create {}", name(path));
+                    assert!(
+                        !state.files.contains(*path) || state.changes.contains(&log),
+                        "{path:?} is closed and its last frame not synced"
+                    );
+                    state.changes.push(format!("close {}", name(path)));
+                    return Verdict::Go;
                 }
                 state.files.insert(path.to_path_buf());
                 state.changes.push(format!("write {}", name(path)));
@@ -74,6 +95,9 @@ impl Hook for Watch {
             }
             Change::SyncDir(path) => {
                 state.folders.remove(*path);
+            }
+            Change::Link { to, .. } => {
+                state.folders.insert(to.parent().unwrap().to_path_buf());
             }
             Change::Rename { from, to } => {
                 assert!(!state.files.contains(*from), "{from:?} is not synced");
@@ -112,9 +136,14 @@ fn in_every_kind_of_commit() {
     };
     let mut writer = Writer::create_with(&store, &blocks[0].genesis(), watch.clone()).unwrap();
     taken();
-    // A frame: one write, and one sync; zeros are ahead.
+    // A frame: one write, and one sync; zeros are ahead. The closing frame behind it is not waited for.
     commit(&mut writer, &blocks[1..2]).unwrap();
-    assert_eq!(taken(), ["write tip.00000001", "sync tip.00000001"]);
+    let frame = [
+        "write tip.00000001",
+        "sync tip.00000001",
+        "close tip.00000001",
+    ];
+    assert_eq!(taken(), frame);
     // A batch.
     commit(&mut writer, &blocks[2..14]).unwrap();
     let changes = taken();

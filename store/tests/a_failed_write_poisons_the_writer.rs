@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/kinds.rs"]
+mod kinds;
 
 use std::io;
 use std::path::Path;
@@ -10,8 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cairn_store::faults::{Change, Hook, Verdict};
+use cairn_store::repair::repair;
 use cairn_store::{Error, Writer};
 use common::{Block, assert_stored, chain, commit, extend, verify};
+use kinds::{Kind, grow, merge, small_kinds};
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
@@ -180,4 +184,98 @@ fn when_the_disk_fills_in_the_middle_of_any_write() {
 #[test]
 fn when_any_sync_fails() {
     at_every_change(Mode::Sync);
+}
+
+/// Fails the n-th change of any sort, and notes it. (A write that fails has written half.)
+struct Nth {
+    left: AtomicU64,
+    hit: AtomicU64,
+}
+
+impl Hook for Nth {
+    fn before(&self, change: &Change<'_>) -> Verdict {
+        if self.left.fetch_sub(1, Ordering::Relaxed) != 0 {
+            return Verdict::Go;
+        }
+        self.hit.store(1, Ordering::Relaxed);
+        let error = io::Error::from_raw_os_error(EIO);
+        match change {
+            Change::Write { bytes, .. } => Verdict::Short(bytes.len() / 2, error),
+            _ => Verdict::Fail(error),
+        }
+    }
+}
+
+/// Lets each change that a kind makes to the disk fail; returns how many there are.
+fn fail_at_every_change(kind: &Kind) -> u64 {
+    let base = tempfile::tempdir().unwrap();
+    if let Some(prepare) = kind.prepare {
+        prepare(&base.path().join("store")).unwrap();
+    }
+    for n in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("store");
+        if kind.prepare.is_some() {
+            kinds::copy(&base.path().join("store"), &store);
+        }
+        let hook = Arc::new(Nth {
+            left: AtomicU64::new(n),
+            hit: AtomicU64::new(0),
+        });
+        let mut done = 0;
+        let result = (kind.change)(&store, hook.clone(), &mut done);
+        let place = format!("{}, change {n}: {:?}", kind.name, result.as_ref().err());
+        if hook.hit.load(Ordering::Relaxed) == 0 {
+            assert!(result.is_ok(), "{place}");
+            kind.states.last().unwrap().check(&store).unwrap();
+            return n;
+        }
+        match result {
+            // What was replaced could not be removed: the change is made.
+            Ok(()) => assert_eq!(done, kind.states.len() - 1, "{place}"),
+            Err(e) => assert!(matches!(e, Error::Io { .. }), "{place}"),
+        }
+        if kind.is_repair {
+            repair(&store, false).unwrap();
+        }
+        let mut writer = match Writer::open(&store) {
+            Err(Error::NoStore { .. } | Error::Damaged { .. }) if kind.prepare.is_none() => {
+                assert_eq!(done, 0, "{place}");
+                Writer::create(&store, &kind.states[0].blocks[0].genesis()).unwrap()
+            }
+            other => other.unwrap_or_else(|e| panic!("{place}: {e}")),
+        };
+        // What was acknowledged is there, and nothing else but what was attempted last.
+        let may_be = &kind.states[done..kind.states.len().min(done + 2)];
+        let checks: Vec<_> = may_be.iter().map(|state| state.check(&store)).collect();
+        let Some(i) = checks.iter().position(Result::is_ok) else {
+            panic!("{place}: {checks:?}");
+        };
+        let mut on = may_be[i].clone();
+        grow(&mut on.blocks, 1, 5);
+        let next = on.blocks.last().unwrap();
+        commit(&mut writer, std::slice::from_ref(next)).unwrap();
+        drop(writer);
+        on.check(&store)
+            .unwrap_or_else(|e| panic!("{place}, and went on: {e}"));
+        let notices = verify(&store).notices;
+        let left = notices
+            .iter()
+            .filter(|notice| !notice.what.contains("change"));
+        assert_eq!(left.count(), 0, "{place}: {notices:?}");
+    }
+    unreachable!("a change has an end")
+}
+
+#[test]
+fn when_any_call_fails_in_every_kind_of_change() {
+    for kind in small_kinds() {
+        println!("{}: {} faults", kind.name, fail_at_every_change(&kind));
+    }
+}
+
+#[test]
+fn when_any_call_fails_while_runs_are_merged() {
+    let kind = merge();
+    println!("{}: {} faults", kind.name, fail_at_every_change(&kind));
 }

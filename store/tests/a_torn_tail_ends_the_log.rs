@@ -41,18 +41,28 @@ fn tip(dir: &Path) -> PathBuf {
     tips.pop().unwrap()
 }
 
-/// The offsets of the frames, and where the last one's length says that it ends.
+/// The offsets of the frames but for the closing one, and where the last one's length says that it ends.
 fn frames(log: &[u8]) -> (Vec<usize>, usize) {
     let salt = &log[40..48];
     let mut at = 4096;
     let (mut found, mut end) = (Vec::new(), at);
-    while at + 72 <= log.len() && &log[at + 16..at + 24] == salt {
+    while at + 72 <= log.len() && &log[at + 16..at + 24] == salt && log[at + 4..at + 8] != [0; 4] {
         found.push(at);
         let length = u64::from_le_bytes(log[at + 8..at + 16].try_into().unwrap()) as usize;
         end = at + length;
         at = end.next_multiple_of(4096);
     }
     (found, end)
+}
+
+/// The log as a power loss leaves it that came before the closing frame was on the disk.
+fn unclosed(path: &Path) -> Vec<u8> {
+    let mut log = fs::read(path).unwrap();
+    let (_, end) = frames(&log);
+    let closing = end.next_multiple_of(4096);
+    assert_eq!(log[closing + 8..closing + 16], 72_u64.to_le_bytes());
+    log[closing..closing + 72].fill(0);
+    log
 }
 
 /// A store whose last commit holds one block of a frame of several pages.
@@ -70,7 +80,7 @@ fn store() -> (tempfile::TempDir, Vec<Block>) {
 fn at_every_byte_of_the_last_frame() {
     let (dir, blocks) = store();
     let path = tip(dir.path());
-    let log = fs::read(&path).unwrap();
+    let log = unclosed(&path);
     let (at, end) = frames(&log);
     assert_eq!(at.len(), 7);
     let last = *at.last().unwrap();
@@ -106,11 +116,65 @@ fn at_every_byte_of_the_last_frame() {
     assert_stored(dir.path(), &blocks);
 }
 
+/// Behind a commit that was acknowledged is a closing frame, unless a power loss came too soon: then damage of the commit is
+/// told from a torn tail.
+#[test]
+fn the_last_frame_before_a_closing_one_is_not_torn() {
+    let (dir, blocks) = store();
+    let path = tip(dir.path());
+    let log = fs::read(&path).unwrap();
+    let (at, end) = frames(&log);
+    assert_eq!(verify(dir.path()).notices, []);
+    for page in (at[6]..end).step_by(4096) {
+        let mut bad = log.clone();
+        bad[page..page + 4096].fill(0);
+        fs::write(&path, &bad).unwrap();
+        let error = Reader::open(dir.path()).err().unwrap();
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        assert!(!verify(dir.path()).is_sound());
+    }
+    // The closing frame itself holds nothing: torn at any byte, nothing is lost.
+    let closing = end.next_multiple_of(4096);
+    for cut in closing..closing + 72 {
+        let mut torn = log.clone();
+        torn[cut..closing + 72].fill(0xa5);
+        fs::write(&path, &torn).unwrap();
+        let report = verify(dir.path());
+        assert!(report.is_sound(), "{report:#?}");
+        assert!(report.notices[0].what.contains("damaged since"));
+        assert_eq!(report.head, Some(blocks[6].head()));
+    }
+    let mut torn = log.clone();
+    torn[closing] ^= 1;
+    fs::write(&path, &torn).unwrap();
+    let says = verify(dir.path()).notices.remove(0).what;
+    assert!(says.contains("it holds no block"), "{says}");
+    // What is behind it says so where a later commit has taken its place, and is lost.
+    let mut other = blocks.clone();
+    common::extend(&mut other, 2, 0, 500);
+    fs::write(&path, &log).unwrap();
+    let again = tempfile::tempdir().unwrap();
+    let mut writer = create(again.path(), &other);
+    for i in 1..=6 {
+        commit(&mut writer, &other[i..=i]).unwrap();
+    }
+    let path = tip(again.path());
+    let before = fs::read(&path).unwrap();
+    for i in 7..=8 {
+        commit(&mut writer, &other[i..=i]).unwrap();
+    }
+    let mut lost = fs::read(&path).unwrap();
+    lost[closing..closing + 4096].copy_from_slice(&before[closing..closing + 4096]);
+    fs::write(&path, &lost).unwrap();
+    let error = Reader::open(again.path()).err().unwrap();
+    assert!(matches!(error, Error::Damaged { offset_bytes, .. } if offset_bytes == closing as u64));
+}
+
 #[test]
 fn the_writer_goes_on_behind_a_torn_tail() {
     let (dir, blocks) = store();
     let path = tip(dir.path());
-    let log = fs::read(&path).unwrap();
+    let log = unclosed(&path);
     let (at, end) = frames(&log);
     for cut in [at[6], at[6] + 1, at[6] + 72, end - 1] {
         let again = tempfile::tempdir().unwrap();
@@ -121,6 +185,16 @@ fn the_writer_goes_on_behind_a_torn_tail() {
         let report = verify(again.path());
         assert!(report.is_sound(), "{report:#?}");
         assert_eq!(report.notices.is_empty(), cut == at[6], "{report:#?}");
+        let says = report
+            .notices
+            .iter()
+            .map(|notice| &notice.what[..])
+            .collect::<String>();
+        // What is left of its head says what it held.
+        let named = "and with block 6 ";
+        assert_eq!(says.contains(named), cut >= at[6] + 72, "{says}");
+        let either = "it was never finished, or its bytes were damaged since";
+        assert_eq!(says.contains(either), cut > at[6], "{says}");
         let mut writer = Writer::open(again.path()).unwrap();
         assert_eq!(writer.head(), blocks[5].head());
         commit(&mut writer, &blocks[6..]).unwrap();
@@ -134,7 +208,7 @@ fn the_writer_goes_on_behind_a_torn_tail() {
 fn frames_of_an_older_log_do_not_pass_for_ours() {
     let (dir, blocks) = store();
     let path = tip(dir.path());
-    let log = fs::read(&path).unwrap();
+    let log = unclosed(&path);
     let (at, end) = frames(&log);
     // The same commits in another store: the same frames but for the salt, whole and of the next number.
     let other = tempfile::tempdir().unwrap();
@@ -144,7 +218,7 @@ fn frames_of_an_older_log_do_not_pass_for_ours() {
     for i in 1..=7 {
         commit(&mut writer, &longer[i..=i]).unwrap();
     }
-    let stale = fs::read(tip(other.path())).unwrap();
+    let stale = unclosed(&tip(other.path()));
     let (stale_at, stale_end) = frames(&stale);
     assert_eq!(stale_at[..7], at[..]);
     let mut mixed = log.clone();
@@ -162,7 +236,7 @@ fn frames_of_an_older_log_do_not_pass_for_ours() {
 fn a_bad_frame_before_a_good_one_is_damage() {
     let (dir, _) = store();
     let path = tip(dir.path());
-    let log = fs::read(&path).unwrap();
+    let log = unclosed(&path);
     let (at, end) = frames(&log);
     for (frame, pair) in at.windows(2).enumerate() {
         for offset in [pair[0], pair[0] + 9, pair[0] + 17, pair[0] + 200] {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cairn_store::repair::{self, rebuild_index};
-use cairn_store::{Error, Reader, Writer};
+use cairn_store::{Error, NewBody, Reader, Writer};
 use common::{Block, assert_stored, chain, commit, create, extend, verify};
 
 const DATA: u64 = 4096 + 16 * 8192;
@@ -139,6 +139,42 @@ fn a_damaged_body_becomes_absent_and_the_others_stay() {
 }
 
 #[test]
+fn a_body_that_repair_left_out_is_put_back() {
+    let (dir, blocks) = store();
+    let path = files(dir.path(), "bodies").remove(1);
+    flip(&path, 4096 + 16 * 7); // where the body of block 8192 + 7 ends: the next begins there
+    repaired(dir.path());
+    let lacking: Vec<&Block> = {
+        let snapshot = Reader::open(dir.path()).unwrap().snapshot();
+        let lacks = |block: &&Block| snapshot.body(block.number).unwrap().is_none();
+        blocks.iter().filter(lacks).collect()
+    };
+    assert!(!lacking.is_empty());
+    let mut writer = Writer::open(dir.path()).unwrap();
+    let late = |block: &'_ Block, hash| {
+        let body = block.body.clone();
+        (block.number, hash, body)
+    };
+    let mut put = |(number, hash, body): (u64, _, Vec<u8>)| {
+        writer.add_bodies(&[NewBody {
+            number,
+            hash,
+            body: &body,
+        }])
+    };
+    let wrong = put(late(lacking[0], blocks[1].hash));
+    assert!(matches!(wrong, Err(Error::BadBlock { .. })), "{wrong:?}");
+    for block in &lacking {
+        put(late(block, block.hash)).unwrap();
+    }
+    // One that is there stays as it is.
+    put((9, blocks[9].hash, vec![0xc0])).unwrap();
+    drop(writer);
+    assert_stored(dir.path(), &blocks);
+    assert!(verify(dir.path()).is_sound());
+}
+
+#[test]
 fn a_page_and_a_place_in_a_table_are_made_anew() {
     let (dir, blocks) = store();
     let headers = files(dir.path(), "headers");
@@ -226,4 +262,66 @@ fn a_torn_manifest_and_newer_files_are_put_right() {
     let repair = repair::repair(dir.path(), false).unwrap();
     assert!(repair.actions.is_empty() && !repair.left.is_empty());
     assert!(image(dir.path()) == before);
+}
+
+/// Two things at once: each is found, and what can be repaired is.
+#[test]
+fn damage_in_two_files_is_told_apart() {
+    let (dir, blocks) = store();
+    // A header that stays damaged: the index waits for it.
+    let header = files(dir.path(), "headers").remove(0);
+    flip(&header, DATA + 2000);
+    let run = files(dir.path(), "hash").remove(1);
+    flip(&run, 5000);
+    let report = verify(dir.path());
+    for path in [&header, &run] {
+        assert!(report.problems.iter().any(|problem| problem.path == *path));
+    }
+    let before = image(dir.path());
+    let repair = repair::repair(dir.path(), false).unwrap();
+    assert!(repair.actions.is_empty(), "{repair:#?}");
+    assert_eq!(repair.left, report.problems);
+    assert!(image(dir.path()) == before);
+    flip(&header, DATA + 2000);
+    // A header's page whose difficulty cannot be summed up from below is known from above.
+    let pages = files(dir.path(), "headers");
+    flip(&pages[0], DATA + 2000);
+    flip(&pages[1], 70);
+    flip(&pages[2], 70);
+    let dry = repair::repair(dir.path(), true).unwrap();
+    let done = repair::repair(dir.path(), false).unwrap();
+    assert_eq!((&dry.actions, done.actions.len()), (&done.actions, 2));
+    flip(&pages[0], DATA + 2000);
+    let again = repair::repair(dir.path(), false).unwrap();
+    assert_eq!(again.left, []);
+    assert_stored(dir.path(), &blocks);
+}
+
+#[test]
+fn a_lost_tip_log_is_said_and_nothing_touched() {
+    let (dir, _) = store();
+    let path = tip(dir.path());
+    fs::remove_file(&path).unwrap();
+    let before = image(dir.path());
+    let repair = repair::repair(dir.path(), false).unwrap();
+    assert!(repair.actions.is_empty() && repair.left.iter().any(|left| left.path == path));
+    assert!(image(dir.path()) == before);
+}
+
+/// A lost run stops merging and nothing else.
+#[test]
+fn a_lost_run_does_not_stop_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = chain(4 * 8192 + 3000, 0);
+    let mut writer = create(dir.path(), &blocks);
+    commit(&mut writer, &blocks[1..3 * 8192]).unwrap();
+    fs::remove_file(&files(dir.path(), "hash")[0]).unwrap();
+    for part in blocks[3 * 8192..].chunks(1500) {
+        commit(&mut writer, part).unwrap();
+    }
+    assert_eq!(files(dir.path(), "hash").len(), 3);
+    drop(writer);
+    assert!(!verify(dir.path()).is_sound());
+    assert_eq!(rebuild_index(dir.path()).unwrap(), 4 * 8192);
+    assert_stored(dir.path(), &blocks);
 }

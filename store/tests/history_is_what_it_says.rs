@@ -82,6 +82,31 @@ fn pruned_and_joined_again() {
     assert_eq!(verify(dir.path()).notices, []);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_room_of_what_expired_is_free_though_readers_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = chain(2 * ERA + 2000, 0);
+    let mut writer = create(dir.path(), &blocks);
+    commit(&mut writer, &blocks[1..]).unwrap();
+    let other = Reader::open(dir.path()).unwrap();
+    for reader in [&writer.reader(), &other] {
+        assert!(reader.snapshot().body(5).unwrap().is_some());
+    }
+    let is_held = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let mut lines = maps
+            .lines()
+            .filter(|line| line.contains(dir.path().to_str().unwrap()));
+        lines.any(|line| line.contains("/bodies/000000.") && line.ends_with("(deleted)"))
+    };
+    assert_eq!(writer.expire(ERA).unwrap(), ERA);
+    assert!(is_held(), "the other reader has not looked yet");
+    other.refresh().unwrap();
+    assert!(!is_held());
+    assert!(writer.reader().snapshot().body(ERA).unwrap().is_some());
+}
+
 #[test]
 fn begun_above_genesis() {
     let dir = tempfile::tempdir().unwrap();

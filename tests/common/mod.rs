@@ -1,6 +1,8 @@
 //! What the whole-program tests share: nodes as processes on loopback, their logs, their stores, and chains to feed them.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, missing_docs)]
 
+pub mod peer;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -161,6 +163,17 @@ fn unique() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Runs a node that is expected to end by itself.
+pub fn node_to_its_end(datadir: &Path, args: &[&str]) -> Output {
+    cairn()
+        .arg("--datadir")
+        .arg(datadir)
+        .args(["--listen-addr", "127.0.0.1", "--p2p-port", "0"])
+        .args(args)
+        .output()
+        .unwrap()
 }
 
 pub fn reader(datadir: &Path) -> Reader {

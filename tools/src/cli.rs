@@ -130,7 +130,8 @@ pub(crate) enum Command {
     /// Mend what is damaged, as far as the store can by itself
     ///
     /// Nothing is deleted: what is replaced stays beside its replacement as *.damaged, and files that are newer than the MANIFEST get the
-    /// ending .aside. Damaged bodies and receipts become absent, to be fetched again.
+    /// ending .aside. Damaged bodies and receipts become absent; importing a file that has those blocks
+    /// puts them back.
     Repair {
         /// Only say what would be done, and why
         #[arg(long)]
@@ -217,7 +218,8 @@ pub(crate) struct GenerateArgs {
     /// The same seed gives the same bytes
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// The block file to write: blocks from 1 on, in RLP, back to back, as `geth export` does
+    /// The block file to write: blocks from 1 on, in RLP, back to back, as `geth export` does. A name that ends in .era1 gives an era1
+    /// file from block 0 on with receipts: fork london, 8191 blocks at most
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// The genesis.json to write

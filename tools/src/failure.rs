@@ -34,7 +34,20 @@ impl Failure {
 
     /// What went wrong while `doing` something with a file that was named on the command line.
     pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
-        Self::Usage(format!("{doing} {}: {error}", path.display()))
+        Self::of_file(error, format!("{doing} {}: {error}", path.display()))
+    }
+
+    /// What a file that was named on the command line says: wrong usage if it cannot be there, else a failure of the disk's.
+    pub(crate) fn of_file(error: &io::Error, message: String) -> Self {
+        use io::ErrorKind::{
+            AlreadyExists, InvalidFilename, IsADirectory, NotADirectory, NotFound,
+            PermissionDenied, ReadOnlyFilesystem,
+        };
+        match error.kind() {
+            NotFound | PermissionDenied | AlreadyExists | IsADirectory | NotADirectory
+            | InvalidFilename | ReadOnlyFilesystem => Self::Usage(message),
+            _ => Self::No(message),
+        }
     }
 }
 

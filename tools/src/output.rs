@@ -59,7 +59,7 @@ impl Output {
     ) -> Result<(), Failure> {
         if self.json {
             let value = serde_json::to_value(report)
-                .map_err(|error| Failure::Usage(format!("cannot print the report: {error}")))?;
+                .map_err(|error| Failure::No(format!("cannot print the report: {error}")))?;
             self.value(&value)
         } else {
             self.bytes(report.to_string().as_bytes())
@@ -80,6 +80,6 @@ fn failed(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         Failure::ReaderGone
     } else {
-        Failure::Usage(format!("cannot write to standard output: {error}"))
+        Failure::No(format!("cannot write to standard output: {error}"))
     }
 }

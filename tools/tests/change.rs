@@ -161,6 +161,10 @@ fn damage_is_told_dry_then_repaired_and_what_was_there_is_kept() {
         sound.text()
     );
 
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("blocks.rlp");
+    let copy = copy.to_str().unwrap();
+    let _ = store.run(&["export", copy]).ok();
     let bodies = files(&store, "/bodies/000000.").remove(0);
     let mut bytes = fs::read(&bodies).unwrap();
     let middle = (135_168 + bytes.len()) / 2;
@@ -192,6 +196,12 @@ fn damage_is_told_dry_then_repaired_and_what_was_there_is_kept() {
         .refused(1, &format!("block {lost}: the body is missing"));
     let there = store.run(&["get", &lost, "header"]).ok();
     assert!(there.text().contains(&lost));
+    // A file that has the block puts it back, once.
+    for restored in [1, 0] {
+        let said = store.run(&["import", copy, "--json"]).ok().json();
+        assert_eq!(said["bodies_restored"], restored);
+    }
+    let _ = store.run(&["verify"]).ok();
 }
 
 #[test]

@@ -46,6 +46,9 @@ fn every_key_that_was_promised_is_there() {
     let store = Fixture::clique(30);
     store.write_genesis(Fork::London);
     let mut all = String::new();
+    let outside = tempfile::tempdir().unwrap();
+    let file = outside.path().join("blocks.rlp");
+    let file = file.to_str().unwrap();
     for args in [
         &["info"][..],
         &["list", "3"],
@@ -56,6 +59,8 @@ fn every_key_that_was_promised_is_there() {
         &["prune", "--before", "3", "--dry-run"],
         &["rebuild-index"],
         &["repair", "--dry-run"],
+        &["export", file],
+        &["import", file],
     ] {
         let mut json = args.to_vec();
         json.push("--json");

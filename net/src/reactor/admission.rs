@@ -4,23 +4,23 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::PeerId;
-use crate::enode::NodeId;
-use crate::limits::{MAX_INBOUND_HANDSHAKES, MAX_INBOUND_PER_ADDRESS, TIE_WINDOW_MS};
-use crate::p2p::DisconnectReason;
+use crate::enode::{Enode, NodeId};
+use crate::fault::Cause;
+use crate::limits::{MAX_INBOUND_PER_ADDRESS, TIE_WINDOW_MS};
 
 /// The book of connections.
 #[derive(Debug)]
 pub(super) struct Admission {
     own: NodeId,
     max_peers: usize,
-    /// Nodes named by the operator: they stand above `max_peers`.
-    trusted: HashSet<NodeId>,
+    /// Nodes that we dial because the operator named them: they stand above `max_peers`.
+    statics: HashSet<NodeId>,
+    /// Nodes that the operator trusts, and where they are: they stand above every cap.
+    trusted: HashMap<NodeId, IpAddr>,
     /// Who holds which id: authenticated connections, ready or on their way to it.
     seats: HashMap<NodeId, Seat>,
     /// Inbound connections of each address, loopback left out.
     per_address: HashMap<IpAddr, usize>,
-    /// Inbound connections under handshake, in the order in which they came.
-    handshakes: Vec<PeerId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ pub(super) enum Verdict {
     /// It goes on in the place of another, which ends with AlreadyConnected.
     Replace(PeerId),
     /// It ends.
-    Refuse(DisconnectReason),
+    Refuse(Cause),
 }
 
 impl Admission {
@@ -46,19 +46,35 @@ impl Admission {
         Admission {
             own,
             max_peers,
-            trusted: HashSet::new(),
+            statics: HashSet::new(),
+            trusted: HashMap::new(),
             seats: HashMap::new(),
             per_address: HashMap::new(),
-            handshakes: Vec::new(),
         }
     }
 
-    pub(super) fn own(&self) -> NodeId {
-        self.own
+    /// This node is to be dialled: `false` if it is ourselves.
+    pub(super) fn add_static(&mut self, id: NodeId) -> bool {
+        if id == self.own {
+            return false;
+        }
+        self.statics.insert(id);
+        true
     }
 
-    pub(super) fn trust(&mut self, id: NodeId) {
-        self.trusted.insert(id);
+    /// This node is trusted.
+    pub(super) fn trust(&mut self, node: Enode) {
+        self.trusted.insert(node.id, node.ip.to_canonical());
+    }
+
+    pub(super) fn is_trusted(&self, id: &NodeId) -> bool {
+        self.trusted.contains_key(id)
+    }
+
+    /// Whether a trusted node has this address. Never true of our own machine's, which says nothing of who is there.
+    pub(super) fn is_trusted_address(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        !ip.is_loopback() && self.trusted.values().any(|trusted| *trusted == ip)
     }
 
     pub(super) fn holds(&self, id: &NodeId) -> bool {
@@ -70,7 +86,7 @@ impl Admission {
     }
 
     /// A connection came in: `false` if its address has as many as it may.
-    pub(super) fn arrive(&mut self, ip: IpAddr, peer: PeerId) -> bool {
+    pub(super) fn arrive(&mut self, ip: IpAddr) -> bool {
         if let Some(key) = address_key(ip) {
             let count = self.per_address.entry(key).or_default();
             if *count >= MAX_INBOUND_PER_ADDRESS {
@@ -78,23 +94,7 @@ impl Admission {
             }
             *count += 1;
         }
-        self.handshakes.push(peer);
         true
-    }
-
-    /// If too many handshakes are under way: the one to end. The oldest of those that never sent a byte, or else the
-    /// oldest: an honest one is over in three round trips.
-    pub(super) fn crowded_out(&self, is_silent: impl Fn(PeerId) -> bool) -> Option<PeerId> {
-        if self.handshakes.len() <= MAX_INBOUND_HANDSHAKES {
-            return None;
-        }
-        // The newest had no time to say anything yet.
-        let (_, older) = self.handshakes.split_last()?;
-        older
-            .iter()
-            .find(|peer| is_silent(**peer))
-            .or(older.first())
-            .copied()
     }
 
     /// The peer has proven that it is `id`.
@@ -106,7 +106,7 @@ impl Admission {
         now_ms: u64,
     ) -> Verdict {
         if id == self.own {
-            return Verdict::Refuse(DisconnectReason::SelfConnect);
+            return Verdict::Refuse(Cause::SelfConnect);
         }
         let seat = Seat {
             peer,
@@ -123,27 +123,22 @@ impl Admission {
                 let replaced = std::mem::replace(held, seat);
                 return Verdict::Replace(replaced.peer);
             }
-            return Verdict::Refuse(DisconnectReason::AlreadyConnected);
+            return Verdict::Refuse(Cause::AlreadyConnected);
         }
-        if self.seats.len() >= self.max_peers && !self.trusted.contains(&id) {
-            return Verdict::Refuse(DisconnectReason::TooManyPeers);
+        let is_above = self.statics.contains(&id) || self.is_trusted(&id);
+        if self.seats.len() >= self.max_peers && !is_above {
+            return Verdict::Refuse(Cause::TooManyPeers);
         }
         self.seats.insert(id, seat);
         Verdict::Admit
     }
 
-    /// The handshake of this connection is over.
-    pub(super) fn handshake_over(&mut self, peer: PeerId) {
-        self.handshakes.retain(|other| *other != peer);
-    }
-
-    /// The connection has ended.
-    pub(super) fn leave(&mut self, peer: PeerId, id: Option<NodeId>, inbound_from: Option<IpAddr>) {
-        self.handshake_over(peer);
+    /// The connection has ended; it was counted in `arrive` if there is an address.
+    pub(super) fn leave(&mut self, peer: PeerId, id: Option<NodeId>, counted_from: Option<IpAddr>) {
         if let Some(id) = id.filter(|id| self.seats.get(id).is_some_and(|seat| seat.peer == peer)) {
             self.seats.remove(&id);
         }
-        if let Some(key) = inbound_from.and_then(address_key)
+        if let Some(key) = counted_from.and_then(address_key)
             && let Some(count) = self.per_address.get_mut(&key)
         {
             *count -= 1;
@@ -155,7 +150,7 @@ impl Admission {
 }
 
 /// What counts as one address; `None` if it is not counted.
-fn address_key(ip: IpAddr) -> Option<IpAddr> {
+pub(super) fn address_key(ip: IpAddr) -> Option<IpAddr> {
     match ip.to_canonical() {
         ip if ip.is_loopback() => None,
         // Who has an IPv6 address has at least a /64 of them.
@@ -182,12 +177,12 @@ mod tests {
         let refuse = |reason| Verdict::Refuse(reason);
         assert_eq!(
             book.authenticate(PeerId(1), id(5), true, 0),
-            refuse(DisconnectReason::SelfConnect)
+            refuse(Cause::SelfConnect)
         );
         assert_eq!(book.authenticate(PeerId(2), id(7), true, 0), Verdict::Admit);
         assert_eq!(
             book.authenticate(PeerId(3), id(7), true, 0),
-            refuse(DisconnectReason::AlreadyConnected)
+            refuse(Cause::AlreadyConnected)
         );
         book.leave(PeerId(3), Some(id(7)), None);
         assert!(
@@ -201,9 +196,9 @@ mod tests {
     #[test]
     fn past_the_cap_only_nodes_named_by_the_operator_are_admitted() {
         let mut book = book(1);
-        book.trust(id(9));
+        book.add_static(id(9));
         assert_eq!(book.authenticate(PeerId(1), id(1), true, 0), Verdict::Admit);
-        let too_many = Verdict::Refuse(DisconnectReason::TooManyPeers);
+        let too_many = Verdict::Refuse(Cause::TooManyPeers);
         assert_eq!(book.authenticate(PeerId(2), id(2), true, 0), too_many);
         assert_eq!(book.authenticate(PeerId(3), id(9), true, 0), Verdict::Admit);
         assert_eq!(book.peers(), 2);
@@ -244,7 +239,7 @@ mod tests {
         let mut book = book(10);
         book.authenticate(PeerId(1), id(1), false, 0);
         let verdict = book.authenticate(PeerId(2), id(1), true, TIE_WINDOW_MS);
-        assert_eq!(verdict, Verdict::Refuse(DisconnectReason::AlreadyConnected));
+        assert_eq!(verdict, Verdict::Refuse(Cause::AlreadyConnected));
     }
 
     #[test]
@@ -252,42 +247,21 @@ mod tests {
         let mut book = book(10);
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
         for n in 0..8 {
-            assert!(book.arrive(ip("203.0.113.7"), PeerId(n)));
-            assert!(book.arrive(ip(&format!("2001:db8::{n}")), PeerId(100 + n)));
+            assert!(book.arrive(ip("203.0.113.7")));
+            assert!(book.arrive(ip(&format!("2001:db8::{n}"))));
         }
-        assert!(!book.arrive(ip("203.0.113.7"), PeerId(8)));
+        assert!(!book.arrive(ip("203.0.113.7")));
         assert!(
-            !book.arrive(ip("::ffff:203.0.113.7"), PeerId(8)),
+            !book.arrive(ip("::ffff:203.0.113.7")),
             "the same in IPv6 clothes"
         );
-        assert!(
-            !book.arrive(ip("2001:db8::ffff"), PeerId(8)),
-            "the same /64"
-        );
-        assert!(book.arrive(ip("2001:db8:0:1::1"), PeerId(9)));
-        assert!(book.arrive(ip("203.0.113.8"), PeerId(10)));
+        assert!(!book.arrive(ip("2001:db8::ffff")), "the same /64");
+        assert!(book.arrive(ip("2001:db8:0:1::1")));
+        assert!(book.arrive(ip("203.0.113.8")));
         book.leave(PeerId(0), None, Some(ip("203.0.113.7")));
-        assert!(book.arrive(ip("203.0.113.7"), PeerId(11)));
-        for n in 0..100 {
-            assert!(book.arrive(ip("127.0.0.1"), PeerId(200 + n)));
+        assert!(book.arrive(ip("203.0.113.7")));
+        for _ in 0..100 {
+            assert!(book.arrive(ip("127.0.0.1")));
         }
-    }
-
-    #[test]
-    fn when_handshakes_crowd_the_oldest_silent_one_makes_room() {
-        let mut book = book(10);
-        let loopback = IpAddr::from([127, 0, 0, 1]);
-        let most = MAX_INBOUND_HANDSHAKES as u64;
-        (0..most).for_each(|n| assert!(book.arrive(loopback, PeerId(n))));
-        assert_eq!(book.crowded_out(|_| true), None);
-        book.arrive(loopback, PeerId(most));
-        assert_eq!(book.crowded_out(|peer| peer.0 >= 3), Some(PeerId(3)));
-        assert_eq!(
-            book.crowded_out(|peer| peer.0 == most),
-            Some(PeerId(0)),
-            "the newest is not judged by its silence"
-        );
-        book.handshake_over(PeerId(0));
-        assert_eq!(book.crowded_out(|_| true), None);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mio::net::TcpStream;
 
+use super::shared::Counted;
 use super::{NetEvent, PeerId};
 use crate::enode::NodeId;
 use crate::limits::{LINGER_BYTES, WRITE_STALL_MS};
@@ -27,6 +28,8 @@ pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) addr: SocketAddr,
     pub(super) inbound: bool,
+    /// It is counted against its address.
+    pub(super) counted: Counted,
     /// Which of the static nodes was dialled.
     pub(super) index: Option<usize>,
     /// Whom we dialled, then who it has proven to be.
@@ -127,6 +130,7 @@ impl Connection {
             session,
             addr,
             inbound: true,
+            counted: Counted::No,
             index: None,
             id: None,
             is_authenticated: false,
@@ -138,6 +142,10 @@ impl Connection {
             ended: None,
             stalled_since_ms: None,
         }
+    }
+
+    pub(super) fn inbound(self, counted: Counted) -> Connection {
+        Connection { counted, ..self }
     }
 
     pub(super) fn dialled(self, id: NodeId, index: usize) -> Connection {

@@ -6,7 +6,7 @@ use mio::Interest;
 use mio::net::TcpStream;
 
 use super::connection::{Connection, Dial, Entry, Name, State};
-use super::{PeerId, Reactor, entropy};
+use super::{PeerId, Reactor, entropy, unix_s};
 use crate::dial::Redial;
 use crate::enode::Enode;
 use crate::limits::{DIAL_TIMEOUT_MS, MAX_DIALS};
@@ -80,7 +80,7 @@ impl Reactor {
                 continue;
             }
             let enode = *enode;
-            if self.admission.holds(&enode.id) {
+            if !self.shared.book().may_dial(&enode, unix_s()) {
                 redial.postpone(now_ms);
                 continue;
             }

@@ -9,15 +9,24 @@ use alloy_primitives::{B256, U256};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
+use super::shared::Shared;
 use crate::enode::Enode;
 use crate::eth::message::{AnswerKind, Message, Outgoing, Request};
 use crate::eth::status::LocalChain;
-use crate::p2p::DisconnectReason;
+use crate::fault::Cause;
+use crate::scores::Ban;
 use crate::session::{Close, PeerInfo};
 
 /// One connection. Never used again: a node that comes back is another one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct PeerId(pub u64);
+
+impl PeerId {
+    /// Which of `threads` reactors has it.
+    pub(super) fn thread(self, threads: usize) -> usize {
+        (self.0 % threads as u64) as usize
+    }
+}
 
 /// What happens to peers.
 #[derive(Clone, Debug)]
@@ -64,13 +73,15 @@ pub enum Command {
     Disconnect {
         /// Whose.
         peer: PeerId,
-        /// The reason it is told.
-        reason: DisconnectReason,
+        /// Why: the peer is told, and blamed if it is its fault.
+        cause: Cause,
     },
     /// What this node says of itself from now on.
     SetChain(LocalChain),
     /// Dials a node, and dials it again whenever it is lost.
     AddStatic(Enode),
+    /// Lets this node in whatever the caps say, and never bans it.
+    Trust(Enode),
     /// Says goodbye to everybody and ends [`Reactor::run`](super::Reactor::run).
     Shutdown,
 }
@@ -249,11 +260,36 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// Tells the reactor what to do, from any thread.
+/// Tells the reactors what to do, from any thread.
 #[derive(Clone)]
 pub struct Handle {
-    commands: Sender<Command>,
-    signal: Arc<Signal>,
+    links: Arc<[Link]>,
+    shared: Arc<Shared>,
+}
+
+/// The way to one reactor.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) commands: Sender<Command>,
+    pub(super) signal: Arc<Signal>,
+}
+
+impl Link {
+    pub(super) fn send(&self, command: Command) -> Result<(), SendError> {
+        self.commands
+            .try_send(command)
+            .map_err(|error| match error {
+                TrySendError::Full(command) => SendError::Full(Box::new(command)),
+                TrySendError::Disconnected(command) => SendError::Stopped(Box::new(command)),
+            })?;
+        self.signal.wake();
+        Ok(())
+    }
+}
+
+/// Which of `threads` reactors dials this node.
+pub(super) fn dialling_thread(node: &Enode, threads: usize) -> usize {
+    usize::from(node.id.0[63]) % threads
 }
 
 /// A command that did not reach the reactor.
@@ -277,26 +313,52 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {}
 
 impl Handle {
-    pub(super) fn new(commands: Sender<Command>, signal: Arc<Signal>) -> Handle {
-        Handle { commands, signal }
+    pub(super) fn new(links: Vec<Link>, shared: Arc<Shared>) -> Handle {
+        let links = links.into();
+        Handle { links, shared }
     }
 
-    /// Hands a command to the reactor; never waits.
+    /// Hands a command to the reactor that it concerns, or to all; never waits.
+    ///
+    /// # Errors
+    /// The command is given back if it did not get everywhere. To send it again does no harm where it has been.
     pub fn send(&self, command: Command) -> Result<(), SendError> {
-        self.commands
-            .try_send(command)
-            .map_err(|error| match error {
-                TrySendError::Full(command) => SendError::Full(Box::new(command)),
-                TrySendError::Disconnected(command) => SendError::Stopped(Box::new(command)),
-            })?;
-        self.signal.wake();
-        Ok(())
+        let threads = self.links.len();
+        let one = match &command {
+            Command::Send { peer, .. } | Command::Disconnect { peer, .. } => peer.thread(threads),
+            Command::AddStatic(node) => dialling_thread(node, threads),
+            Command::Trust(_) => 0, // into the book that all share
+            Command::SetChain(_) | Command::Shutdown => {
+                let (last, others) = self.links.split_last().expect("a node has a reactor");
+                // The last one's word counts: where one has stopped, all are about to.
+                for link in others {
+                    match link.send(command.clone()) {
+                        Ok(()) | Err(SendError::Stopped(_)) => {}
+                        full @ Err(SendError::Full(_)) => return full,
+                    }
+                }
+                return last.send(command);
+            }
+        };
+        self.links[one].send(command)
     }
 
     /// Says that [`Service::offer`] has room again: the peers that were refused go on.
     pub fn wake(&self) {
-        self.signal.resume.store(true, Ordering::Release);
-        self.signal.wake();
+        for link in self.links.iter() {
+            link.signal.resume.store(true, Ordering::Release);
+            link.signal.wake();
+        }
+    }
+
+    /// The bans that are not forgotten, over or not: what [`ReactorConfig::bans`](super::ReactorConfig::bans) wants after a restart.
+    pub fn bans(&self) -> Vec<Ban> {
+        self.shared.book().scores.bans(super::unix_s())
+    }
+
+    /// Changes with every new ban.
+    pub fn bans_version(&self) -> u64 {
+        self.shared.bans_version()
     }
 }
 
@@ -318,7 +380,7 @@ impl Signal {
         }
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if !self.raised.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
         {

@@ -3,13 +3,43 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crossbeam_channel::Sender;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 
 use super::connection::{Connection, Name, State};
-use super::{BindError, Reactor, entropy};
-use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN, LISTEN_BACKLOG};
+use super::link::Link;
+use super::shared::{Counted, Refusal};
+use super::{BindError, Reactor, entropy, unix_s};
+use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTED_QUEUE, ACCEPTS_PER_TURN, LISTEN_BACKLOG};
 use crate::session::{Role, Session};
+
+/// A connection that was accepted and has no session yet.
+pub(super) struct Accepted {
+    stream: TcpStream,
+    addr: SocketAddr,
+    counted: Counted,
+}
+
+/// The way to another reactor.
+#[derive(Clone)]
+pub(super) struct Neighbour {
+    pub(super) link: Link,
+    pub(super) accepted: Sender<Accepted>,
+}
+
+impl Neighbour {
+    /// Hands a connection over; gives it back if there is no room.
+    fn take(&self, accepted: Accepted) -> Option<Accepted> {
+        match self.accepted.try_send(accepted) {
+            Ok(()) => {
+                self.link.signal.wake();
+                None
+            }
+            Err(error) => Some(error.into_inner()),
+        }
+    }
+}
 
 /// The listening socket and what is known of it.
 pub(super) struct Listener {
@@ -112,29 +142,94 @@ impl Reactor {
     pub(super) fn accept(&mut self) {
         let now_ms = self.now_ms();
         for _ in 0..ACCEPTS_PER_TURN {
-            if !self.listener.is_ready(now_ms) {
+            let Some(listener) = self
+                .listener
+                .as_mut()
+                .filter(|listener| listener.is_ready(now_ms))
+            else {
+                return;
+            };
+            let begins_ms = self.listener_rate.next_ms(now_ms);
+            if begins_ms > now_ms {
+                listener.paused_until_ms = Some(begins_ms);
                 return;
             }
-            match self.listener.next(now_ms) {
-                Ok(Some((stream, addr))) => {
-                    if let Err(error) = self.accepted(stream, addr, now_ms) {
-                        log::warn!("Cannot take a connection addr={addr}: {error}");
-                    }
-                }
+            match listener.next(now_ms) {
+                Ok(Some((stream, addr))) => self.accepted(stream, addr),
                 Ok(None) => {}
                 Err(error) => log::warn!("Cannot accept connections for now: {error}"),
             }
         }
     }
 
-    fn accepted(&mut self, mut stream: TcpStream, addr: SocketAddr, now_ms: u64) -> io::Result<()> {
-        let peer = self.slots.next_peer();
-        if !self.admission.arrive(addr.ip(), peer) {
-            self.stranger_line(format_args!(
-                "Connection refused addr={addr}: too many from this address"
-            ));
-            return Ok(());
+    /// A connection came in: it is given to the reactor with the fewest, if its address may have one more.
+    fn accepted(&mut self, stream: TcpStream, addr: SocketAddr) {
+        let arrived = self.shared.book().arrive(addr.ip(), unix_s());
+        let counted = match arrived {
+            Ok(counted) => counted,
+            Err(refusal) => {
+                let why = match refusal {
+                    Refusal::TooMany => "too many from this address",
+                    Refusal::Banned => "its address is banned",
+                };
+                self.stranger_line(format_args!("Connection refused addr={addr}: {why}"));
+                return;
+            }
+        };
+        if counted == Counted::Yes && !addr.ip().to_canonical().is_loopback() {
+            self.listener_rate.take();
         }
+        let accepted = Accepted {
+            stream,
+            addr,
+            counted,
+        };
+        let thread = self.shared.least_busy();
+        let kept = match self
+            .neighbours
+            .get(thread)
+            .filter(|_| thread != self.thread)
+        {
+            None => Some(accepted),
+            Some(neighbour) => neighbour.take(accepted),
+        };
+        if let Some(accepted) = kept {
+            self.adopt(accepted);
+        }
+    }
+
+    /// Takes the connections that the accepting reactor has handed over.
+    pub(super) fn adopt_all(&mut self) {
+        for _ in 0..ACCEPTED_QUEUE {
+            match self.accepted.try_recv() {
+                Ok(accepted) => self.adopt(accepted),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn adopt(&mut self, accepted: Accepted) {
+        let (addr, counted) = (accepted.addr, accepted.counted);
+        if let Err(error) = self.begin_inbound(accepted) {
+            log::warn!("Cannot take a connection addr={addr}: {error}");
+            if counted == Counted::Yes {
+                let peer = self.slots.next_peer(); // of nobody: only the address is taken off
+                self.shared
+                    .book()
+                    .admission
+                    .leave(peer, None, Some(addr.ip()));
+            }
+        }
+    }
+
+    fn begin_inbound(&mut self, accepted: Accepted) -> io::Result<()> {
+        let Accepted {
+            mut stream,
+            addr,
+            counted,
+        } = accepted;
+        let now_ms = self.now_ms();
+        let peer = self.slots.next_peer();
         let prepared = (|| {
             // Frames are whole messages: waiting to fill a segment would only delay them.
             stream.set_nodelay(true)?;
@@ -146,15 +241,12 @@ impl Reactor {
             )?;
             entropy()
         })();
-        let seed = match prepared {
-            Ok(seed) => seed,
-            Err(error) => {
-                self.admission.leave(peer, None, Some(addr.ip()));
-                return Err(error);
-            }
-        };
+        let seed = prepared?;
         let session = Session::new(self.session.clone(), Role::Recipient, seed, now_ms);
-        let connection = Box::new(Connection::new(stream, session, addr));
+        let connection = Box::new(Connection::new(stream, session, addr).inbound(counted));
+        if counted == Counted::Yes {
+            self.crowd.begin(peer);
+        }
         log::debug!("Connection accepted addr={addr}");
         self.slots.insert(peer, State::Open(connection));
         self.arm(peer);
@@ -170,7 +262,7 @@ impl Reactor {
             Some(State::Open(connection)) => !connection.has_spoken,
             _ => true,
         };
-        let Some(peer) = self.admission.crowded_out(is_silent) else {
+        let Some(peer) = self.crowd.crowded_out(is_silent) else {
             return;
         };
         if let Some(entry) = self.slots.take(peer)

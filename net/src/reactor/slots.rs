@@ -12,7 +12,6 @@ use super::connection::{Entry, State};
 const FIRST_TOKEN: usize = 2;
 
 /// Entries by place. A place is used again; a [`PeerId`] is not.
-#[derive(Default)]
 pub(super) struct Slots {
     entries: Vec<Option<Entry>>,
     free: Vec<usize>,
@@ -21,14 +20,34 @@ pub(super) struct Slots {
     queue: VecDeque<usize>,
     /// May hold more than is still wanted: what is taken out is compared with its entry.
     timers: BinaryHeap<Reverse<(u64, PeerId)>>,
-    last_peer: u64,
+    last_peer: PeerId,
+    /// Reactors that give names: each its own.
+    threads: u64,
 }
 
 impl Slots {
+    /// No entries yet, for the reactor `thread` of so many.
+    pub(super) fn new(thread: usize, threads: usize) -> Slots {
+        Slots {
+            entries: Vec::new(),
+            free: Vec::new(),
+            by_peer: HashMap::new(),
+            queue: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            last_peer: PeerId(thread as u64),
+            threads: threads as u64,
+        }
+    }
+
     /// The next connection's name.
     pub(super) fn next_peer(&mut self) -> PeerId {
-        self.last_peer += 1;
-        PeerId(self.last_peer)
+        self.last_peer.0 += self.threads;
+        self.last_peer
+    }
+
+    /// Connections, whatever they are in.
+    pub(super) fn len(&self) -> usize {
+        self.by_peer.len()
     }
 
     /// The token that the next `insert` will have.
@@ -54,6 +73,11 @@ impl Slots {
             }
         };
         self.by_peer.insert(peer, place);
+    }
+
+    /// Whether this connection is here, be it in its turn.
+    pub(super) fn has(&self, peer: PeerId) -> bool {
+        self.by_peer.contains_key(&peer)
     }
 
     pub(super) fn get(&self, peer: PeerId) -> Option<&Entry> {

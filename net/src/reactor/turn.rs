@@ -2,10 +2,12 @@
 
 use super::admission::Verdict;
 use super::connection::{Connection, Entry, Name, State};
-use super::{NetEvent, PeerId, Reactor, Reply, Service};
+use super::shared::Counted;
+use super::{Command, NetEvent, PeerId, Reactor, Reply, Service, unix_s};
 use crate::eth::message::{Message, Outgoing};
+use crate::fault::Cause;
 use crate::limits::{LINGER_MS, MAX_LINGERING, PAUSE_RETRY_MS, TURN_BYTES, TURN_MESSAGES};
-use crate::p2p::DisconnectReason;
+use crate::scores::Subject;
 use crate::session::{Close, NotReady, SessionEvent};
 
 /// No longer than the rest of the shortest frame after its header: body and MAC, 16 bytes each (RLPx).
@@ -151,31 +153,30 @@ impl Reactor {
             SessionEvent::Authenticated { id } => {
                 connection.id = Some(id);
                 connection.is_authenticated = true;
-                let now_ms = self.now_ms();
-                match self
-                    .admission
-                    .authenticate(peer, id, connection.inbound, now_ms)
-                {
+                let now = (self.now_ms(), unix_s());
+                let verdict = self
+                    .shared
+                    .book()
+                    .authenticate(peer, id, connection.inbound, now);
+                match verdict {
                     Verdict::Admit => {}
-                    Verdict::Replace(other) => {
-                        self.disconnect(other, DisconnectReason::AlreadyConnected, service);
-                    }
-                    Verdict::Refuse(reason) => {
-                        connection.session.disconnect(reason);
+                    Verdict::Replace(other) => self.replace(other, service),
+                    Verdict::Refuse(cause) => {
+                        connection.session.disconnect(cause);
                         // What the session gave already, such as Ready, counts no more.
                         return Some(drain_to_close(connection));
                     }
                 }
             }
             SessionEvent::Ready(info) => {
-                self.admission.handshake_over(peer);
+                self.crowd.over(peer);
                 log::info!(
                     "Peer connected {} client={:?} eth={} inbound={} peers={}",
                     Name(Some(info.id), connection.addr),
                     Printable(&info.client),
                     info.eth,
                     info.inbound,
-                    self.admission.peers()
+                    self.shared.book().admission.peers()
                 );
                 connection.info = Some(info.clone());
                 let event = NetEvent::Connected {
@@ -244,20 +245,31 @@ impl Reactor {
         self.retry_at_ms.get_or_insert(now_ms + PAUSE_RETRY_MS);
     }
 
+    /// Ends the other of two connections with one node, which may be another reactor's.
+    fn replace(&mut self, other: PeerId, service: &mut dyn Service) {
+        let cause = Cause::AlreadyConnected;
+        match self
+            .neighbours
+            .get(other.thread(self.neighbours.len().max(1)))
+        {
+            Some(neighbour) if !self.slots.has(other) => {
+                // If its link is full the peer ends the connection: it comes to the same verdict.
+                let command = Command::Disconnect { peer: other, cause };
+                let _ = neighbour.link.send(command);
+            }
+            _ => self.disconnect(other, cause, service),
+        }
+    }
+
     /// Ends a connection for a reason of ours, whatever it has to say still.
-    pub(super) fn disconnect(
-        &mut self,
-        peer: PeerId,
-        reason: DisconnectReason,
-        service: &mut dyn Service,
-    ) {
+    pub(super) fn disconnect(&mut self, peer: PeerId, cause: Cause, service: &mut dyn Service) {
         let Some(entry) = self.slots.take(peer) else {
             return;
         };
         let State::Open(mut connection) = entry.state else {
             return self.slots.put_back(entry);
         };
-        connection.session.disconnect(reason);
+        connection.session.disconnect(cause);
         let close = drain_to_close(&mut connection);
         self.end(peer, *connection, close, service);
     }
@@ -300,6 +312,18 @@ impl Reactor {
                 self.retry_later();
             }
         }
+        if let Close::Local { cause, .. } = close {
+            let id = connection.id.filter(|_| connection.is_authenticated);
+            let bans = self.shared.blame(id, connection.addr.ip(), cause, unix_s());
+            for ban in bans {
+                let length_s = ban.until_s.saturating_sub(unix_s());
+                self.stranger_line(format_args!(
+                    "Banned {} for={length_s}s times={} cause={cause:?}",
+                    SubjectText(&ban.subject),
+                    ban.count
+                ));
+            }
+        }
         let linger = matches!(close, Close::Local { .. });
         self.forget(peer, connection, linger);
     }
@@ -307,11 +331,12 @@ impl Reactor {
     /// Takes the connection off the books; if it is to linger, its last bytes are still sent.
     pub(super) fn forget(&mut self, peer: PeerId, connection: Connection, linger: bool) {
         let now_ms = self.now_ms();
-        self.admission.leave(
-            peer,
-            connection.id,
-            connection.inbound.then_some(connection.addr.ip()),
-        );
+        self.crowd.over(peer);
+        let counted = (connection.counted == Counted::Yes).then_some(connection.addr.ip());
+        self.shared
+            .book()
+            .admission
+            .leave(peer, connection.id, counted);
         if let Some(index) = connection.index {
             self.dialer.ended(index, now_ms);
         }
@@ -403,17 +428,10 @@ impl Reactor {
         let State::Open(mut connection) = entry.state else {
             return self.slots.put_back(entry);
         };
-        connection.session.disconnect(DisconnectReason::Timeout);
+        let cause = Cause::Silence;
+        connection.session.disconnect(cause);
         let why = "it does not read what it asked for".to_owned();
-        self.end(
-            peer,
-            *connection,
-            Close::Local {
-                reason: DisconnectReason::Timeout,
-                why,
-            },
-            service,
-        );
+        self.end(peer, *connection, Close::Local { cause, why }, service);
     }
 }
 
@@ -433,9 +451,21 @@ struct CloseText<'a>(&'a Close);
 impl std::fmt::Display for CloseText<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Close::Local { reason, why } => write!(f, "by=us reason={reason:?}: {why}"),
+            Close::Local { cause, why } => write!(f, "by=us reason={:?}: {why}", cause.reason()),
             Close::Remote { reason } => write!(f, "by=peer reason={reason:?}"),
             Close::Io(why) => write!(f, "by=network: {why}"),
+        }
+    }
+}
+
+/// Who is banned, for the log.
+struct SubjectText<'a>(&'a Subject);
+
+impl std::fmt::Display for SubjectText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Subject::Id(id) => write!(f, "id={}", id.short()),
+            Subject::Address(ip) => write!(f, "addr={ip}"),
         }
     }
 }

@@ -9,9 +9,11 @@ use super::{Close, Config, NotReady, PeerInfo, SessionEvent};
 use crate::enode::NodeId;
 use crate::eth;
 use crate::eth::message::{self, Message, Outgoing, code};
-use crate::eth::status::{LocalChain, Status};
+use crate::eth::status::{LocalChain, Status, StatusError};
+use crate::fault::Cause;
 use crate::limits::{
     HELLO_TIMEOUT_MS, MAX_FRAME_BYTES, MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, STATUS_TIMEOUT_MS,
+    message_limit_bytes,
 };
 use crate::p2p::{self, Capability, DisconnectReason, Hello};
 use crate::rlpx::frame::{FrameReader, FrameWriter, HEADER_BYTES};
@@ -182,9 +184,9 @@ impl Linked {
             }
             (Phase::Ready { eth }, id) => {
                 let (eth, code) = (*eth, eth_code(id, *eth)?);
-                let text = decompress(code, payload, MAX_MESSAGE_BYTES)?;
+                let text = decompress(code, payload, message_limit_bytes(code))?;
                 let message = message::decode(eth, code, text)
-                    .map_err(|error| subprotocol(error.to_string()))?;
+                    .map_err(|error| bad_message(error.to_string()))?;
                 match message {
                     Message::Ignored { .. } => {
                         if let Some(answer) = message.empty_answer() {
@@ -203,7 +205,7 @@ impl Linked {
         let hello = Hello::decode(payload).map_err(|error| breach(error.to_string()))?;
         if hello.version < p2p::VERSION {
             return Err(Close::Local {
-                reason: DisconnectReason::IncompatibleVersion,
+                cause: Cause::OldP2p,
                 why: format!(
                     "p2p version {}: expected {} or later",
                     hello.version,
@@ -213,7 +215,7 @@ impl Linked {
         }
         if hello.id != self.remote {
             return Err(Close::Local {
-                reason: DisconnectReason::UnexpectedIdentity,
+                cause: Cause::FalseIdentity,
                 why: format!(
                     "Hello: nodeId {}.. is not that of the handshake, {}..",
                     hello.id.short(),
@@ -224,7 +226,7 @@ impl Linked {
         let ours = &cx.config.eth_versions;
         let Some(eth) = hello.highest_eth(ours) else {
             return Err(Close::Local {
-                reason: DisconnectReason::UselessPeer,
+                cause: Cause::NoCommonEth,
                 why: format!(
                     "no version of eth in common: ours {ours:?}, its {}",
                     Listed(&hello)
@@ -251,15 +253,21 @@ impl Linked {
         cx: &mut Context<'_>,
     ) -> Result<(), Close> {
         if code != code::STATUS {
-            return Err(subprotocol(format!(
+            return Err(bad_message(format!(
                 "eth message 0x{code:02x} before Status"
             )));
         }
-        let text = decompress(code, payload, MAX_HELLO_BYTES)?;
-        let status = Status::decode(eth, &text).map_err(|error| subprotocol(error.to_string()))?;
+        let text = decompress(code, payload, message_limit_bytes(code))?;
+        let status = Status::decode(eth, &text).map_err(|error| bad_message(error.to_string()))?;
         if let Err(error) = status.check(cx.chain) {
             self.say_status(cx.out); // so that the peer can see for itself what differs
-            return Err(subprotocol(format!("Status: {error}")));
+            return Err(Close::Local {
+                cause: match error {
+                    StatusError::BlockRange { .. } | StatusError::NoLatestHash => Cause::BadMessage,
+                    _ => Cause::OtherChain,
+                },
+                why: format!("Status: {error}"),
+            });
         }
         let info = PeerInfo {
             id: self.remote,
@@ -376,7 +384,7 @@ fn eth_code(id: u8, eth: u8) -> Result<u8, Close> {
 
 fn decompress(code: u8, payload: &[u8], limit_bytes: usize) -> Result<bytes::Bytes, Close> {
     codec::decompress(payload, limit_bytes).map_err(|error| match error {
-        SnappyError::TooLong { .. } => subprotocol(format!("eth message 0x{code:02x}: {error}")),
+        SnappyError::TooLong { .. } => bad_message(format!("eth message 0x{code:02x}: {error}")),
         SnappyError::Corrupt => breach(format!("eth message 0x{code:02x}: {error}")),
     })
 }
@@ -384,15 +392,15 @@ fn decompress(code: u8, payload: &[u8], limit_bytes: usize) -> Result<bytes::Byt
 /// The peer broke RLPx or p2p.
 fn breach(why: impl Into<String>) -> Close {
     Close::Local {
-        reason: DisconnectReason::ProtocolBreach,
+        cause: Cause::BrokenLink,
         why: why.into(),
     }
 }
 
-/// The peer broke eth, or is on another chain: geth gives 0x10 for all of it.
-fn subprotocol(why: impl Into<String>) -> Close {
+/// The peer broke eth.
+fn bad_message(why: impl Into<String>) -> Close {
     Close::Local {
-        reason: DisconnectReason::Subprotocol,
+        cause: Cause::BadMessage,
         why: why.into(),
     }
 }

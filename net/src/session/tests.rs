@@ -62,7 +62,7 @@ fn closed(session: &mut Session) -> (DisconnectReason, String) {
         .count();
     assert_eq!(closes, 1, "{events:?}");
     match events.last() {
-        Some(SessionEvent::Closed(Close::Local { reason, why })) => (*reason, why.clone()),
+        Some(SessionEvent::Closed(Close::Local { cause, why })) => (cause.reason(), why.clone()),
         other => panic!("not closed by this side: {other:?}"),
     }
 }

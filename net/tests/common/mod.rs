@@ -68,6 +68,8 @@ pub fn reactor_config(n: u8) -> ReactorConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         max_peers: 50,
         statics: vec![],
+        trusted: vec![],
+        bans: vec![],
         chain: chain(),
     }
 }
@@ -131,7 +133,7 @@ pub struct Node {
     pub events: Receiver<NetEvent>,
     pub answers: Arc<AtomicU64>,
     pub refusals: Arc<AtomicU64>,
-    thread: Option<JoinHandle<std::io::Result<()>>>,
+    threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
 impl Node {
@@ -141,20 +143,32 @@ impl Node {
 
     /// Its service takes `room` events at a time.
     pub fn with_room(config: ReactorConfig, room: usize) -> Node {
+        Node::run(config, room, 1)
+    }
+
+    /// Its sessions are spread over so many threads.
+    pub fn with_threads(config: ReactorConfig, threads: usize) -> Node {
+        Node::run(config, 100_000, threads)
+    }
+
+    fn run(config: ReactorConfig, room: usize, threads: usize) -> Node {
         capture_log();
         let public =
             PublicKey::from_secret_key(&Secp256k1::signing_only(), &config.session.secret_key);
-        let (reactor, handle) = Reactor::bind(config).unwrap();
-        let addr = reactor.local_addr();
+        let (reactors, handle) = Reactor::bind_threads(config, threads).unwrap();
+        let addr = reactors[0].local_addr();
         let (sender, events) = crossbeam_channel::bounded(room);
         let answers = Arc::new(AtomicU64::new(0));
         let refusals = Arc::new(AtomicU64::new(0));
-        let mut script = Script {
-            events: sender,
-            answers: answers.clone(),
-            refusals: refusals.clone(),
+        let run = |reactor: Reactor| {
+            let mut script = Script {
+                events: sender.clone(),
+                answers: answers.clone(),
+                refusals: refusals.clone(),
+            };
+            std::thread::spawn(move || reactor.run(&mut script))
         };
-        let thread = std::thread::spawn(move || reactor.run(&mut script));
+        let threads = reactors.into_iter().map(run).collect();
         let id = NodeId::from_public_key(&public);
         Node {
             id,
@@ -163,7 +177,7 @@ impl Node {
             events,
             answers,
             refusals,
-            thread: Some(thread),
+            threads,
         }
     }
 
@@ -231,11 +245,10 @@ impl Node {
     }
 
     fn end(&mut self) -> std::io::Result<()> {
-        let Some(thread) = self.thread.take() else {
-            return Ok(());
-        };
         let _ = self.handle.send(Command::Shutdown);
-        thread.join().unwrap()
+        self.threads
+            .drain(..)
+            .try_for_each(|thread| thread.join().unwrap())
     }
 }
 
@@ -270,9 +283,15 @@ pub struct Bare {
     pub chain: LocalChain,
     started: Instant,
     pub info: Option<Arc<PeerInfo>>,
+    key_id: NodeId,
 }
 
 impl Bare {
+    /// Its own id.
+    pub fn key_id(&self) -> NodeId {
+        self.key_id
+    }
+
     /// Dials and goes as far as the peer lets it: up to Ready, or to how it was closed.
     pub fn dial(n: u8, node: &Node) -> Result<Bare, Close> {
         Bare::dial_with(session_config(n), chain(), node.addr, node.id)
@@ -288,6 +307,7 @@ impl Bare {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
+        let key_id = NodeId::from_public_key(&config.secret_key.public_key(&Secp256k1::new()));
         let session = Session::new(Arc::new(config), Role::Initiator(id), seed, 0);
         let mut bare = Bare {
             stream,
@@ -295,6 +315,7 @@ impl Bare {
             chain,
             started: Instant::now(),
             info: None,
+            key_id,
         };
         loop {
             match bare.event() {

@@ -11,9 +11,10 @@ use cairn_net::session::AnswerKind;
 use super::Receipts;
 use crate::chain::receipts::{Form, Receipts as List, ReceiptsError};
 use crate::chain::{SealedHeader, rlp};
+use crate::sync::boundary::Now;
 use crate::sync::fault::Fault;
 use crate::sync::limits::{GAS_PER_RECEIPT_BYTE, PARTS_OF_BLOCK};
-use crate::sync::machine::{Machine, Now};
+use crate::sync::machine::Machine;
 use crate::sync::peers::{Part, What};
 
 impl Machine {

@@ -16,8 +16,9 @@ use cairn_net::reactor::PeerId;
 
 use self::queue::ReceiptQueue;
 use super::bodies::BodySize;
+use super::boundary::{Action, ChainView, MachineConfig, Now};
 use super::limits::{RECEIPTS_LOOK, RECEIPTS_REWIND_MS};
-use super::machine::{Action, ChainView, Machine, MachineConfig, Now};
+use super::machine::Machine;
 use super::peers::{Part, Peer, What};
 use super::timing::mute_deadline;
 use crate::chain::SealedHeader;

@@ -113,3 +113,62 @@ fn a_peer_has_the_state_at_old_blocks_rebuilt_once_in_a_while_only() {
     world.run(85_000, |_| false);
     assert!(read(&world) - before > once);
 }
+
+/// Headers asked for falling or one by one, to find an ancestor: requests, and headers in them.
+fn looks(world: &World) -> (usize, u64) {
+    let looks = world
+        .requests
+        .iter()
+        .filter_map(|(_, message)| match message {
+            OwnedOutgoing::Request {
+                request:
+                    Request::Headers {
+                        reverse: true,
+                        amount,
+                        ..
+                    },
+                ..
+            } => Some(*amount),
+            _ => None,
+        });
+    (looks.clone().count(), looks.sum())
+}
+
+/// A node with 290 blocks of its own meets a peer whose heavier chain leaves it after block `at`.
+fn meets_a_deep_branch(at: u64, depth: u64) -> (World, B256) {
+    let mine = grow(&CHAIN, at, 290, 7);
+    let mut config = config();
+    config.limits.branch_depth = depth;
+    let mut world = World::new(at, RULES.clone(), &mine, 290, config);
+    let mut other = peer(1, Nature::Honest, &CHAIN, 69, &mut Dice::new(at));
+    other.latency_ms = 5;
+    world.join(0, other);
+    (world, CHAIN[300].header.hash)
+}
+
+#[test]
+fn where_a_deep_branch_leaves_our_chain_is_found_by_halving() {
+    for at in [0, 1, 2, 40, 127, 128, 225, 226, 227, 289] {
+        let (mut world, theirs) = meets_a_deep_branch(at, 1024);
+        let moved = world.run(120_000, |world| world.head() == theirs);
+        assert!(moved, "fork at {at}");
+        assert_eq!(world.reorgs, 1);
+        let (requests, headers) = looks(&world);
+        assert!(requests <= 12 && headers <= 64 + 12, "{requests} {headers}");
+        assert!(world.punished.is_empty(), "{:?}", world.punished);
+    }
+}
+
+#[test]
+fn a_branch_that_is_deeper_than_allowed_is_found_out_by_one_header_more() {
+    for (at, is_allowed) in [(191, true), (190, true), (189, false), (20, false)] {
+        let (mut world, theirs) = meets_a_deep_branch(at, 100);
+        let mine = world.head();
+        world.run(60_000, |world| world.head() == theirs);
+        let expected = if is_allowed { theirs } else { mine };
+        assert_eq!(world.head(), expected, "fork at {at}");
+        let (requests, _) = looks(&world);
+        assert!(is_allowed || requests == 2, "fork at {at}: {requests}");
+        assert!(world.punished.is_empty(), "{:?}", world.punished);
+    }
+}

@@ -20,9 +20,8 @@ impl Check<'_> {
         let tail = self.keep(scanned)?;
         self.report.head = index.whole_head();
         let path = file.file.path();
-        if tail == Some(Tail::Torn) {
-            let what = "a frame that was not finished, or the last one damaged: it does not count";
-            self.notice(path, index.end, what.to_owned());
+        if let Some(Tail::Torn(what)) = &tail {
+            self.notice(path, index.end, what.clone());
         }
         if tail.is_some() && index.head().is_none() && index.base() == 0 {
             self.problem(
@@ -31,7 +30,7 @@ impl Check<'_> {
                 "the genesis block is not there: the first frame does not verify".into(),
             );
         }
-        self.padding(file, index, tail == Some(Tail::Clean))?;
+        self.padding(file, index, tail.as_ref())?;
         for block in index.blocks() {
             let canonical = index
                 .at(block.number)
@@ -45,8 +44,13 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Between frames, and behind the last if nothing is there, are zeros.
-    fn padding(&mut self, file: &TipFile, index: &TipIndex, behind: bool) -> Result<(), Error> {
+    /// Between frames, and behind the last if nothing or a closing frame is there, are zeros.
+    fn padding(
+        &mut self,
+        file: &TipFile,
+        index: &TipIndex,
+        tail: Option<&Tail>,
+    ) -> Result<(), Error> {
         let mut at = PAGE_BYTES;
         let mut gaps = Vec::new();
         while at < index.end {
@@ -56,8 +60,13 @@ impl Check<'_> {
             at = align_page(end);
             gaps.push((end, at));
         }
-        if behind {
-            gaps.push((at, file.file.len()?.max(at)));
+        let end = match tail {
+            Some(Tail::Clean) => Some(at),
+            Some(Tail::Closed) => Some(at + FRAME_HEAD_BYTES as u64),
+            _ => None,
+        };
+        if let Some(end) = end {
+            gaps.push((end, file.file.len()?.max(end)));
         }
         let mut bytes = vec![0; 64 << 10];
         for (mut from, to) in gaps {

@@ -1,21 +1,21 @@
 //! One random history: sessions of changes, faults and power losses, checked all along against the model.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use alloy_primitives::B256;
 
-use crate::file::{self, Fault, InFile, Random, STORE, Wrong};
+use crate::file::InFile;
+use crate::machine::{self, Fault, STORE};
 use crate::model::{Block, Has, Model};
+use crate::random::Random;
 use crate::scale::ERA_BLOCKS;
 use crate::tiplog::TipLog;
-use crate::{Error, NewBlock, NewReceipts, Reader, Snapshot, Writer};
-
-/// Blocks a history's chain has at most.
-const MAX_BLOCKS: u64 = 160;
+use crate::wrong::Wrong;
+use crate::{Error, Reader, Snapshot, Writer};
 
 thread_local! {
     static LOUD: Cell<bool> = const { Cell::new(false) };
@@ -26,13 +26,18 @@ pub(crate) fn set_loud() {
     LOUD.set(true);
 }
 
+pub(crate) fn is_loud() -> bool {
+    LOUD.get()
+}
+
 macro_rules! tell {
     ($($what:tt)*) => {
-        if LOUD.get() {
+        if $crate::history::is_loud() {
             println!($($what)*);
         }
     };
 }
+pub(crate) use tell;
 
 /// What a run of histories did.
 #[derive(Default, Debug)]
@@ -43,6 +48,7 @@ pub(crate) struct Counts {
     pub(crate) failed_syncs: u64,
     pub(crate) failed_writes: u64,
     pub(crate) replacements: u64,
+    pub(crate) branches: u64,
     pub(crate) receipts: u64,
     pub(crate) expiries: u64,
     pub(crate) joins: u64,
@@ -50,30 +56,39 @@ pub(crate) struct Counts {
     pub(crate) verified: u64,
     pub(crate) lost_attempts: u64,
     pub(crate) kept_attempts: u64,
+    pub(crate) damages: u64,
+    pub(crate) repairs: u64,
+    pub(crate) repairs_cut: u64,
+    pub(crate) damages_left: u64,
+    pub(crate) bodies_lost: u64,
 }
 
 /// What may be on the disk: the last acknowledged state, then what was attempted since. `None`: no store.
-type Possible = Vec<Option<Model>>;
+pub(crate) type Possible = Vec<Option<Model>>;
 
-struct History<'c> {
-    random: Random,
-    wrong: Option<Wrong>,
-    possible: Possible,
+pub(crate) struct History<'c> {
+    pub(crate) random: Random,
+    pub(crate) wrong: Option<Wrong>,
+    pub(crate) possible: Possible,
     /// Blocks whose receipts were given late, in any of the histories' turns.
-    late: HashSet<B256>,
-    genesis: Rc<Block>,
+    pub(crate) late: HashSet<B256>,
+    pub(crate) genesis: Rc<Block>,
     /// The last session ended with a failure, and the power did not go.
-    failed: bool,
+    pub(crate) failed: bool,
     /// The last change was given up half-way.
-    gave_up: bool,
+    pub(crate) gave_up: bool,
+    /// All blocks that were ever given.
+    pub(crate) known: HashMap<B256, Rc<Block>>,
+    /// A damage took something for good: nothing more can be said.
+    pub(crate) ended: bool,
     /// Views held for long, and what they must show.
-    held: Vec<(Arc<Snapshot>, Model)>,
-    counts: &'c mut Counts,
+    pub(crate) held: Vec<(Arc<Snapshot>, Model)>,
+    pub(crate) counts: &'c mut Counts,
 }
 
 pub(crate) fn run(seed: u64, wrong: Option<Wrong>, counts: &mut Counts) -> Result<(), String> {
     let mut random = Random(seed ^ 0x5eed);
-    file::start(random.next(), wrong);
+    machine::start(random.next(), wrong);
     let genesis = Block::new(None, 0);
     let mut history = History {
         random,
@@ -83,15 +98,20 @@ pub(crate) fn run(seed: u64, wrong: Option<Wrong>, counts: &mut Counts) -> Resul
         genesis,
         failed: false,
         gave_up: false,
+        known: HashMap::new(),
+        ended: false,
         held: Vec::new(),
         counts,
     };
     let sessions = 2 + history.random.below(6);
     for _ in 0..sessions {
         history.session()?;
+        if history.ended {
+            return Ok(());
+        }
     }
     // In the end all is well, and the store goes on.
-    file::set_fault(Fault::None);
+    machine::set_fault(Fault::None);
     let mut writer = history.open().map_err(|e| format!("in the end: {e}"))?;
     for _ in 0..3 {
         history
@@ -118,10 +138,10 @@ impl History<'_> {
             _ => Fault::None,
         };
         tell!("session: {fault:?}");
-        file::set_fault(fault);
+        machine::set_fault(fault);
         let mut writer = match self.open() {
             Ok(writer) => Some(writer),
-            Err(e) if file::fault_hit() => {
+            Err(e) if machine::fault_hit() => {
                 tell!("  open: {e}");
                 None
             }
@@ -133,7 +153,7 @@ impl History<'_> {
             let Some(open) = &mut writer else { break };
             match self.change(open) {
                 Ok(()) => {}
-                Err(e) if file::fault_hit() => {
+                Err(e) if machine::fault_hit() => {
                     tell!("  failed: {e}");
                     let poisoned = open.commit(&[], B256::ZERO).err();
                     if !matches!(poisoned, Some(Error::Poisoned)) {
@@ -143,28 +163,32 @@ impl History<'_> {
                 }
                 Err(e) => return Err(e),
             }
-            if file::is_dead() {
+            if machine::is_dead() {
                 break;
             }
             self.watch(writer.as_ref(), &mut reader)?;
         }
         drop(writer);
-        if file::fault_hit() {
+        if machine::fault_hit() {
             match fault {
                 Fault::Sync(_) | Fault::ManifestSync(_) => self.counts.failed_syncs += 1,
                 Fault::Write(_) => self.counts.failed_writes += 1,
                 _ => {}
             }
         }
-        if !file::is_dead() && self.random.one_in(2) {
-            self.failed = file::fault_hit();
+        if !machine::is_dead() && self.random.one_in(2) {
+            self.failed = machine::fault_hit();
             return self.look(false);
         }
         tell!("the power goes");
         self.counts.power_losses += 1;
         self.held.clear();
-        file::lose_power();
-        self.look(true)
+        machine::lose_power();
+        self.look(true)?;
+        match self.random.below(5) {
+            0 => self.damage(),
+            _ => Ok(()),
+        }
     }
 
     /// Small numbers are as likely as large ones: first changes of a session are where much can go wrong.
@@ -231,6 +255,9 @@ impl History<'_> {
             model.first_header = model.chain.len() as u64;
             model.first_body = model.first_header;
         }
+        for block in &model.chain {
+            self.known.insert(block.hash, block.clone());
+        }
         tell!("  create with {} blocks below", model.first_header);
         let below = model.head().head();
         self.possible.push(Some(model));
@@ -244,14 +271,14 @@ impl History<'_> {
     }
 
     /// What was attempted last is committed.
-    fn acknowledge(&mut self) {
+    pub(crate) fn acknowledge(&mut self) {
         let last = self.possible.pop();
         self.possible.clear();
         self.possible.extend(last);
     }
 
     /// The state a writer shows.
-    fn shown(&self, writer: &Writer) -> Result<Model, String> {
+    pub(crate) fn shown(&self, writer: &Writer) -> Result<Model, String> {
         let head = writer.head();
         let shown = self.possible.iter().rev().flatten();
         let mut shown = shown.filter(|model| model.head().hash == head.hash);
@@ -267,228 +294,6 @@ impl History<'_> {
             })
             .cloned()
             .ok_or(why)
-    }
-
-    /// One change of a random kind.
-    fn change(&mut self, writer: &mut Writer) -> Result<(), String> {
-        self.counts.changes += 1;
-        let model = match &self.possible[..] {
-            [Some(model)] => model.clone(),
-            _ => self.shown(writer)?,
-        };
-        let kind = self.random.below(25);
-        let result = match kind {
-            0..9 => self.append(writer, model, 3),
-            9..12 => self.append(writer, model, 40),
-            12..14 => self.reorganise(writer, model, 4),
-            14..17 => self.reorganise(writer, model, MAX_BLOCKS),
-            17 => self.rewind(writer, model),
-            18..20 => self.receipts(writer, model),
-            20 | 21 => self.expire(writer, model),
-            22 => {
-                tell!("  rebuild the index");
-                self.possible.push(Some(model));
-                crate::repair::rebuild(writer).map(drop)
-            }
-            _ => self.join(writer, model),
-        };
-        result.map_err(|e| e.to_string())?;
-        if std::mem::take(&mut self.gave_up) {
-            return Ok(()); // nothing was changed, and nothing made sure of
-        }
-        self.acknowledge();
-        let head = writer.head();
-        let model = self.possible[0].as_ref().expect("there is a store");
-        if head != model.head().head() {
-            return Err(format!(
-                "a commit shows head {}, not {}",
-                head.number,
-                model.head().number
-            ));
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, writer: &mut Writer, model: Model, most: u64) -> Result<(), Error> {
-        let count = 1 + self.random.below(most);
-        let fork = model.head().number;
-        self.branch(writer, model, fork, count)
-    }
-
-    fn reorganise(&mut self, writer: &mut Writer, model: Model, deepest: u64) -> Result<(), Error> {
-        let head = model.head().number;
-        let depth = 1 + self.random.below(deepest.min(head + 1));
-        let fork = head.saturating_sub(depth).max(model.first_header);
-        let most = if self.random.one_in(2) { 4 } else { depth + 4 };
-        let count = 1 + self.random.below(most);
-        self.branch(writer, model, fork, count)
-    }
-
-    fn rewind(&mut self, writer: &mut Writer, model: Model) -> Result<(), Error> {
-        let head = model.head().number;
-        let fork = head
-            .saturating_sub(self.random.below(20))
-            .max(model.first_header);
-        self.branch(writer, model, fork, 0)
-    }
-
-    /// Gives blocks on block `fork` and makes the last the head; sometimes side blocks too.
-    fn branch(
-        &mut self,
-        writer: &mut Writer,
-        mut model: Model,
-        fork: u64,
-        count: u64,
-    ) -> Result<(), Error> {
-        let count = count.min(MAX_BLOCKS.saturating_sub(fork));
-        let fork = fork.min(model.head().number);
-        let old = model.clone();
-        let base = writer.reader().snapshot().tip.base();
-        tell!(
-            "  branch of {count} on {fork}, head {}, tip from {base}",
-            model.head().number
-        );
-        model.chain.truncate(fork as usize + 1);
-        model.has.truncate(fork as usize + 1);
-        let mut blocks = Vec::new();
-        let mut others = Vec::new();
-        // Few variants, so that a branch may be the one of before.
-        let variant = self.random.below(3);
-        for _ in 0..count {
-            if self.random.one_in(12) {
-                others.push(Block::new(Some(model.head()), 3));
-            }
-            let other = self.random.one_in(8);
-            let block = Block::new(Some(model.head()), if other { 4 } else { variant });
-            let has = match (block.with_receipts, self.late.contains(&block.hash)) {
-                (true, _) => Has::Yes,
-                (false, true) => Has::Maybe,
-                (false, false) => Has::No,
-            };
-            model.chain.push(block.clone());
-            model.has.push(has);
-            blocks.push(block);
-        }
-        // The branch may begin as the chain it replaces did.
-        let same = |(a, b): &(&Rc<Block>, &Rc<Block>)| a.hash == b.hash;
-        let common = old.chain.iter().zip(&model.chain).take_while(same).count();
-        model.has[..common].copy_from_slice(&old.has[..common]);
-        if (common as u64) < base {
-            self.counts.replacements += 1;
-            model.first_body = model.first_body.min(common as u64);
-        }
-        let head = model.head().hash;
-        // What is known may be given again.
-        let again = self
-            .random
-            .below(4)
-            .min(fork - model.first_header.min(fork)) as usize;
-        let from = fork as usize + 1 - again.min(fork as usize);
-        let again = model.chain[from.max(1)..=fork as usize].to_vec();
-        self.possible.push(Some(model));
-        let new: Vec<NewBlock<'_>> = again
-            .iter()
-            .chain(&blocks)
-            .chain(&others)
-            .map(|block| block.as_new())
-            .collect();
-        let mut new = new;
-        new.sort_by_key(|block| block.number);
-        writer.commit(&new, head)?;
-        Ok(())
-    }
-
-    fn receipts(&mut self, writer: &mut Writer, mut model: Model) -> Result<(), Error> {
-        let (first, head) = (model.first_body, model.head().number);
-        let mut late = Vec::new();
-        let (chance, from) = (1 + self.random.below(6), self.random.below(head + 1));
-        for n in first.max(from)..=head {
-            let n = n as usize;
-            if model.has[n] != Has::Yes && n > 0 && self.random.one_in(chance) {
-                model.has[n] = Has::Yes;
-                late.push(model.chain[n].clone());
-            }
-        }
-        tell!("  {} late receipts", late.len());
-        self.counts.receipts += u64::from(!late.is_empty());
-        self.late.extend(late.iter().map(|block| block.hash));
-        self.possible.push(Some(model));
-        let late: Vec<NewReceipts<'_>> = late
-            .iter()
-            .map(|block| NewReceipts {
-                number: block.number,
-                hash: block.hash,
-                receipts: &block.receipts,
-            })
-            .collect();
-        writer.add_receipts(&late)
-    }
-
-    fn expire(&mut self, writer: &mut Writer, mut model: Model) -> Result<(), Error> {
-        let before = self.random.below(model.head().number + 2);
-        let cold = writer.reader().snapshot().tip.base();
-        let first = before.min(cold) / ERA_BLOCKS * ERA_BLOCKS;
-        tell!("  expire below {before}: {first}");
-        if first > model.first_body {
-            self.counts.expiries += 1;
-            model.first_body = first;
-        }
-        for has in model.has.iter_mut().take(first as usize) {
-            *has = Has::No;
-        }
-        let first = model.first_body;
-        self.possible.push(Some(model));
-        let says = writer.expire(before)?;
-        assert_eq!(says, first, "the first body kept after expiry");
-        Ok(())
-    }
-
-    fn join(&mut self, writer: &mut Writer, mut model: Model) -> Result<(), Error> {
-        let end = model.first_body;
-        if end == 0 {
-            return self.append(writer, model, 2);
-        }
-        let eras = end.div_ceil(ERA_BLOCKS);
-        let mut first = (eras - 1 - self.random.below(eras)) * ERA_BLOCKS;
-        if model.first_header < end {
-            first = first.max(model.first_header);
-        }
-        tell!("  join {first}..{end}, headers from {}", model.first_header);
-        self.counts.joins += 1;
-        let blocks = model.chain[first as usize..end as usize].to_vec();
-        let keeps = match model.has.get(end as usize) {
-            Some(Has::Yes) => Has::Yes,
-            _ => Has::Maybe,
-        };
-        for block in &blocks {
-            if block.with_receipts {
-                model.has[block.number as usize] = keeps;
-            }
-        }
-        model.first_body = first;
-        model.first_header = model.first_header.min(first);
-        let give_up = self.random.one_in(6);
-        if !give_up {
-            self.possible.push(Some(model));
-        }
-        let mut join = writer.join_below(first)?;
-        for block in &blocks {
-            if give_up && self.random.one_in(4) {
-                break;
-            }
-            join.push(&block.as_new())?;
-        }
-        if give_up {
-            drop(join);
-            self.gave_up = true;
-            return if writer.poisoned {
-                Err(Error::Poisoned)
-            } else {
-                Ok(())
-            };
-        }
-        join.finish()?;
-        Ok(())
     }
 
     /// Readers that hold a view for long, and one in another process.
@@ -527,7 +332,7 @@ impl History<'_> {
     }
 
     /// Which of the possible states a view shows.
-    fn compare(&mut self, snapshot: &Snapshot) -> Result<usize, String> {
+    pub(crate) fn compare(&mut self, snapshot: &Snapshot) -> Result<usize, String> {
         let mut why = Vec::new();
         for (i, model) in self.possible.iter().enumerate().rev() {
             let Some(model) = model else { continue };
@@ -568,7 +373,7 @@ impl History<'_> {
             Err(e) => {
                 return Err(format!(
                     "after {} changes of the disk: {e}",
-                    file::changes()
+                    machine::changes()
                 ));
             }
         };

@@ -22,6 +22,8 @@ mod block;
 mod change;
 #[path = "../../src/check.rs"]
 mod check;
+#[path = "../../src/cold.rs"]
+mod cold;
 #[path = "../../src/error.rs"]
 mod error;
 #[path = "disk.rs"]
@@ -38,6 +40,8 @@ mod manifest;
 mod mapped;
 #[path = "../../src/merge.rs"]
 mod merge;
+#[path = "../../src/pack.rs"]
+mod pack;
 #[path = "../../src/plan.rs"]
 mod plan;
 #[path = "../../src/reader.rs"]
@@ -46,6 +50,8 @@ mod reader;
 mod record;
 #[path = "../../src/repair.rs"]
 mod repair;
+#[path = "../../src/replace.rs"]
+mod replace;
 #[path = "../../src/rlp.rs"]
 mod rlp;
 #[path = "../../src/runs.rs"]
@@ -53,6 +59,10 @@ mod runs;
 mod scale;
 #[path = "../../src/segment.rs"]
 mod segment;
+#[path = "../../src/session.rs"]
+mod session;
+#[path = "../../src/settle.rs"]
+mod settle;
 #[path = "../../src/snappy.rs"]
 mod snappy;
 #[path = "../../src/snapshot.rs"]
@@ -64,16 +74,21 @@ mod tiplog;
 #[path = "../../src/writer.rs"]
 mod writer;
 
+mod changes;
+mod damage;
 mod history;
+mod machine;
 mod model;
+mod random;
+mod wrong;
 
-use block::{Genesis, Head, NewBlock, NewReceipts};
+use block::{Genesis, Head, NewBlock, NewBody, NewReceipts};
 use error::Error;
-use file::Wrong;
 use history::Counts;
 use reader::Reader;
 use snapshot::Snapshot;
 use writer::Writer;
+use wrong::Wrong;
 
 fn number_of(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| {

@@ -6,15 +6,16 @@ use std::rc::Rc;
 use alloy_primitives::{B256, U256, keccak256};
 use alloy_rlp::{Encodable, Header};
 
-use crate::file::{Random, STORE};
+use crate::machine::STORE;
+use crate::random::Random;
 use crate::{Error, Genesis, Head, NewBlock, Snapshot, check};
 
 pub(crate) struct Block {
     pub(crate) number: u64,
     pub(crate) hash: B256,
     pub(crate) td: U256,
-    header: Vec<u8>,
-    body: Vec<u8>,
+    pub(crate) header: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     pub(crate) receipts: Vec<u8>,
     /// Whether it is given with its receipts.
     pub(crate) with_receipts: bool,

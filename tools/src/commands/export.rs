@@ -57,7 +57,7 @@ fn write(
     exported.map_err(|error| match error {
         ExportError::Range(why) => Failure::Usage(why),
         ExportError::Store(error) => Failure::Store(error),
-        error @ ExportError::Io { .. } => Failure::Usage(error.to_string()),
+        ExportError::Io { ref source, .. } => Failure::of_file(source, error.to_string()),
         error => Failure::No(error.to_string()),
     })
 }

@@ -7,7 +7,10 @@ use std::{
     time::Instant,
 };
 
-use cairn::generate::{self, Params};
+use cairn::{
+    era1::ERA_BLOCKS,
+    generate::{self, Params},
+};
 use serde_json::json;
 
 use crate::{
@@ -42,6 +45,15 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Failure> {
             "--out and --genesis name the same file: give two".to_owned(),
         ));
     }
+    let era1 = args.out.extension().is_some_and(|end| end == "era1");
+    if era1 && (args.blocks >= ERA_BLOCKS || args.fork != Fork::London) {
+        return Err(Failure::Usage(format!(
+            "{}: an era1 file ends before the merge and holds {} blocks above the genesis block at most: give fewer --blocks, \
+             --fork london, or a name that does not end in .era1",
+            args.out.display(),
+            ERA_BLOCKS - 1
+        )));
+    }
     // Before the first of them is made, so that a refusal leaves nothing behind.
     refuse_existing(&[&args.out, &args.genesis], args.force)?;
     let mut genesis_file = make(&args.genesis, args.force)?;
@@ -60,9 +72,12 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), Failure> {
     let blocks = blocks.inspect(|block| {
         head = (block.header.header.number, block.header.hash, block.td);
     });
-    let sizes = generate::write_blocks(&mut file, blocks, &mut |sizes| {
-        progress.at(sizes.blocks, args.blocks);
-    })
+    let mut each = |sizes: &generate::Sizes| progress.at(sizes.blocks, args.blocks);
+    let sizes = if era1 {
+        generate::write_era1(&mut file, &generated.genesis, blocks, &mut each)
+    } else {
+        generate::write_blocks(&mut file, blocks, &mut each)
+    }
     .map_err(|error| incomplete(&args.out, &error))?;
     drop(progress);
     let seconds = begin.elapsed().as_secs_f64();
@@ -150,8 +165,9 @@ fn make(path: &Path, force: bool) -> Result<File, Failure> {
 }
 
 fn incomplete(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Usage(format!(
+    let why = format!(
         "cannot write {}: {error}; what is there is not complete, remove it",
         path.display()
-    ))
+    );
+    Failure::of_file(error, why)
 }

@@ -15,9 +15,11 @@ use crate::{
 pub(crate) fn run(store: &Store, import: &Import) -> Result<(), Failure> {
     let told = |error: ImportError| match error {
         ImportError::Open(why) => Failure::Usage(why),
-        ImportError::Era1(error) => Failure::No(error.to_string()), // it names the file
         ImportError::Store(error) => Failure::Store(error),
-        error => Failure::No(format!("{}: {error}", import.file.display())),
+        error if error.wants_file_name() => {
+            Failure::No(format!("{}: {error}", import.file.display()))
+        }
+        error => Failure::No(error.to_string()),
     };
     let hash = Reader::open(&store.folder)?.snapshot().genesis_hash();
     let genesis =

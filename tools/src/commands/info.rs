@@ -40,6 +40,7 @@ pub(crate) fn run(store: &Store) -> Result<(), Failure> {
         let each = kind["bytes"].as_u64().unwrap_or(0) as f64 / blocks as f64;
         kind["bytes_per_block"] = json!(tenths(each));
     }
+    let receipts = snapshot.receipts_range();
     let version = versions(&store.folder, snapshot.sequence());
     let value = json!({
         "store": store.folder.display().to_string(),
@@ -53,6 +54,8 @@ pub(crate) fn run(store: &Store) -> Result<(), Failure> {
         },
         "first_header": snapshot.first_header(),
         "first_body": snapshot.first_body(),
+        "first_receipts": receipts.map(|(first, _)| first),
+        "last_receipts": receipts.map(|(_, last)| last),
         "first_unsettled": snapshot.first_unsettled(),
         "sequence": snapshot.sequence(),
         "format": {
@@ -169,6 +172,18 @@ fn people(value: &Value, td: U256, out: &mut Output) -> Result<(), Failure> {
         (
             "bodies",
             has(number(&value["first_body"]), number(&head["number"])),
+        ),
+        (
+            "receipts",
+            match (
+                value["first_receipts"].as_u64(),
+                value["last_receipts"].as_u64(),
+            ) {
+                (Some(first), Some(last)) => {
+                    format!("within {first} to {last}; `gaps` says of which")
+                }
+                _ => "none are stored".to_owned(),
+            },
         ),
         (
             "settled",

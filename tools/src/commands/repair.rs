@@ -49,9 +49,10 @@ pub(crate) fn run(store: &Store, DryRun(dry_run): DryRun) -> Result<(), Failure>
         return Ok(());
     }
     Err(Failure::No(match repair.left.is_empty() {
-        true => "not sound; run it without --dry-run to repair it".to_owned(),
+        true => "there is something to repair; run it without --dry-run".to_owned(),
         false => format!(
-            "not sound, and this cannot be repaired here; fetch or import those blocks again:\n  {}",
+            "not sound, and this cannot be repaired here. `cairn-store export` gives the blocks before the damage; import them into a new \
+             data folder, and let it fetch the rest:\n  {}",
             repair
                 .left
                 .iter()

@@ -343,14 +343,25 @@ fn refuse_file(file: &Path, folder: &Path, force: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a file that appears whole or not at all.
+/// Writes a file that appears whole or not at all. A pipe or a device is written as it is: it cannot be renamed onto.
 fn write(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let written = fs::File::create(&new)
-        .and_then(|mut out| out.write_all(bytes))
-        .and_then(|()| fs::rename(&new, file));
+    let is_regular = file.metadata().map_or(true, |meta| meta.is_file());
+    let written = if is_regular {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".new");
+        let new = PathBuf::from(name);
+        let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, file));
+        if written.is_err() {
+            // Half a picture is of no use; if it cannot be removed either, the first error is the one to tell.
+            let _ = fs::remove_file(&new);
+        }
+        written
+    } else {
+        fs::OpenOptions::new()
+            .write(true)
+            .open(file)
+            .and_then(|mut out| out.write_all(bytes))
+    };
     written.map_err(|error| Failure::file("cannot write", file, &error))
 }
 

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+use secp256k1::Message;
+
 use super::*;
+use crate::keccak::keccak256;
 use crate::rlpx::vectors::*;
+use crate::rlpx::{CURVE, node_id, xor};
 
 fn key(bytes: [u8; 32]) -> SecretKey {
     SecretKey::from_slice(&bytes).unwrap()

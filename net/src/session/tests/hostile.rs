@@ -1,7 +1,8 @@
 //! A session against a peer that breaks the rules after a proper handshake, and against noise instead of one.
 
 use super::*;
-use crate::limits::{HELLO_TIMEOUT_MS, MAX_HELLO_BYTES, MAX_MESSAGE_BYTES};
+use crate::eth::message::code;
+use crate::limits::{HELLO_TIMEOUT_MS, MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, message_limit_bytes};
 
 #[track_caller]
 fn assert_ended(session: &mut Session, puppet: &mut Puppet, reason: DisconnectReason, why: &str) {
@@ -58,7 +59,7 @@ fn a_peer_that_is_refused_by_its_identity_hears_no_status() {
     puppet.say_status(&mut session, |_| {});
     let first = session.poll_event();
     assert_eq!(first, Some(SessionEvent::Authenticated { id: id(3) }));
-    session.disconnect(DisconnectReason::TooManyPeers);
+    session.disconnect(Cause::TooManyPeers);
     let said = puppet.receive(&mut session);
     assert_eq!(said, [(p2p::DISCONNECT, vec![0xc1, 0x04])]);
 }
@@ -299,6 +300,36 @@ fn a_snappy_bomb_is_refused_before_it_is_unpacked() {
         let mut puppet = Puppet::ready(&mut session);
         puppet.say_plain(&mut session, 0x14, payload);
         assert_ended(&mut session, &mut puppet, reason, why);
+    }
+}
+
+#[test]
+fn each_message_is_held_to_the_length_of_its_type() {
+    for code in 0x01..=0x11 {
+        let limit = message_limit_bytes(code);
+        // Claims so many bytes; what follows would make that long a text, if it were looked at.
+        let claim = |bytes: usize| {
+            let mut payload = Vec::new();
+            let mut left = bytes;
+            while left >= 0x80 {
+                payload.push(left as u8 | 0x80);
+                left >>= 7;
+            }
+            payload.push(left as u8);
+            payload
+        };
+        let mut session = recipient();
+        let mut puppet = Puppet::ready(&mut session);
+        puppet.say_plain(&mut session, 0x10 + code, &claim(limit + 1));
+        let (reason, why) = closed(&mut session);
+        assert_eq!(reason, DisconnectReason::Subprotocol, "{code:#x}: {why}");
+        let expected = format!("above the limit of {limit}");
+        assert!(why.contains(&expected), "{code:#x}: {why}");
+    }
+    assert_eq!(message_limit_bytes(code::BLOCK_BODIES), MAX_MESSAGE_BYTES);
+    for code in [code::GET_RECEIPTS, code::GET_BLOCK_ACCESS_LISTS] {
+        let most = 33 * crate::limits::MAX_ITEMS;
+        assert!((2 * most..8 * most).contains(&message_limit_bytes(code)));
     }
 }
 

@@ -379,15 +379,15 @@ fn nothing_is_sent_before_the_session_is_ready_or_after_it_ended() {
     assert_eq!(session.send(NOW_MS, message), Err(NotReady::Handshaking));
     Puppet::dial(&mut session);
     assert_eq!(session.send(NOW_MS, message), Err(NotReady::Handshaking));
-    session.disconnect(DisconnectReason::Quitting);
+    session.disconnect(Cause::Quitting);
     assert_eq!(session.send(NOW_MS, message), Err(NotReady::Closed));
 }
 
 #[test]
 fn a_disconnect_reaches_the_peer_at_every_step_after_the_handshake() {
     let mut pair = Pair::ready(6);
-    pair.a.disconnect(DisconnectReason::Quitting);
-    pair.a.disconnect(DisconnectReason::Requested);
+    pair.a.disconnect(Cause::Quitting);
+    pair.a.disconnect(Cause::Requested);
     assert_eq!(closed(&mut pair.a).0, DisconnectReason::Quitting);
     pair.run();
     let reason = DisconnectReason::Quitting;
@@ -400,7 +400,7 @@ fn a_disconnect_reaches_the_peer_at_every_step_after_the_handshake() {
     // right after the handshake, before a Hello was seen
     let mut pair = Pair::new(6, &[69], &[69]);
     carry(&mut pair.a, &mut pair.b, usize::MAX, NOW_MS, &pair.chain_b);
-    pair.b.disconnect(DisconnectReason::TooManyPeers);
+    pair.b.disconnect(Cause::TooManyPeers);
     pair.run();
     let reason = DisconnectReason::TooManyPeers;
     assert_eq!(

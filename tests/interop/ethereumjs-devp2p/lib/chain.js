@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { createCommonFromGethGenesis } from '@ethereumjs/common'
 import { keccak256 } from 'ethereum-cryptography/keccak.js'
-import * as rlp from './rlp.js'
+import * as rlp from '../../lib/rlp.mjs'
 
 /** Headers, bodies and receipts served for one request at most, by the specification of eth. */
 export const MAX_ITEMS = 1024
@@ -38,6 +38,11 @@ export class Chain {
   static read(name, file, genesisFile) {
     const bytes = readFileSync(file)
     return new Chain(name, readFileSync(genesisFile, 'utf8'), rlp.split(bytes).map(block))
+  }
+
+  /** The hash of the head as people write it. */
+  get headHash() {
+    return `0x${hex(this.head.hash)}`
   }
 
   block(number) {

@@ -6,7 +6,7 @@ import { RLP } from '@ethereumjs/rlp'
 import { bytesToInt } from '@ethereumjs/util'
 import { secp256k1 } from 'ethereum-cryptography/secp256k1.js'
 import snappy from 'snappyjs'
-import { WAIT_MS, within } from './peer.js'
+import { WAIT_MS, within } from '../../lib/child.mjs'
 
 const HELLO = 0x00
 

@@ -4,11 +4,9 @@ import { ETH, RLPx, genPrivateKey } from '@ethereumjs/devp2p'
 import { RLP } from '@ethereumjs/rlp'
 import { bigIntToUnpaddedBytes, bytesToHex } from '@ethereumjs/util'
 import snappy from 'snappyjs'
-import * as rlp from './rlp.js'
+import { WAIT_MS, within } from '../../lib/child.mjs'
+import * as rlp from '../../lib/rlp.mjs'
 import { MAX_ITEMS, SOFT_LIMIT_BYTES } from './chain.js'
-
-/** What anything that must happen may take. Loopback needs milliseconds; a busy machine in CI more. */
-export const WAIT_MS = 15_000
 
 /** eth message codes, without the offset that the capabilities add. */
 export const Code = {
@@ -31,15 +29,6 @@ const answerTo = {
   [Code.GetBlockBodies]: Code.BlockBodies,
   [Code.GetPooledTransactions]: Code.PooledTransactions,
   [Code.GetReceipts]: Code.Receipts,
-}
-
-/** Rejects with `what` when `promise` takes longer than `ms`. */
-export function within(promise, what, ms = WAIT_MS) {
-  let timer
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what}: nothing after ${ms} ms`)), ms)
-  })
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
 /** The library's eth protocol, which also hands on each message's bytes as they came out of snappy. */
@@ -148,6 +137,10 @@ export class Session {
 
   bodies(hashes, id) {
     return this.request(Code.GetBlockBodies, hashes, id)
+  }
+
+  receipts(hashes, id) {
+    return this.request(Code.GetReceipts, hashes, id)
   }
 
   /** Sends a Ping and waits for its Pong. */

@@ -1,9 +1,10 @@
 // What a peer is asked over eth, and the check that every answer equals the chain file's bytes.
 import assert from 'node:assert/strict'
 import { keccak256 } from 'ethereum-cryptography/keccak.js'
-import { Code, encode, within } from './peer.js'
+import { within } from '../../lib/child.mjs'
+import { Code, encode } from './peer.js'
 import { MAX_ITEMS, SOFT_LIMIT_BYTES } from './chain.js'
-import * as rlp from './rlp.js'
+import * as rlp from '../../lib/rlp.mjs'
 
 const U64_MAX = 2n ** 64n - 1n
 const UNKNOWN = Buffer.alloc(32, 0xab)
@@ -33,15 +34,20 @@ async function askHeaders(session, chain, query, id) {
 }
 
 /** Asks for the bodies of `hashes`; what the chain does not have must be left out, and the rest come in order. */
-async function askBodies(session, chain, hashes, id) {
-  const answer = await session.bodies(hashes, id)
+const askBodies = (session, chain, hashes, id) => askByHash(session, chain, hashes, 'bodies', 'body', id)
+
+/** Asks for the receipts of blocks, as for bodies. */
+const askReceipts = (session, chain, hashes) => askByHash(session, chain, hashes, 'receipts', 'receipts')
+
+async function askByHash(session, chain, hashes, items, item, id) {
+  const answer = await session[items](hashes, id)
   const expected = hashes.map((hash) => chain.find(hash)).filter((block) => block !== undefined)
-  assert.ok(answer.length <= expected.length, `${answer.length} bodies, at most ${expected.length} were asked for`)
-  answer.forEach((body, i) => assertSameBytes(body, expected[i].body, `body of block ${expected[i].number}`))
+  assert.ok(answer.length <= expected.length, `${answer.length} ${items}, at most ${expected.length} were asked for`)
+  answer.forEach((got, i) => assertSameBytes(got, expected[i][item], `${item} of block ${expected[i].number}`))
   if (answer.length < expected.length && answer.length < MAX_ITEMS) {
     // An answer may only be cut short by its size.
-    const size = expected.slice(0, answer.length + 1).reduce((sum, block) => sum + block.body.length, 0)
-    assert.ok(size > SOFT_LIMIT_BYTES, `cut after ${answer.length} of ${expected.length} bodies, ${size} bytes with the next`)
+    const size = expected.slice(0, answer.length + 1).reduce((sum, block) => sum + block[item].length, 0)
+    assert.ok(size > SOFT_LIMIT_BYTES, `cut after ${answer.length} of ${expected.length} ${items}, ${size} bytes with the next`)
   }
   return answer.length
 }
@@ -169,6 +175,41 @@ export function questions(chain) {
       async (session) => {
         await session.ping()
         await session.ping()
+      },
+    ],
+  ]
+}
+
+/** The questions to one that has the receipts of the chain. */
+export function receiptQuestions(chain) {
+  const hashes = chain.blocks.map((block) => block.hash)
+  return [
+    [
+      'receipts by hash',
+      async (session) => {
+        assert.equal(await askReceipts(session, chain, [chain.head.hash]), 1)
+        assert.equal(await askReceipts(session, chain, [chain.genesisHash]), 1, 'the genesis block has an empty list')
+        assert.equal(await askReceipts(session, chain, hashes.slice(0, 128)), 128)
+        assert.equal(await askReceipts(session, chain, hashes.slice(-128).reverse()), 128)
+      },
+    ],
+    [
+      'the first block that is not known ends the receipts',
+      async (session) => {
+        const known = (answer) => answer.map((got, i) => assertSameBytes(got, chain.block(BigInt(i)).receipts, `receipts of block ${i}`)).length
+        assert.equal(known(await session.receipts([hashes[0], hashes[1], UNKNOWN, hashes[2]])), 2)
+        assert.equal(known(await session.receipts([UNKNOWN, hashes[0]])), 0)
+      },
+    ],
+    ['more receipts than an answer may have', async (session) => assert.ok((await askReceipts(session, chain, hashes)) > 0)],
+    [
+      'every receipt of the chain',
+      async (session) => {
+        for (let at = 0; at < hashes.length; ) {
+          const got = await askReceipts(session, chain, hashes.slice(at, at + 200))
+          assert.ok(got > 0, `no receipts of block ${chain.blocks[at].number}`)
+          at += got
+        }
       },
     ],
   ]

@@ -4,9 +4,11 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { Cairn, dataFolder, freePort, freshFolder, generatedChain, recordedChain, run } from '../lib/cairn.js'
-import { Node, WAIT_MS, dial, serve } from '../lib/peer.js'
+import { Cairn, dataFolder, run } from '../../lib/cairn.mjs'
+import { WAIT_MS, freePort, freshFolder } from '../../lib/child.mjs'
+import { Node, dial, serve } from '../lib/peer.js'
 import { ask, assertSameBytes, checkStatus, politeQuestions, questions } from '../lib/questions.js'
+import { generatedChain, recordedChain } from '../lib/sources.js'
 
 /** After a session that it dialled has ended, a node may wait this long until it dials again. */
 const REDIAL_MS = 60_000
@@ -33,16 +35,6 @@ describe('eth/68', { concurrency: 1 }, () => {
       const cairn = await Cairn.start(datadir, { bootnodes: [await listener.listen(await freePort())] })
       t.after(() => cairn.stop())
 
-      await t.test('the peer dials cairn and asks', { timeout: 240_000 }, async (t) => {
-        const session = await dial(chain, cairn.enode)
-        t.after(() => session.node.close())
-        assert.match(session.hello.clientId, /^cairn\/v/)
-        assert.equal(session.hello.protocolVersion, 5)
-        checkStatus(session.peerStatus, chain)
-        await ask(t, session, chain, [...questions(chain), ...politeQuestions(chain)])
-        session.close()
-      })
-
       let dialled
       await t.test('cairn dials the peer', { timeout: WAIT_MS * 2 }, async () => {
         dialled = await listener.session()
@@ -52,6 +44,16 @@ describe('eth/68', { concurrency: 1 }, () => {
         assert.equal(dialled.served, 0, 'nothing is asked of a peer that has nothing new, when it connects')
       })
       assert.ok(dialled, 'without that session there is nothing more to see')
+
+      await t.test('the peer dials cairn and asks', { timeout: 240_000 }, async (t) => {
+        const session = await dial(chain, cairn.enode)
+        t.after(() => session.node.close())
+        assert.match(session.hello.clientId, /^cairn\/v/)
+        assert.equal(session.hello.protocolVersion, 5)
+        checkStatus(session.peerStatus, chain)
+        await ask(t, session, chain, [...questions(chain), ...politeQuestions(chain)])
+        session.close()
+      })
 
       await t.test('the peer asks over the session that cairn dialled', { timeout: 240_000 }, async (t) => {
         await ask(t, dialled, chain, [...questions(chain), ...politeQuestions(chain)])
@@ -90,10 +92,10 @@ describe('eth/68', { concurrency: 1 }, () => {
         const source = new Node(chain, { onRequest: serve(chain) })
         t.after(() => source.close())
         const empty = await dataFolder({ genesisFile })
-        const args = seals ? [] : ['--synctarget', `0x${chain.head.hash.toString('hex')}`]
+        const args = seals ? [] : ['--synctarget', chain.headHash]
         const follower = await Cairn.start(empty, { bootnodes: [await source.listen(await freePort())], args })
         t.after(() => follower.stop())
-        await follower.reaches(chain)
+        await follower.reaches(chain.headHash)
         assert.deepEqual(await follower.stop(), { code: 0, signal: null })
         const exported = join(freshFolder(), 'export.rlp')
         await run('export', '--datadir', empty, exported, String(chain.first), String(chain.head.number))

@@ -1,9 +1,9 @@
 // The peer against itself: a failure of the other tests then lies in cairn, and not here. Needs no cairn.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { freePort } from '../../lib/child.mjs'
 import { Chain, block } from '../lib/chain.js'
 import { Code, Node, dial, encode, serve } from '../lib/peer.js'
-import { freePort } from '../lib/cairn.js'
 import { ask, checkStatus, questions } from '../lib/questions.js'
 
 const genesis = JSON.stringify({

@@ -2,14 +2,17 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DISCONNECT_REASON } from '@ethereumjs/devp2p'
-import { Cairn, dataFolder, freePort, generatedChain } from '../lib/cairn.js'
-import { Code, Node, WAIT_MS, dial, encode, serve, within } from '../lib/peer.js'
+import { Cairn, dataFolder } from '../../lib/cairn.mjs'
+import { WAIT_MS, freePort, within } from '../../lib/child.mjs'
+import { Code, Node, dial, encode, serve } from '../lib/peer.js'
 import { atHello, connect, hello, noise, reasonOf, sendAnyCode, sendBrokenFrame, sendHello, sendUncompressed } from '../lib/hostile.js'
 import { questions } from '../lib/questions.js'
+import { generatedChain } from '../lib/sources.js'
 
 const { PROTOCOL_ERROR, USELESS_PEER, INCOMPATIBLE_VERSION, INVALID_IDENTITY, UNEXPECTED_IDENTITY, TIMEOUT, SUBPROTOCOL_ERROR } = DISCONNECT_REASON
 const BREACH = [PROTOCOL_ERROR, SUBPROTOCOL_ERROR]
 const U64 = 2n ** 64n
+const GET_NODE_DATA = 0x0d
 
 /** What each message of a session past Status must lead to. */
 const malformed = [
@@ -32,8 +35,14 @@ const malformed = [
   ['a skip above 64 bits', (s) => s.send(Code.GetBlockHeaders, encode([1, [1, 2, U64, 0]]))],
   ['a hash of 33 bytes', (s) => s.send(Code.GetBlockBodies, encode([1, [Buffer.alloc(33, 1)]]))],
   ['a list where a hash should be', (s) => s.send(Code.GetBlockBodies, encode([1, [[1]]]))],
+  ['a request for receipts with a hash of 31 bytes', (s) => s.send(Code.GetReceipts, encode([1, [Buffer.alloc(31, 1)]]))],
+  ['a request for receipts in the form of eth/70', (s) => s.send(Code.GetReceipts, encode([1, 0, [Buffer.alloc(32, 1)]]))],
+  ['a request for pooled transactions that names none in a list', (s) => s.send(Code.GetPooledTransactions, encode([1, Buffer.alloc(32, 1)]))],
+  ['a request for state, which eth/67 took away', (s) => s.send(GET_NODE_DATA, encode([1, [Buffer.alloc(32, 1)]]))],
   ['headers that nobody asked for', (s) => s.send(Code.BlockHeaders, encode([12345, []]))],
   ['bodies that nobody asked for', (s) => s.send(Code.BlockBodies, encode([12345, []]))],
+  ['receipts that nobody asked for', (s) => s.send(Code.Receipts, encode([12345, []]))],
+  ['pooled transactions that nobody asked for', (s) => s.send(Code.PooledTransactions, encode([12345, []]))],
   ['a second Status', (s) => s.send(Code.Status, encode([68, 1, 1, Buffer.alloc(32), Buffer.alloc(32), [Buffer.alloc(4), 0]]))],
   ['a code that no shared capability has', (s) => sendAnyCode(s, 0x10 + 0x11, encode([]))],
   ['a frame whose MAC is wrong', (s) => sendBrokenFrame(s), [null, ...BREACH]],
@@ -185,7 +194,7 @@ test('a peer that lies', { timeout: 240_000 }, async (t) => {
       assert.ok(BREACH.includes(reason), `reason ${reason}, expected one of ${BREACH}`)
       const honest = await dial(chain, cairn.enode, { onRequest: serve(chain) })
       t.after(() => honest.node.close())
-      await cairn.reaches(chain)
+      await cairn.reaches(chain.headHash)
       assert.equal(honest.gone, undefined, 'the honest peer is kept')
       assert.deepEqual(await cairn.stop(), { code: 0, signal: null })
       assert.doesNotMatch(cairn.log, /panicked/)

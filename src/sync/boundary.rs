@@ -1,0 +1,139 @@
+//! What the sync machine is given and what it gives: the stored chain, its limits, sealed blocks; and what is to be done.
+
+use std::sync::Arc;
+
+use alloy_primitives::{B256, U256};
+use bytes::Bytes;
+use cairn_net::reactor::{OwnedOutgoing, PeerId};
+
+use super::fault::Fault;
+use super::limits::{Limits, MEMORY_LIMIT_BYTES};
+use super::receipts::Found;
+use crate::chain::{SealedHeader, Tip};
+
+/// The canonical chain as it is stored.
+pub trait ChainView {
+    /// The raw header of block `number`.
+    fn header(&self, number: u64) -> Option<Bytes>;
+    /// The hash of block `number`.
+    fn hash(&self, number: u64) -> Option<B256>;
+    /// The number of a canonical block.
+    fn number(&self, hash: &B256) -> Option<u64>;
+    /// The total difficulty up to and with block `number`.
+    fn td(&self, number: u64) -> Option<U256>;
+    /// Whether the receipts of block `number` are stored.
+    fn has_receipts(&self, number: u64) -> bool {
+        let _ = number;
+        false
+    }
+    /// The lowest block that another branch may hang on: what is below is settled.
+    fn lowest_fork(&self) -> u64 {
+        0
+    }
+}
+
+/// What the machine is told when it is made.
+#[derive(Clone, Debug)]
+pub struct MachineConfig {
+    /// The head to follow on a chain whose seals cannot be checked.
+    pub sync_target: Option<B256>,
+    /// Bodies held and expected stay under this.
+    pub memory_limit_bytes: usize,
+    /// The first block whose body we serve, as peers are told of it.
+    pub earliest: u64,
+    /// Receipts are asked for, of the blocks from `earliest` on.
+    pub receipts: bool,
+    /// The other limits.
+    pub limits: Limits,
+}
+
+impl Default for MachineConfig {
+    fn default() -> MachineConfig {
+        MachineConfig {
+            sync_target: None,
+            memory_limit_bytes: MEMORY_LIMIT_BYTES,
+            earliest: 0,
+            receipts: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A block that our own sealer made.
+#[derive(Clone, Debug)]
+pub struct SealedBlock {
+    /// Its header, sealed.
+    pub header: Arc<SealedHeader>,
+    /// Its body, as BlockBodies carries it.
+    pub body: Bytes,
+}
+
+/// A block whose header, seal (where the chain has one) and body have been checked.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Its header as it came.
+    pub header: Arc<SealedHeader>,
+    /// Its body as it came.
+    pub body: Bytes,
+    /// RLP of its receipts, where they are wanted and known without asking: the header says that there are none.
+    pub receipts: Option<Bytes>,
+    /// The total difficulty up to and with it.
+    pub td: U256,
+}
+
+/// What the machine wants done, in this order, before the next input.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// A request or an announcement.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// What.
+        message: OwnedOutgoing,
+    },
+    /// Store these blocks, all or none, and make the last one the head. They rise by one and hang on a stored block, which
+    /// is the present head unless they are a better branch.
+    Commit {
+        /// Not empty.
+        blocks: Vec<Block>,
+        /// The new head.
+        tip: Tip,
+        /// Announced or sealed just now, not caught up with.
+        live: bool,
+    },
+    /// Keep these receipts of stored blocks, in rising order; those of a block that is not canonical any more are to be left
+    /// out.
+    Keep {
+        /// Not empty.
+        receipts: Vec<Found>,
+    },
+    /// Disconnect this peer. Its later events are ignored.
+    Punish {
+        /// Whom.
+        peer: PeerId,
+        /// For what.
+        fault: Fault,
+    },
+}
+
+/// How far sync is, to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncStatus {
+    /// The highest number that a peer claims (or the target's), if it is above our head.
+    pub target_number: Option<u64>,
+    /// Headers verified and not yet stored.
+    pub headers: u64,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Connected peers.
+    pub peers: usize,
+}
+
+/// The two clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// Monotonic.
+    pub(super) ms: u64,
+    /// Unix time.
+    pub(super) s: u64,
+}
