@@ -47,7 +47,6 @@ fn written(version: u8, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
         assert!(items.len() <= MAX_ITEMS);
         Some(Outgoing::Answer { kind, id, items }.encode(version, out))
     };
-    let slices = |items: &'_ [Bytes]| items.iter().map(Bytes::as_ref).collect::<Vec<&[u8]>>();
     match message {
         Message::NewBlockHashes(blocks) => {
             assert!(blocks.len() <= MAX_ANNOUNCED_BLOCKS);
@@ -107,4 +106,8 @@ fn written(version: u8, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
         }
         _ => None,
     }
+}
+
+fn slices(items: &[Bytes]) -> Vec<&[u8]> {
+    items.iter().map(Bytes::as_ref).collect()
 }
