@@ -43,10 +43,8 @@ fn check(version: u8, code: u8, message: &Message, payload: &[u8]) {
 
 /// Writes the message, if it is one that is kept whole: gives its code.
 fn written(version: u8, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
-    let answer = |kind, id: u64, items: &[Bytes], out: &mut Vec<u8>| {
+    let mut answer = |kind, id: u64, items: &[&[u8]]| {
         assert!(items.len() <= MAX_ITEMS);
-        let items: Vec<&[u8]> = items.iter().map(|item| &item[..]).collect();
-        let items = &items[..];
         Some(Outgoing::Answer { kind, id, items }.encode(version, out))
     };
     match message {
@@ -54,16 +52,15 @@ fn written(version: u8, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
             assert!(blocks.len() <= MAX_ANNOUNCED_BLOCKS);
             Some(Outgoing::NewBlockHashes(blocks).encode(version, out))
         }
-        Message::NewBlock { header, body, td } => Some(
-            Outgoing::NewBlock {
-                header,
-                body,
-                td: *td,
-            }
-            .encode(version, out),
-        ),
+        Message::NewBlock { header, body, td } => {
+            let td = *td;
+            Some(Outgoing::NewBlock { header, body, td }.encode(version, out))
+        }
         Message::Request { id, request } => {
-            if let Request::Bodies { hashes } | Request::Receipts { hashes, .. } = request {
+            if let Request::Bodies { hashes }
+            | Request::Receipts { hashes, .. }
+            | Request::BlockAccessLists { hashes } = request
+            {
                 assert!(hashes.len() <= MAX_ITEMS);
                 // Of more, only the first are kept.
                 if hashes.len() == MAX_ITEMS {
@@ -72,23 +69,45 @@ fn written(version: u8, message: &Message, out: &mut Vec<u8>) -> Option<u8> {
             }
             Some(Outgoing::Request { id: *id, request }.encode(version, out))
         }
-        Message::Headers { id, headers } => answer(AnswerKind::Headers, *id, headers, out),
-        Message::Bodies { id, bodies } => answer(AnswerKind::Bodies, *id, bodies, out),
-        Message::Receipts { id, blocks, .. } => answer(AnswerKind::Receipts, *id, blocks, out),
+        Message::Headers { id, headers } => answer(AnswerKind::Headers, *id, &slices(headers)),
+        Message::Bodies { id, bodies } => answer(AnswerKind::Bodies, *id, &slices(bodies)),
+        Message::Receipts {
+            id,
+            blocks,
+            last_is_cut,
+        } => {
+            assert!(!last_is_cut || version >= 70 && !blocks.is_empty());
+            let kind = match last_is_cut {
+                true => AnswerKind::CutReceipts,
+                false => AnswerKind::Receipts,
+            };
+            answer(kind, *id, &slices(blocks))
+        }
+        Message::BlockAccessLists { id, lists } => {
+            let absent: &[u8] = &[0x80];
+            let items: Vec<&[u8]> = lists
+                .iter()
+                .map(|list| list.as_deref().unwrap_or(absent))
+                .collect();
+            answer(AnswerKind::BlockAccessLists, *id, &items)
+        }
         Message::BlockRange {
             earliest,
             latest,
             latest_hash,
         } => {
             assert!(earliest <= latest && !latest_hash.is_zero());
-            let (earliest, latest, latest_hash) = (*earliest, *latest, *latest_hash);
             let range = Outgoing::BlockRange {
-                earliest,
-                latest,
-                latest_hash,
+                earliest: *earliest,
+                latest: *latest,
+                latest_hash: *latest_hash,
             };
             Some(range.encode(version, out))
         }
         _ => None,
     }
+}
+
+fn slices(items: &[Bytes]) -> Vec<&[u8]> {
+    items.iter().map(Bytes::as_ref).collect()
 }
