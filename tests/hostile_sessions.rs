@@ -15,7 +15,7 @@ use alloy_primitives::{B256, keccak256};
 use cairn::generate::{self, GeneratedBlock, Params};
 use cairn_net::enode::Enode;
 use cairn_net::eth::message::{AnswerKind, Message, Outgoing, Request, Start, code};
-use cairn_net::limits::{MAX_ITEMS, MAX_MESSAGE_BYTES, OUTPUT_LIMIT_BYTES};
+use cairn_net::limits::{MAX_HASH_REQUEST_BYTES, MAX_ITEMS, MAX_MESSAGE_BYTES, OUTPUT_LIMIT_BYTES};
 use cairn_net::p2p::DisconnectReason;
 use cairn_net::rlpx::frame::HEADER_BYTES;
 use common::{Node, chain_file, run_ok, text};
@@ -160,31 +160,34 @@ fn requests_at_the_ends_of_what_numbers_can_be_are_answered_with_what_there_is()
         }
     }
 
-    // A hundred thousand hashes: the known ones come first, then only such as nobody has.
+    // As many hashes as a request may have: the known ones come first, then only such as nobody has.
     let known = CHAIN.iter().map(|block| block.header.hash);
     let unknown = (0..100_000_u32).map(|n| keccak256(n.to_be_bytes()));
     let hashes: Vec<B256> = known.take(20).chain(unknown).collect();
-    let mut payload = Vec::new();
-    let items: Vec<u8> = hashes.iter().flat_map(alloy_rlp::encode).collect();
-    let answer = Outgoing::Answer {
-        kind: AnswerKind::Bodies,
-        id: 5,
-        items: &[&items],
-    };
-    answer.encode(68, &mut payload);
-    puppet.say_eth(code::GET_BLOCK_BODIES, &payload);
+    let most = MAX_HASH_REQUEST_BYTES / 33 - 1;
+    puppet.request(
+        5,
+        &Request::Bodies {
+            hashes: hashes[..most].to_vec(),
+        },
+    );
     match puppet.message() {
         Some(Message::Bodies { id: 5, bodies }) => {
-            assert_eq!(bodies.len(), 20);
-            assert!(
-                bodies
-                    .iter()
-                    .zip(&*CHAIN)
-                    .all(|(body, block)| *body == block.body)
-            );
+            let bodies: Vec<&[u8]> = bodies.iter().map(|body| &body[..]).collect();
+            let stored: Vec<&[u8]> = CHAIN[..20].iter().map(|block| &block.body[..]).collect();
+            assert!(bodies == stored, "{} bodies", bodies.len());
         }
         other => panic!("{other:?}"),
     }
+    // A hundred thousand are refused by their length.
+    let mut endless = Puppet::ready(4, watched.target);
+    endless.request(
+        5,
+        &Request::Bodies {
+            hashes: hashes.clone(),
+        },
+    );
+    assert_eq!(endless.end(), End::Told(DisconnectReason::Subprotocol));
     // The known ones behind all that a request may name are not looked for.
     let late: Vec<B256> = hashes[20..20 + MAX_ITEMS]
         .iter()
