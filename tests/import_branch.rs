@@ -324,20 +324,27 @@ fn of_equally_heavy_clique_chains_the_same_one_is_canonical_whichever_came_first
 }
 
 #[test]
-fn past_the_merge_difficulty_says_nothing_and_an_import_is_its_users_word() {
+fn past_the_merge_an_import_is_its_users_word_unless_it_ends_lower() {
     let dir = tempfile::tempdir().unwrap();
     let prague = |blocks| Params {
         fork: Fork::Prague,
         ..params(blocks)
     };
-    let long = file(dir.path(), "long.rlp", &branch(&prague(12), 4, 1));
-    let short = file(dir.path(), "short.rlp", &branch(&prague(9), 4, 2));
-    let data = folder(dir.path(), "d", &prague(1), &long);
-    for (blocks, head) in [(&short, 9), (&long, 12)] {
+    let first = file(dir.path(), "first.rlp", &branch(&prague(12), 4, 1));
+    let lower = file(dir.path(), "lower.rlp", &branch(&prague(9), 4, 2));
+    let second = file(dir.path(), "second.rlp", &branch(&prague(12), 4, 3));
+    let data = folder(dir.path(), "d", &prague(1), &first);
+    let cases = [
+        (&lower, false, &first),
+        (&second, true, &second),
+        (&first, true, &first),
+    ];
+    for (blocks, canonical, kept) in cases {
         let report = import(&data, blocks);
-        assert_eq!(report["head_number"], head);
+        assert_eq!(report["head_number"], 12);
+        assert_eq!(report["branch"]["canonical"], canonical);
         let why = report["branch"]["why"].as_str().unwrap();
         assert!(why.contains("past the merge"), "{why}");
-        holds(&data, blocks);
+        holds(&data, kept);
     }
 }
