@@ -95,6 +95,17 @@ pub struct Run {
     /// Milliseconds between blocks, whole seconds; the genesis period counts if it is longer
     #[arg(long, value_name = "MS", requires = "enable_consensus")]
     pub block_interval_ms: Option<u64>,
+    /// No control socket
+    #[arg(long)]
+    pub ipcdisable: bool,
+    /// The control socket; a name alone is in the data folder [default: DATADIR/cairn.ipc]
+    #[arg(
+        long,
+        value_name = "PATH",
+        conflicts_with = "ipcdisable",
+        global = true
+    )]
+    pub ipcpath: Option<PathBuf>,
     /// Ask peers for receipts too, and keep them; also those of blocks that were stored without
     #[arg(long)]
     pub receipts: bool,
@@ -137,6 +148,8 @@ pub enum Command {
         #[arg(long, value_name = "FORMAT", value_enum)]
         format: Option<Format>,
     },
+    /// Show how the node that runs on the data folder is doing
+    Status,
     /// Show a validator and a full node at work on this machine
     Demo {
         /// Leave the data folders and print where they are

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use cairn::cli::{Cli, Command, Common, Format};
+use cairn::cli::{Cli, Command, Common, Format, Run};
 use cairn::config::{self, Config, ConfigError};
 use cairn::datadir::{self, Made};
 use cairn::demo::{self, DemoOptions};
 use cairn::export::{self, ExportError};
 use cairn::import::{Found, ImportError};
-use cairn::{import, logging, node};
+use cairn::status::Report;
+use cairn::{import, ipc, logging, node};
 use cairn_store::{Reader, Writer};
 use clap::Parser as _;
 use serde::Serialize;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             last,
             format,
         }) => export(&cli.common, file, (*first, *last), *format),
+        Some(Command::Status) => status(&cli.common, &cli.run),
         Some(Command::Demo {
             keep,
             blocks,
@@ -166,6 +168,17 @@ fn export(
         return Ok(());
     }
     print(common, &exported, &exported.to_string())
+}
+
+fn status(common: &Common, run: &Run) -> Result<(), Failure> {
+    let socket = config::ipc(&config::datadir(common)?, run);
+    let status = ipc::call(&socket, "cairn_status", &serde_json::json!([])).map_err(failed)?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let report = Report {
+        status: &status,
+        now_s: now.map_or(0, |since| since.as_secs()),
+    };
+    print(common, &status, &report.to_string())
 }
 
 fn demo(common: &Common, options: &DemoOptions) -> Result<(), Failure> {
