@@ -102,8 +102,8 @@ pub fn datadir(common: &Common) -> Result<DataDir, ConfigError> {
 }
 
 /// Where the control socket is: a name alone is in the data folder, as geth has it.
-pub fn ipc(datadir: &DataDir, run: &Run) -> PathBuf {
-    match &run.ipcpath {
+pub fn ipc(datadir: &DataDir, common: &Common) -> PathBuf {
+    match &common.ipcpath {
         None => datadir.ipc(),
         Some(name) if name.components().count() == 1 => datadir.path().join(name),
         Some(path) => path.clone(),
@@ -250,7 +250,7 @@ impl Config {
             network_id: run.networkid.unwrap_or_else(|| genesis.spec.network_id()),
             eth_versions,
             max_peers: run.maxpeers,
-            ipc: (!run.ipcdisable).then(|| ipc(&datadir, run)),
+            ipc: (!run.ipcdisable).then(|| ipc(&datadir, common)),
             receipts: run.receipts,
             sync_target: run.synctarget,
             datadir,

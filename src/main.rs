@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use cairn::cli::{Cli, Command, Common, Format, Run};
+use cairn::cli::{Cli, Command, Common, Format};
 use cairn::config::{self, Config, ConfigError};
 use cairn::datadir::{self, Made};
 use cairn::demo::{self, DemoOptions};
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             last,
             format,
         }) => export(&cli.common, file, (*first, *last), *format),
-        Some(Command::Status) => status(&cli.common, &cli.run),
+        Some(Command::Status) => status(&cli.common),
         Some(Command::Demo {
             keep,
             blocks,
@@ -170,8 +170,8 @@ fn export(
     print(common, &exported, &exported.to_string())
 }
 
-fn status(common: &Common, run: &Run) -> Result<(), Failure> {
-    let socket = config::ipc(&config::datadir(common)?, run);
+fn status(common: &Common) -> Result<(), Failure> {
+    let socket = config::ipc(&config::datadir(common)?, common);
     let status = ipc::call(&socket, "cairn_status", &serde_json::json!([])).map_err(failed)?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let report = Report {
