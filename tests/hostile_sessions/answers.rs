@@ -1,6 +1,8 @@
 //! What peers answer.
 
-use alloy_primitives::B256;
+use std::time::Duration;
+
+use alloy_primitives::{B256, keccak256};
 use cairn_net::eth::message::{AnswerKind, Message, Outgoing, Request, Start};
 use cairn_net::p2p::DisconnectReason;
 
@@ -131,4 +133,33 @@ fn answers_other_than_what_was_asked_for_end_in_a_disconnect_and_change_nothing(
     }
     watched.assert_memory("false answers", before, 32 * MIB); // what the allocator keeps
     watched.over("false answers");
+}
+
+#[test]
+fn of_a_thousand_announced_hashes_only_so_many_are_asked_for_as_a_peer_may_owe() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let watched = Watched::start(dir.path(), false);
+    let before = watched.memory();
+    let mut puppet = Puppet::ready(3, watched.target);
+    let hashes: Vec<(B256, u64)> = (0..1_000_u32)
+        .map(|n| (keccak256(n.to_be_bytes()), 1))
+        .collect();
+    for _ in 0..10 {
+        puppet.send(Outgoing::NewBlockHashes(&hashes));
+    }
+    // Nothing is answered. What is asked is asked at once.
+    let patience = Duration::from_secs(2);
+    puppet.stream.set_read_timeout(Some(patience)).unwrap();
+    let mut asked = 0;
+    while puppet.stream.peek(&mut [0]).is_ok_and(|len| len > 0) {
+        if let Some(Message::Request { request, .. }) = puppet.message() {
+            assert!(matches!(request, Request::Headers { amount: 1, .. }));
+            asked += 1;
+        }
+    }
+    // The limit of `net`'s table: requests of ours in flight.
+    assert_eq!(asked, 32);
+    watched.assert_memory("announced hashes", before, 8 * MIB);
+    watched.over("announced hashes");
 }
