@@ -344,13 +344,14 @@ impl Dialled {
 fn an_ack_that_is_garbage_cut_off_or_of_another_time_leads_to_nobody() {
     let (node, target, honest) = watched(64);
     // Its own dials come again after a second, then two: all kinds at once.
-    let kinds: [(&str, &dyn Fn(&[u8]) -> Vec<u8>); 6] = [
-        ("garbage", &|_| noise(2000)),
-        ("nothing", &|_| vec![]),
-        ("one byte", &|ack| ack[..1].to_vec()),
-        ("a prefix", &|ack| ack[..2].to_vec()),
-        ("all but a byte", &|ack| ack[..ack.len() - 1].to_vec()),
-        ("a bit turned", &|ack| {
+    type Kind = (&'static str, fn(&[u8]) -> Vec<u8>);
+    let kinds: [Kind; 6] = [
+        ("garbage", |_| noise(2000)),
+        ("nothing", |_| vec![]),
+        ("one byte", |ack| ack[..1].to_vec()),
+        ("a prefix", |ack| ack[..2].to_vec()),
+        ("all but a byte", |ack| ack[..ack.len() - 1].to_vec()),
+        ("a bit turned", |ack| {
             let mut ack = ack.to_vec();
             ack[100] ^= 1;
             ack
