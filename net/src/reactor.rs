@@ -43,7 +43,7 @@ use crate::limits::{
     READ_BUFFER_BYTES, SHUTDOWN_FLUSH_MS,
 };
 use crate::scores::{Ban, Scores};
-use crate::session;
+use crate::session::{self, Workspace};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -135,6 +135,8 @@ pub struct Reactor {
     /// Strangers' lines in the log: how many more this second, and which second.
     stranger_lines: (u32, u64),
     buffer: Box<[u8]>,
+    /// What the session whose turn it is makes its messages in.
+    workspace: Option<Box<Workspace>>,
     /// What `now_ms` counts from.
     started: Instant,
 }
@@ -225,6 +227,7 @@ impl Reactor {
                 retry_at_ms: None,
                 stranger_lines: (0, 0),
                 buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+                workspace: Some(Box::default()),
                 started: Instant::now(),
             });
         }

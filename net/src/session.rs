@@ -15,6 +15,7 @@ mod output;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod workspace;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use secp256k1::SecretKey;
 use self::linked::{Context, Linked};
 use self::output::Output;
 use self::timers::{Due, Timers};
+pub use self::workspace::Workspace;
 use crate::enode::NodeId;
 pub use crate::eth::message::{AnswerKind, Message, Outgoing};
 pub use crate::eth::status::{LocalChain, Status};
@@ -139,6 +141,8 @@ pub struct Session {
     events: VecDeque<SessionEvent>,
     timers: Timers,
     paused: bool,
+    /// What was lent to it for its turn.
+    workspace: Option<Box<Workspace>>,
 }
 
 #[derive(Debug)]
@@ -175,6 +179,7 @@ impl Session {
             events: VecDeque::new(),
             timers: Timers::awaiting("handshake", now_ms + RLPX_TIMEOUT_MS),
             paused: false,
+            workspace: None,
             config,
         };
         let secret = session.config.secret_key;
@@ -249,9 +254,28 @@ impl Session {
     pub fn send(&mut self, _now_ms: u64, message: Outgoing<'_>) -> Result<(), NotReady> {
         match &mut self.state {
             State::Handshaking(_) => Err(NotReady::Handshaking),
-            State::Linked(linked) => linked.send(message, self.output.end()),
+            State::Linked(linked) => match &mut self.workspace {
+                Some(workspace) => linked.send(message, workspace, self.output.end()),
+                None => linked.send(message, &mut Workspace::default(), self.output.end()),
+            },
             State::Closed => Err(NotReady::Closed),
         }
+    }
+
+    /// Lends memory to work with, until [`reclaim`](Session::reclaim). Without it the session takes new memory for each message; what
+    /// it does is the same.
+    pub fn lend(&mut self, mut workspace: Box<Workspace>) {
+        self.output.exchange(&mut workspace.output);
+        self.workspace = Some(workspace);
+    }
+
+    /// Takes back what was lent, and leaves the session no more memory than what it holds needs.
+    pub fn reclaim(&mut self) -> Option<Box<Workspace>> {
+        let mut workspace = self.workspace.take()?;
+        self.output.exchange(&mut workspace.output);
+        self.output.shrink();
+        workspace.trim();
+        Some(workspace)
     }
 
     /// Ends the session; the peer is told why if it can be.
@@ -273,6 +297,9 @@ impl Session {
             self.timers.not_reading();
         }
         self.output.consume(n);
+        if self.workspace.is_none() {
+            self.output.shrink();
+        }
     }
 
     /// So much waits to go out that the peer should not be read any more: what it asks for waits unread.
