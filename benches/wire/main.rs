@@ -2,7 +2,7 @@
 //!
 //! The node's own serving code runs on a net thread over loopback sockets, with a store on the disk, in a process of its own;
 //! the ceilings run in another. This process is the peer. Bodies and headers are generated. `CAIRN_BENCH_ROUNDS` says how
-//! often each is measured in turns with its ceiling (5), `CAIRN_BENCH_ONLY` names one part.
+//! often each is measured in turns with its ceiling (15), `CAIRN_BENCH_ONLY` names one part.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 mod ceiling;
@@ -30,7 +30,7 @@ fn main() {
     }
     let root = std::env::var_os("CAIRN_BENCH_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
-    let rounds = std::env::var("CAIRN_BENCH_ROUNDS").map_or(5, |text| text.parse().unwrap());
+    let rounds = std::env::var("CAIRN_BENCH_ROUNDS").map_or(15, |text| text.parse().unwrap());
     let only = std::env::var("CAIRN_BENCH_ONLY").unwrap_or_default();
     server::raise_descriptors();
     let dir = tempfile::tempdir_in(&root).unwrap();

@@ -48,12 +48,12 @@ pub(crate) fn run(how: &str, dir: &Path) {
     cairn::logging::start(3); // to standard error, as the node's default
     let reader = Reader::open(&chain::store(dir)).unwrap();
     let config = ReactorConfig {
-        session: session::Config {
-            secret_key: key(),
-            client: "cairn/bench".into(),
-            port: 0,
-            eth_versions: cairn_net::eth::VERSIONS.to_vec(),
-        },
+        session: session::Config::new(
+            key(),
+            "cairn/bench".into(),
+            0,
+            cairn_net::eth::VERSIONS.to_vec(),
+        ),
         listen: "127.0.0.1:0".parse().unwrap(),
         max_peers: MOST_PEERS,
         statics: vec![],

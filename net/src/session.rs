@@ -30,7 +30,9 @@ use crate::enode::NodeId;
 pub use crate::eth::message::{AnswerKind, Message, Outgoing};
 pub use crate::eth::status::{LocalChain, Status};
 use crate::fault::Cause;
-use crate::limits::{OUTPUT_LIMIT_BYTES, RLPX_TIMEOUT_MS, SILENCE_TIMEOUT_MS};
+use crate::limits::{
+    ANNOUNCE_LIMIT_BYTES, OUTPUT_LIMIT_BYTES, RLPX_TIMEOUT_MS, SILENCE_TIMEOUT_MS,
+};
 use crate::p2p::DisconnectReason;
 use crate::rlpx;
 use crate::rlpx::entropy::Entropy;
@@ -39,14 +41,33 @@ use crate::rlpx::handshake::{self, AwaitingAck, AwaitingAuth, Step};
 /// What all sessions of a node share.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The static key; its public key is the node's id.
-    pub secret_key: SecretKey,
+    secret_key: SecretKey,
+    /// The public key of that, made once: it costs as much as a signature.
+    id: NodeId,
     /// What Hello calls us: `cairn/v0.1.0/linux-x86_64/rust1.95`.
     pub client: String,
     /// The TCP port we listen on, for Hello.
     pub port: u16,
     /// Versions of eth announced.
     pub eth_versions: Vec<u8>,
+}
+
+impl Config {
+    /// The node with this static key; for the rest see the fields of the same names.
+    pub fn new(secret_key: SecretKey, client: String, port: u16, eth_versions: Vec<u8>) -> Config {
+        Config {
+            secret_key,
+            id: rlpx::node_id(&secret_key),
+            client,
+            port,
+            eth_versions,
+        }
+    }
+
+    /// The node's id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
 }
 
 /// Which side opened the connection.
@@ -183,7 +204,7 @@ impl Session {
             config,
         };
         let secret = session.config.secret_key;
-        let our_id = rlpx::node_id(&secret);
+        let our_id = session.config.id;
         let mut entropy = Entropy::new(seed);
         let awaiting = match role {
             Role::Recipient => Awaiting::Auth(AwaitingAuth::new(secret)),
@@ -305,6 +326,11 @@ impl Session {
     /// So much waits to go out that the peer should not be read any more: what it asks for waits unread.
     pub fn output_is_full(&self) -> bool {
         self.output.pending().len() >= OUTPUT_LIMIT_BYTES
+    }
+
+    /// The peer reads too slowly to be told what is new.
+    pub fn is_behind(&self) -> bool {
+        self.output.pending().len() >= ANNOUNCE_LIMIT_BYTES
     }
 
     /// The owner stops reading this peer for a reason of its own, or goes on. While it does not read, the peer's silence is not
