@@ -36,7 +36,11 @@ impl Reactor {
                 self.linger_turn(peer);
             }
             State::Open(mut connection) => {
+                if let Some(workspace) = self.workspace.take() {
+                    connection.session.lend(workspace);
+                }
                 let next = self.session_turn(peer, &mut connection, service);
+                self.workspace = connection.session.reclaim();
                 connection.tell_paused();
                 match next {
                     Next::End(close) => self.end(peer, *connection, close, service),

@@ -5,8 +5,9 @@
 use std::fmt;
 
 use bytes::Bytes;
-use snap::raw::{Decoder, Encoder, decompress_len};
+use snap::raw::{Decoder, decompress_len};
 
+use super::workspace::Packer;
 use crate::rlpx::frame::FrameWriter;
 
 /// Writes a message that is not compressed.
@@ -15,11 +16,14 @@ pub(super) fn write_plain(writer: &mut FrameWriter, id: u8, payload: &[u8], out:
 }
 
 /// Writes a message, compressing it.
-pub(super) fn write(writer: &mut FrameWriter, id: u8, payload: &[u8], out: &mut Vec<u8>) {
-    let compressed = Encoder::new()
-        .compress_vec(payload)
-        .expect("snappy compresses anything below 4 GiB, and messages are held to 10 MiB");
-    writer.write(&[&[id_byte(id)], &compressed], out);
+pub(super) fn write(
+    writer: &mut FrameWriter,
+    id: u8,
+    payload: &[u8],
+    packer: &mut Packer,
+    out: &mut Vec<u8>,
+) {
+    writer.write(&[&[id_byte(id)], packer.message(payload)], out);
 }
 
 /// Writes a message that begins with `prefix` (at most 60 bytes) and goes on with streams of snappy elements that are `raw_bytes`
@@ -136,6 +140,8 @@ pub(super) fn decompress(payload: &[u8], limit_bytes: usize) -> Result<Bytes, Sn
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use snap::raw::Encoder;
+
     use super::*;
 
     #[test]

@@ -28,6 +28,19 @@ impl Output {
         if self.sent == self.bytes.len() {
             self.sent = 0;
             self.bytes.clear();
+        }
+    }
+
+    /// If nothing waits, goes on in another empty buffer, and leaves its own for it.
+    pub(super) fn exchange(&mut self, other: &mut Vec<u8>) {
+        if self.bytes.is_empty() && other.is_empty() {
+            std::mem::swap(&mut self.bytes, other);
+        }
+    }
+
+    /// If nothing waits, keeps no more than a small buffer.
+    pub(super) fn shrink(&mut self) {
+        if self.bytes.is_empty() {
             self.bytes.shrink_to(KEPT_BYTES);
         }
     }
@@ -75,6 +88,7 @@ mod tests {
         }
         output.end().resize(1 << 20, 0);
         output.consume(output.pending().len());
+        output.shrink();
         assert!(output.bytes.capacity() <= KEPT_BYTES);
     }
 }

@@ -373,7 +373,13 @@ fn a_wrong_mac_ends_the_session() {
         let mut session = recipient();
         let mut puppet = Puppet::ready(&mut session);
         let mut wire = Vec::new();
-        codec::write(&mut puppet.link.writer, p2p::PING, &[0xc0], &mut wire);
+        codec::write(
+            &mut puppet.link.writer,
+            p2p::PING,
+            &[0xc0],
+            &mut Packer::default(),
+            &mut wire,
+        );
         wire[at] ^= 0x80;
         session.handle_input(NOW_MS, &mut wire, &chain());
         assert_ended(
@@ -393,7 +399,14 @@ fn a_frame_said_twice_ends_the_session() {
     let mut session = recipient();
     let mut puppet = Puppet::ready(&mut session);
     let mut wire = Vec::new();
-    codec::write(&mut puppet.link.writer, p2p::PING, &[0xc0], &mut wire);
+    let packer = &mut Packer::default();
+    codec::write(
+        &mut puppet.link.writer,
+        p2p::PING,
+        &[0xc0],
+        packer,
+        &mut wire,
+    );
     session.handle_input(NOW_MS, &mut wire.clone(), &chain());
     assert!(!session.is_closed());
     session.handle_input(NOW_MS, &mut wire, &chain());
