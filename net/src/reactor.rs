@@ -36,7 +36,7 @@ use self::listener::{Accepted, Listener, Neighbour};
 pub use self::roll::ConnectedPeer;
 use self::shared::{Book, Shared};
 use self::slots::Slots;
-use crate::enode::Enode;
+use crate::enode::{Enode, NodeId};
 use crate::eth::status::LocalChain;
 use crate::fault::Cause;
 use crate::limits::{
