@@ -25,6 +25,8 @@ const (
 	pingMsg   = 2
 	pongMsg   = 3
 	patience  = 20 * time.Second
+	// dialAgain is for a server whose places are still those of sessions that ended.
+	dialAgain = 20 * time.Millisecond
 	warmUp    = 300 * time.Millisecond
 	// answerBytes is the longest answer of all: 128 bodies that nobody cut.
 	answerBytes = 8 << 20
@@ -53,28 +55,44 @@ func dial(node *enode.Node) (*session, error) {
 	if err := s.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
+	if err := s.begin(key); err != nil {
+		_ = tcp.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// begin is all that comes before the first request.
+func (s *session) begin(key *ecdsa.PrivateKey) error {
 	if _, err := s.conn.Handshake(key); err != nil {
-		return nil, fmt.Errorf("handshake: %w", err)
+		return fmt.Errorf("handshake: %w", err)
 	}
 	hello, err := rlp.EncodeToBytes([]any{
 		uint(5), "serve", []p2p.Cap{{Name: "eth", Version: eth.ETH69}}, uint(0), crypto.FromECDSAPub(&key.PublicKey)[1:],
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := s.conn.Write(helloMsg, hello); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := s.read(helloMsg, false); err != nil {
-		return nil, fmt.Errorf("Hello: %w", err)
+		return fmt.Errorf("Hello: %w", err)
 	}
 	// Its own Status suits it.
 	status, err := s.read(ethOffset+eth.StatusMsg, true)
 	if err != nil {
-		return nil, fmt.Errorf("Status: %w", err)
+		return fmt.Errorf("Status: %w", err)
 	}
 	_, err = s.conn.Write(ethOffset+eth.StatusMsg, status)
-	return s, err
+	return err
+}
+
+// end takes leave, so that the server need not find out by itself.
+func (s *session) end() {
+	clientQuitting := []byte{0xc1, 0x08}
+	_, _ = s.conn.Write(discMsg, snappy.Encode(nil, clientQuitting)) // Ended is ended.
+	_ = s.conn.Close()
 }
 
 // read returns the next message of a kind as it came, compressed after the Hellos. What else comes is passed over.

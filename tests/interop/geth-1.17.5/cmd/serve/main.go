@@ -6,6 +6,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -98,7 +99,10 @@ func measureAll(each time.Duration, rounds int, asJSON bool) (err error) {
 		servers = append(servers, server)
 	}
 
-	var report report
+	var lines []line
+	if !asJSON {
+		titles()
+	}
 	for _, work := range workloads(chain) {
 		measured := make([][]cost, len(servers))
 		for range rounds {
@@ -111,8 +115,17 @@ func measureAll(each time.Duration, rounds int, asJSON bool) (err error) {
 			}
 		}
 		for i, server := range servers {
-			report.add(work.name, server.name, measured[i], measured[0])
+			told := tell(work.name, server.name, measured[i], measured[0])
+			lines = append(lines, told)
+			if !asJSON {
+				told.row()
+			}
 		}
 	}
-	return report.print(asJSON)
+	if !asJSON {
+		return nil
+	}
+	encoder := json.NewEncoder(os.Stdout)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(map[string]any{"lines": lines})
 }

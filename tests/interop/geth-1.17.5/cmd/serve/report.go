@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 )
@@ -59,7 +57,7 @@ type line struct {
 	LeastCPUSPerGB  float64 `json:"cpu_s_per_gb_least"`
 	MostCPUSPerGB   float64 `json:"cpu_s_per_gb_most"`
 	CPUUsPerRequest float64 `json:"cpu_us_per_request"`
-	// TimesCairn is the CPU time for the same bytes, as a multiple of cairn's.
+	// TimesCairn is the CPU time for the same bytes, as a multiple of cairn's in the same round.
 	TimesCairn  float64 `json:"cpu_times_cairn"`
 	Cores       float64 `json:"server_cores"`
 	ClientCores float64 `json:"client_cores"`
@@ -67,14 +65,16 @@ type line struct {
 	AnonMB float64 `json:"rss_anon_mb"`
 }
 
-type report struct {
-	Lines []line `json:"lines"`
-}
-
-func (r *report) add(asked, server string, costs, cairn []cost) {
+// tell is the line of a server's rounds, beside those of cairn.
+func tell(asked, server string, costs, cairn []cost) line {
 	gb, anon := values(costs, cost.cpuSPerGB), values(costs, cost.anonMB)
 	last := len(costs) - 1
-	r.Lines = append(r.Lines, line{
+	times := make([]float64, len(costs))
+	for i := range costs {
+		times[i] = costs[i].cpuSPerGB() / cairn[i].cpuSPerGB()
+	}
+	slices.Sort(times)
+	return line{
 		Asked: asked, Server: server,
 		KBPerAnswer:     median(costs, cost.kbPerAnswer),
 		WireKBPerAnswer: median(costs, cost.wireKBPerAnswer),
@@ -84,30 +84,21 @@ func (r *report) add(asked, server string, costs, cairn []cost) {
 		LeastCPUSPerGB:  gb[0],
 		MostCPUSPerGB:   gb[last],
 		CPUUsPerRequest: median(costs, cost.cpuUsPerRequest),
-		TimesCairn:      median(costs, cost.cpuSPerGB) / median(cairn, cost.cpuSPerGB),
+		TimesCairn:      times[len(times)/2],
 		Cores:           median(costs, cost.cores),
 		ClientCores:     median(costs, cost.clientCores),
 		AnonMB:          anon[last],
-	})
+	}
 }
 
-func (r *report) print(asJSON bool) error {
-	if asJSON {
-		encoder := json.NewEncoder(os.Stdout)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(r)
-	}
+// titles and row print the table for people, line by line as they come.
+func titles() {
 	fmt.Printf("%-14s %-21s %9s %8s %10s %7s %9s %15s %9s %8s %6s %6s %8s\n", "asked for", "of", "answer kB", "on wire", "requests/s",
 		"MB/s", "CPU s/GB", "(least..most)", "CPU us/rq", "x cairn", "cores", "client", "anon MB")
-	asked := ""
-	for _, l := range r.Lines {
-		if asked != "" && asked != l.Asked {
-			fmt.Println()
-		}
-		asked = l.Asked
-		fmt.Printf("%-14s %-21s %9.1f %8.1f %10.0f %7.1f %9.2f %15s %9.1f %8.2f %6.2f %6.2f %8.1f\n", l.Asked, l.Server, l.KBPerAnswer,
-			l.WireKBPerAnswer, l.RequestsPerS, l.MBPerS, l.CPUSPerGB, fmt.Sprintf("(%.2f..%.2f)", l.LeastCPUSPerGB, l.MostCPUSPerGB),
-			l.CPUUsPerRequest, l.TimesCairn, l.Cores, l.ClientCores, l.AnonMB)
-	}
-	return nil
+}
+
+func (l *line) row() {
+	fmt.Printf("%-14s %-21s %9.1f %8.1f %10.0f %7.1f %9.2f %15s %9.1f %8.2f %6.2f %6.2f %8.1f\n", l.Asked, l.Server, l.KBPerAnswer,
+		l.WireKBPerAnswer, l.RequestsPerS, l.MBPerS, l.CPUSPerGB, fmt.Sprintf("(%.2f..%.2f)", l.LeastCPUSPerGB, l.MostCPUSPerGB),
+		l.CPUUsPerRequest, l.TimesCairn, l.Cores, l.ClientCores, l.AnonMB)
 }

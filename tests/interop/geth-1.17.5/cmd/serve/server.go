@@ -82,12 +82,22 @@ func (s *server) measure(work workload, span time.Duration) (cost, error) {
 	return seen, err
 }
 
+// dial begins a session, again where the server has no place for one yet.
+func (s *server) dial() (*session, error) {
+	for begun := time.Now(); ; time.Sleep(dialAgain) {
+		session, err := dial(s.node)
+		if err == nil || time.Since(begun) > patience {
+			return session, err
+		}
+	}
+}
+
 func (s *server) measureSession(work workload, span time.Duration, warmFirst bool) (cost, error) {
-	session, err := dial(s.node)
+	session, err := s.dial()
 	if err != nil {
 		return cost{}, err
 	}
-	defer session.conn.Close()
+	defer session.end()
 	left := s.requests
 	if left == 0 {
 		left = int(^uint(0) >> 1)
