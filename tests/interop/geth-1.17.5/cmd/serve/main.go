@@ -6,6 +6,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -13,8 +14,10 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -40,12 +43,14 @@ func main() {
 	if *serving != "" {
 		log.Fatal(serveGeth(*serving, *database))
 	}
-	if err := measureAll(time.Duration(*seconds*float64(time.Second)), *rounds, *asJSON); err != nil {
+	// Who interrupts it ends its servers too.
+	interrupted, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if err := measureAll(interrupted, time.Duration(*seconds*float64(time.Second)), *rounds, *asJSON); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func measureAll(each time.Duration, rounds int, asJSON bool) (err error) {
+func measureAll(interrupted context.Context, each time.Duration, rounds int, asJSON bool) (err error) {
 	for _, variable := range []string{"CAIRN_BIN", "CAIRN_STORE_BIN", "ETHREX_BIN"} {
 		if os.Getenv(variable) == "" {
 			return fmt.Errorf("%s must name a binary (tests/interop/serving/run does)", variable)
@@ -63,7 +68,7 @@ func measureAll(each time.Duration, rounds int, asJSON bool) (err error) {
 		{"CAIRN_BIN", "init", "--datadir", datadir, genesis},
 		{"CAIRN_BIN", "import", "--datadir", datadir, era1},
 	} {
-		if out, err := exec.Command(os.Getenv(arguments[0]), arguments[1:]...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(interrupted, os.Getenv(arguments[0]), arguments[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%v: %w\n%s", arguments, err, out)
 		}
 	}
@@ -86,10 +91,10 @@ func measureAll(each time.Duration, rounds int, asJSON bool) (err error) {
 		requests int
 		command  *exec.Cmd
 	}{
-		{"cairn", 0, exec.Command(os.Getenv("CAIRN_BIN"), "--datadir", datadir, "--listen-addr", "127.0.0.1", "--port", "0")},
-		{"geth 1.17.5, pebble", 0, exec.Command(myself, "-serve", folder, "-database", filepath.Join(folder, "pebble"))},
-		{"geth 1.17.5, memory", 0, exec.Command(myself, "-serve", folder)},
-		{"ethrex-p2p 24, memory", ethrexRequests, exec.Command(os.Getenv("ETHREX_BIN"), genesis, era1)},
+		{"cairn", 0, exec.CommandContext(interrupted, os.Getenv("CAIRN_BIN"), "--datadir", datadir, "--listen-addr", "127.0.0.1", "--port", "0")},
+		{"geth 1.17.5, pebble", 0, exec.CommandContext(interrupted, myself, "-serve", folder, "-database", filepath.Join(folder, "pebble"))},
+		{"geth 1.17.5, memory", 0, exec.CommandContext(interrupted, myself, "-serve", folder)},
+		{"ethrex-p2p 24, memory", ethrexRequests, exec.CommandContext(interrupted, os.Getenv("ETHREX_BIN"), genesis, era1)},
 	} {
 		server, err := start(kind.name, kind.command)
 		if err != nil {
