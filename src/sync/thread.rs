@@ -115,11 +115,11 @@ impl SyncRole {
     fn run_on(&mut self) -> Result<(), SyncError> {
         let start = Instant::now();
         let mut waiting = VecDeque::new();
-        let mut asked = Asked::default();
+        let mut told = Told::default();
         let mut announcements = Announcements::default();
         let mut sealed_on = None;
         loop {
-            self.act(&mut waiting, &mut asked)?;
+            self.act(&mut waiting, &mut told)?;
             self.tell_sealer(&mut sealed_on, start.elapsed());
             self.send_waiting(&mut waiting)?;
             self.bans.keep(&self.net, false);
@@ -171,12 +171,12 @@ impl SyncRole {
         }
     }
 
-    fn act(&mut self, waiting: &mut VecDeque<Command>, asked: &mut Asked) -> Result<(), SyncError> {
+    fn act(&mut self, waiting: &mut VecDeque<Command>, told: &mut Told) -> Result<(), SyncError> {
         let mut announced = 0;
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Send { peer, message } => {
-                    announced += asked.count(&message);
+                    announced += told.asked.count(&message);
                     waiting.push_back(Command::Send { peer, message });
                 }
                 Action::Commit { blocks, tip, live } => {
@@ -185,7 +185,7 @@ impl SyncRole {
                     let chain = local_chain(&self.genesis, self.network_id, &tip, earliest);
                     waiting.push_back(Command::SetChain(chain));
                 }
-                Action::Keep { receipts } => self.keep(&receipts)?,
+                Action::Keep { receipts } => self.keep(&receipts, told)?,
                 Action::Punish { peer, fault } => {
                     log::warn!("Dropping peer peer={} fault=\"{fault}\"", peer.0);
                     waiting.push_back(Command::Disconnect {
@@ -195,7 +195,7 @@ impl SyncRole {
                 }
             }
         }
-        asked.tell();
+        told.asked.tell();
         if announced > 0 {
             let head = &self.machine.tip().header;
             log::info!(
@@ -243,7 +243,7 @@ impl SyncRole {
     }
 
     /// Keeps receipts of stored blocks, those of blocks left out that are not canonical any more.
-    fn keep(&mut self, found: &[Found]) -> Result<(), SyncError> {
+    fn keep(&mut self, found: &[Found], told: &mut Told) -> Result<(), SyncError> {
         let start = Instant::now();
         let snapshot = self.writer.reader().snapshot();
         let mut new = Vec::with_capacity(found.len());
@@ -272,9 +272,17 @@ impl SyncRole {
                 new.iter().map(|new| new.receipts.len()).sum::<usize>(),
                 elapsed(start.elapsed())
             ),
-            // Nothing was written: they lie too far from those that are kept, and are fetched again after a restart.
+            // Nothing was written: they lie too far from those that are kept, and are fetched again after a restart. So do those
+            // of many blocks to come, which it is enough to warn of once.
             Err(error @ cairn_store::Error::BadBlock { .. }) => {
-                log::warn!("Receipts are not kept first={first} last={last}: {error}");
+                let level = match std::mem::replace(&mut told.receipts_refused, true) {
+                    false => log::Level::Warn,
+                    true => log::Level::Debug,
+                };
+                log::log!(
+                    level,
+                    "Receipts are not kept first={first} last={last}: {error}"
+                );
             }
             Err(error) => return Err(SyncError::Store(error)),
         }
@@ -405,6 +413,14 @@ impl Announcements {
             log::info!("Announced {what} peer={}", peer.0);
         }
     }
+}
+
+/// What the log was told, so that it is not told too often.
+#[derive(Default)]
+struct Told {
+    asked: Asked,
+    /// That there are receipts which cannot be kept.
+    receipts_refused: bool,
 }
 
 /// What was asked of peers since the last line in the log.
