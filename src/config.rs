@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use alloy_primitives::{Address, B256};
 use cairn_net::enode::{Enode, EnodeError, EnodeUrl};
 use cairn_net::eth::VERSIONS;
-use cairn_net::limits::MAX_THREADS;
+use cairn_net::limits::{MAX_STATICS, MAX_THREADS, MAX_TRUSTED};
 use cairn_store::Head;
 use secp256k1::SecretKey;
 
@@ -21,8 +21,6 @@ use crate::datadir::{self, DataDir, DataDirError, Made};
 const PEERS_LIMIT: usize = 700;
 /// A longer interval is a slip of the finger.
 const INTERVAL_LIMIT_MS: u64 = 366 * 24 * 3600 * 1000;
-/// Bootnodes are dialled for ever, each with its own schedule; trusted nodes are compared with each that comes.
-const NODES_LIMIT: usize = 256;
 
 /// Everything a running node is told, checked.
 #[derive(Debug)]
@@ -227,8 +225,8 @@ impl Config {
             }
         };
         let eth_versions = eth_versions(&run.eth_versions)?;
-        let bootnodes = enodes("--bootnodes", &run.bootnodes)?;
-        let trusted = enodes("--trusted", &run.trusted)?;
+        let bootnodes = enodes("--bootnodes", &run.bootnodes, MAX_STATICS)?;
+        let trusted = enodes("--trusted", &run.trusted, MAX_TRUSTED)?;
         let datadir = datadir(common)?;
         let (genesis, json) = find_genesis(common, &datadir)?;
         for warning in &genesis.warnings {
@@ -277,7 +275,7 @@ fn eth_versions(typed: &[u8]) -> Result<Vec<u8>, ConfigError> {
 }
 
 /// What was typed behind `flag`, each an enode URL; a host name is resolved once, now.
-fn enodes(flag: &str, typed: &[String]) -> Result<Vec<Enode>, ConfigError> {
+fn enodes(flag: &str, typed: &[String], most: usize) -> Result<Vec<Enode>, ConfigError> {
     let urls = typed
         .iter()
         .map(|url| url.trim())
@@ -285,9 +283,9 @@ fn enodes(flag: &str, typed: &[String]) -> Result<Vec<Enode>, ConfigError> {
     let nodes: Vec<Enode> = urls
         .map(|url| enode(url).map_err(|why| usage(format!("{flag} {url}: {why}"))))
         .collect::<Result<_, _>>()?;
-    if nodes.len() > NODES_LIMIT {
+    if nodes.len() > most {
         return Err(usage(format!(
-            "{flag}: {} were given, at most {NODES_LIMIT} are taken",
+            "{flag}: {} were given, at most {most} are taken",
             nodes.len()
         )));
     }

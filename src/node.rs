@@ -22,7 +22,7 @@
 //! thread's), and who is banned. Sync writes the bans to the data folder.
 //!
 //! While it makes a large commit the store's Writer has threads of its own, which end before the commit does: as many as
-//! there are cores, at most 4, to compress (two parts each), and at most 5 more to sync files at once.
+//! there are cores, at most 4, to compress (three parts each at most), and at most 5 more to sync files at once.
 //!
 //! Stop order: ipc is told (nobody gives orders to a node that stops), then net (it says goodbye to peers, at most 200 ms), then sync (it finishes its commit, and the store's
 //! lock goes with it), whose end closes the sealer's links; all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
@@ -95,7 +95,6 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         tip.td,
         config.datadir.path().display()
     );
-    let started_at = head;
     let expects_peers = !config.bootnodes.is_empty();
     let chain = local_chain(
         &genesis,
@@ -206,6 +205,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     }
     drop(events_in);
     let sealing = config.sealer;
+    let board = status::Writer::new(board, &tip, sealing.is_some());
     let sync = SyncRole {
         writer,
         machine: Machine::new(
@@ -231,7 +231,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         }),
         expects_peers,
         bans: ban_file,
-        board: status::Writer::new(board, started_at, sealing.is_some()),
+        board,
         stop,
     };
     let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;

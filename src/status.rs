@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use alloy_primitives::{B256, U256};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -64,6 +65,10 @@ pub struct Figures {
     pub started_at: u64,
     /// The head.
     pub number: u64,
+    /// The head's hash.
+    pub hash: B256,
+    /// The total difficulty up to it.
+    pub td: U256,
     /// The head's timestamp, in Unix seconds.
     pub timestamp_s: u64,
     /// The highest number claimed, if it is above the head.
@@ -97,14 +102,16 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Writes on `board` from head `number` on.
-    pub fn new(board: Board, number: u64, seals: bool) -> Writer {
-        Writer {
+    /// Writes on `board` from the stored head `tip` on.
+    pub fn new(board: Board, tip: &Tip, seals: bool) -> Writer {
+        let mut writer = Writer {
             board,
-            started_at: number,
+            started_at: tip.header.header.number,
             stored: VecDeque::new(),
             seals,
-        }
+        };
+        writer.show(0, tip, &SyncStatus::default(), true);
+        writer
     }
 
     /// Blocks have been stored.
@@ -140,6 +147,8 @@ impl Writer {
             },
             started_at: self.started_at,
             number: tip.header.header.number,
+            hash: tip.header.hash,
+            td: tip.td,
             timestamp_s: tip.header.header.timestamp,
             target_number: status.target_number,
             headers: status.headers,
@@ -252,6 +261,14 @@ mod tests {
     use super::*;
     use crate::chain::{Genesis, Rules};
 
+    fn writer(seals: bool) -> Writer {
+        Writer::new(
+            Board::default(),
+            &Rules::new(&Genesis::dev()).genesis_tip(),
+            seals,
+        )
+    }
+
     fn shown(writer: &mut Writer, now_ms: u64, target: Option<u64>) -> Figures {
         let tip = Rules::new(&Genesis::dev()).genesis_tip();
         let status = SyncStatus {
@@ -266,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_of_the_last_seconds_and_says_how_long_it_takes() {
-        let mut writer = Writer::new(Board::default(), 0, false);
+        let mut writer = writer(false);
         for second in 0..30 {
             writer.stored(second * 1000 + 500, 100, 1_000_000);
         }
@@ -281,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_phase_says_what_is_waited_for() {
-        let mut writer = Writer::new(Board::default(), 0, false);
+        let mut writer = writer(false);
         assert_eq!(shown(&mut writer, 0, Some(9)).phase, Phase::Bodies);
         assert_eq!(shown(&mut writer, 0, None).phase, Phase::Following);
         let tip = Rules::new(&Genesis::dev()).genesis_tip();

@@ -259,6 +259,77 @@ fn garbage_floods_and_idle_clients_cost_nobody_else() {
     node.stop();
 }
 
+#[test]
+fn a_client_that_asks_without_pause_holds_up_neither_others_nor_the_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&dir.path().join("node"), &[]);
+    let busy: Vec<_> = (0..4)
+        .map(|_| {
+            let stream = connect(&node);
+            let mut writing = stream.try_clone().unwrap();
+            std::thread::spawn(move || {
+                let requests = br#"{"id":1,"method":"eth_blockNumber"}"#.repeat(500);
+                while writing.write_all(&requests).is_ok() {}
+            });
+            std::thread::spawn(move || {
+                let mut stream = stream;
+                let mut buffer = vec![0; 1 << 16];
+                while stream.read(&mut buffer).is_ok_and(|read| read > 0) {}
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    assert_eq!(ask(&node, "eth_blockNumber", json!([])), "0x0");
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(node.stop() < Duration::from_secs(5));
+    for thread in busy {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_removed_peer_is_let_go_however_far_it_has_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&dir.path().join("node"), &[]);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // A point on the curve that nobody has the key of at hand: secp256k1's generator, doubled.
+    let key = concat!(
+        "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5",
+        "1ae168fea63dc339a3c58419466ceaeef7f632653266d0e1236431a950cfe52a"
+    );
+    let url = format!("enode://{key}@{}", silent.local_addr().unwrap());
+    assert_eq!(ask(&node, "admin_addPeer", json!([url])), true);
+    let (mut dialled, _) = silent.accept().unwrap();
+    dialled
+        .set_read_timeout(Some(Duration::from_secs(3)))
+        .unwrap();
+    assert_eq!(ask(&node, "admin_removePeer", json!([url])), true);
+    let mut auth = Vec::new();
+    dialled.read_to_end(&mut auth).unwrap(); // before the handshake's own time is over
+    node.stop();
+}
+
+#[test]
+fn nothing_is_destroyed_for_a_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = dir.path().join("left");
+    let mut node = Node::start(&left, &["--ipcpath", "nodekey"]);
+    node.wait_log("what is there is no socket");
+    node.stop();
+    assert_eq!(std::fs::read(left.join("nodekey")).unwrap().len(), 64);
+
+    let shared = dir.path().join("shared.ipc");
+    let first = Node::start(&left, &["--ipcpath", text(&shared)]);
+    let mut second = Node::start(&dir.path().join("right"), &["--ipcpath", text(&shared)]);
+    second.wait_log("another program listens there");
+    let shown = run_ok(&["status", "--json", "--ipcpath", text(&shared)]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["enode"], json!(first.enode));
+    second.stop();
+    first.stop();
+}
+
 fn anonymous_kib(pid: u32) -> u64 {
     let text = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
     let text = text.unwrap();

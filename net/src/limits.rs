@@ -9,6 +9,7 @@
 //! | inbound connections of one address, of IPv6 one /64 | [`MAX_INBOUND_PER_ADDRESS`] | closed without a word; loopback and trusted nodes' addresses are exempt |
 //! | inbound handshakes under way | [`MAX_INBOUND_HANDSHAKES`] | the oldest silent one makes room; trusted nodes' addresses are exempt |
 //! | inbound handshakes a second | [`HANDSHAKES_PER_S`], a burst of [`HANDSHAKE_BURST`] | the next wait in the kernel's queue ([`LISTEN_BACKLOG`]) |
+//! | nodes that are dialled; that are trusted | [`MAX_STATICS`], [`MAX_TRUSTED`] | whoever wants more is told |
 //! | outbound connections coming up | [`MAX_DIALS`] | the rest wait |
 //! | an auth or ack | 2048 bytes | the end |
 //! | a frame | before Status 2 KiB, then what a message of 10 MiB may take | BrokenLink |
@@ -170,6 +171,12 @@ pub const ACCEPTS_PER_TURN: usize = 32;
 
 /// No connection is accepted for so long after the system refused one for want of descriptors or memory.
 pub const ACCEPT_PAUSE_MS: u64 = 500;
+
+/// Nodes that are dialled again and again: each has a schedule that is looked at in every round.
+pub const MAX_STATICS: usize = 256;
+
+/// Nodes that are trusted: each that comes in is compared with all of them.
+pub const MAX_TRUSTED: usize = 256;
 
 /// Dials under way at once: the rest wait for their turn.
 pub const MAX_DIALS: usize = 16;

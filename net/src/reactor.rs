@@ -229,7 +229,7 @@ impl Reactor {
             });
         }
         for enode in statics {
-            reactors[dialling_thread(&enode, threads)].add_static(enode);
+            reactors[dialling_thread(&enode.id, threads)].add_static(enode);
         }
         let links = neighbours.iter().map(|to| to.link.clone()).collect();
         // A reactor alone must not hold a way to itself: it ends when the last handle is dropped.
@@ -351,16 +351,21 @@ impl Reactor {
         self.dialer.add(enode, now_ms);
     }
 
-    /// The node is dialled no more, and its connection, if this reactor has it, is ended.
+    /// The node is dialled no more, and its connection, if this reactor has it, is ended, however far it has come.
     fn remove(&mut self, id: &NodeId, service: &mut dyn Service) {
-        self.dialer.remove(id);
-        let seat = {
-            let mut book = self.shared.book();
-            book.admission.remove_static(id);
-            book.admission.seat_of(id)
-        };
-        if let Some(peer) = seat.filter(|&peer| self.slots.has(peer)) {
-            self.disconnect(peer, Cause::Requested, service);
+        // The one that dials it speaks for all: an order to dial it again comes to that one too, and so after this.
+        if self.thread == dialling_thread(id, self.neighbours.len().max(1)) {
+            self.dialer.remove(id);
+            self.shared.book().admission.remove_static(id);
+        }
+        for peer in self.slots.peers() {
+            match self.slots.get(peer).map(|entry| &entry.state) {
+                Some(State::Dial(dial)) if dial.id == *id => self.give_up_dial(peer),
+                Some(State::Open(connection)) if connection.id == Some(*id) => {
+                    self.disconnect(peer, Cause::Requested, service);
+                }
+                _ => {}
+            }
         }
     }
 

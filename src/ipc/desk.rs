@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use alloy_primitives::{Address, B256, U256, hex, keccak256};
 use cairn_net::enode::{Enode, NodeId};
+use cairn_net::limits::{MAX_STATICS, MAX_TRUSTED};
 use cairn_net::reactor::{Command, ConnectedPeer, Handle};
 use cairn_store::Reader;
 use serde_json::{Value, json};
@@ -50,11 +51,19 @@ pub struct Desk {
     pub board: Board,
 }
 
+type Method = fn(&Desk, &[Value]) -> Result<Value, RpcError>;
+
 /// By name: each method, and what it does.
-const METHODS: &[(&str, fn(&Desk, &[Value]) -> Result<Value, RpcError>)] = &[
+const METHODS: &[(&str, Method)] = &[
     ("admin_addPeer", |desk, params| desk.add_peer(params)),
     ("admin_addTrustedPeer", |desk, params| {
-        desk.tell(Command::Trust(enode(params)?))
+        let node = enode(params)?;
+        match desk.net.has_room_for_trusted() {
+            true => desk.tell(Command::Trust(node)),
+            false => Err(RpcError::failed(format!(
+                "{MAX_TRUSTED} nodes are trusted already"
+            ))),
+        }
     }),
     ("admin_datadir", |desk, _| {
         Ok(json!(desk.facts.datadir.display().to_string()))
@@ -103,7 +112,12 @@ impl Desk {
         if node.id == self.facts.enode.id {
             return Err(RpcError::params("this is the node itself"));
         }
-        self.tell(Command::AddStatic(node))
+        match self.net.has_room_for_static() {
+            true => self.tell(Command::AddStatic(node)),
+            false => Err(RpcError::failed(format!(
+                "{MAX_STATICS} nodes are dialled already"
+            ))),
+        }
     }
 
     fn tell(&self, command: Command) -> Result<Value, RpcError> {
@@ -145,7 +159,6 @@ impl Desk {
     }
 
     fn peers(&self) -> Value {
-        let local = self.facts.listen.to_string();
         let peer = |peer: &ConnectedPeer| {
             let info = &peer.info;
             json!({
@@ -154,7 +167,6 @@ impl Desk {
                 "name": info.client,
                 "caps": [format!("eth/{}", info.eth)],
                 "network": {
-                    "localAddress": local,
                     "remoteAddress": peer.addr.to_string(),
                     "inbound": info.inbound,
                     "trusted": peer.is_trusted,
@@ -169,7 +181,6 @@ impl Desk {
     fn status(&self) -> Value {
         let facts = &self.facts;
         let figures = self.board.read();
-        let head = self.reader.snapshot().head();
         let peer = |peer: &ConnectedPeer| {
             json!({
                 "id": peer.info.id.to_string(),
@@ -194,9 +205,9 @@ impl Desk {
             "enode": facts.enode.to_string(),
             "signer": facts.signer.map(|signer| signer.to_string()),
             "head": {
-                "number": head.number,
-                "hash": head.hash.to_string(),
-                "td": head.td.to_string(),
+                "number": figures.number,
+                "hash": figures.hash.to_string(),
+                "td": figures.td.to_string(),
                 "timestamp": figures.timestamp_s,
             },
             "sync": {

@@ -15,14 +15,15 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Token};
 
 pub use client::{CallError, call};
 pub use desk::{Desk, Facts};
+use rpc::{Input, Taken, answer};
 pub use rpc::{Methods, RpcError};
-use rpc::{Taken, answer, take};
 use socket::Place;
 
 /// Clients at once: people and their scripts. One more takes the place of the one that has been quiet for longest.
@@ -31,6 +32,8 @@ const MAX_CLIENTS: usize = 16;
 const MAX_REQUEST_BYTES: usize = 128 << 10;
 /// Read at once from a client.
 const READ_BYTES: usize = 16 << 10;
+/// Requests answered, and pieces read, of one client before the others have their turn.
+const TURN_STEPS: usize = 32;
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -46,6 +49,8 @@ pub struct IpcRole {
     _waker: Arc<mio::Waker>,
     desk: Desk,
     clients: Vec<Option<Client>>,
+    /// Clients may be waiting to be accepted.
+    has_callers: bool,
     /// Counts turns of clients, to know who has been quiet for longest.
     turns: u64,
     /// Takes the socket's name away when the role ends.
@@ -95,6 +100,7 @@ impl IpcRole {
             _waker: Arc::clone(&waker),
             desk,
             clients: (0..MAX_CLIENTS).map(|_| None).collect(),
+            has_callers: false,
             turns: 0,
             _place: place,
         };
@@ -107,33 +113,47 @@ impl IpcRole {
     /// The poll's own: nothing that a client does ends it.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(2 * MAX_CLIENTS);
-        loop {
-            match self.poll.poll(&mut events, None) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+        while !self.stop.load(Ordering::Acquire) {
+            let has_more = self.clients.iter().flatten().any(|client| client.has_more);
+            let wait = (has_more || self.has_callers).then_some(Duration::ZERO);
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
                 other => other?,
             }
             for event in &events {
                 match event.token() {
                     WAKER => {}
-                    LISTENER => self.accept(),
-                    Token(token) => self.turn(token - FIRST),
+                    LISTENER => self.has_callers = true,
+                    Token(token) => {
+                        if let Some(client) = &mut self.clients[token - FIRST] {
+                            client.has_more = true;
+                        }
+                    }
                 }
             }
-            if self.stop.load(Ordering::Acquire) {
-                return Ok(());
+            if self.has_callers {
+                self.accept();
+            }
+            for index in 0..self.clients.len() {
+                self.turn(index);
             }
         }
+        Ok(())
     }
 
+    /// Takes as many as have a place at most, before those have their turn.
     fn accept(&mut self) {
-        loop {
+        for _ in 0..MAX_CLIENTS {
             let mut stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // Out of descriptors, mostly. The next client that comes brings the next try.
                 Err(error) => {
-                    return log::warn!("A client of the control socket is let go: {error}");
+                    self.has_callers = false;
+                    // Out of descriptors, mostly. The next client that comes brings the next try.
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        log::warn!("Clients of the control socket have to wait: {error}");
+                    }
+                    return;
                 }
             };
             let index = self.free_place();
@@ -143,8 +163,8 @@ impl IpcRole {
                 log::warn!("A client of the control socket is let go: {error}");
                 continue;
             }
-            self.clients[index] = Some(Client::new(stream));
-            self.turn(index);
+            self.turns += 1;
+            self.clients[index] = Some(Client::new(stream, self.turns));
         }
     }
 
@@ -160,10 +180,10 @@ impl IpcRole {
     }
 
     fn turn(&mut self, index: usize) {
-        self.turns += 1;
-        let Some(client) = &mut self.clients[index] else {
-            return; // an event of one that has gone
+        let Some(client) = self.clients[index].as_mut().filter(|c| c.has_more) else {
+            return;
         };
+        self.turns += 1;
         client.last_turn = self.turns;
         if !client.go_on(&mut self.desk) {
             self.clients[index] = None;
@@ -174,39 +194,46 @@ impl IpcRole {
 /// One client: what it has sent and has not been answered, and what it has not taken yet.
 struct Client {
     stream: UnixStream,
-    input: Vec<u8>,
+    input: Input,
     /// Nothing more is read or answered until this is gone.
     output: Vec<u8>,
     written: usize,
     /// It ends when its output has gone.
     is_ending: bool,
+    /// It may have something to write, to answer or to read.
+    has_more: bool,
     last_turn: u64,
 }
 
 impl Client {
-    fn new(stream: UnixStream) -> Client {
+    fn new(stream: UnixStream, last_turn: u64) -> Client {
         Client {
             stream,
-            input: Vec::new(),
+            input: Input::default(),
             output: Vec::new(),
             written: 0,
             is_ending: false,
-            last_turn: 0,
+            has_more: true,
+            last_turn,
         }
     }
 
-    /// Writes, answers and reads as far as it goes. False when it is over.
+    /// Writes, answers and reads as far as it goes, within bounds. False when it is over.
     fn go_on(&mut self, methods: &mut dyn Methods) -> bool {
-        loop {
+        for _ in 0..TURN_STEPS {
             match self.flush() {
                 Ok(true) => {}
-                Ok(false) => return true, // the socket's room brings the next turn
+                // The socket's room brings the next turn.
+                Ok(false) => {
+                    self.has_more = false;
+                    return true;
+                }
                 Err(_) => return false,
             }
             if self.is_ending {
                 return false;
             }
-            match take(&mut self.input) {
+            match self.input.take() {
                 Taken::Value(request) => {
                     if let Some(answer) = answer(methods, request) {
                         self.say(&answer);
@@ -223,11 +250,15 @@ impl Client {
                 }
                 Taken::More => match self.read() {
                     Ok(true) => {}
-                    Ok(false) => return true,
+                    Ok(false) => {
+                        self.has_more = false;
+                        return true;
+                    }
                     Err(_) => return false,
                 },
             }
         }
+        true
     }
 
     fn say(&mut self, answer: &serde_json::Value) {
@@ -259,7 +290,7 @@ impl Client {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => {
-                    self.input.extend_from_slice(&buffer[..read]);
+                    self.input.extend(&buffer[..read]);
                     return Ok(true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),

@@ -73,20 +73,72 @@ pub(super) enum Taken {
     Broken(Value),
 }
 
-/// Takes the first value off `input`.
-pub(super) fn take(input: &mut Vec<u8>) -> Taken {
-    let mut values = serde_json::Deserializer::from_slice(input).into_iter::<Value>();
-    let taken = match values.next() {
-        None => Taken::More,
-        Some(Ok(value)) => Taken::Value(value),
-        Some(Err(error)) if error.is_eof() => return Taken::More,
-        Some(Err(error)) => Taken::Broken(
-            RpcError::new(-32700, format!("what came is no JSON: {error}")).answer(&Value::Null),
-        ),
-    };
-    let end = values.byte_offset();
-    input.drain(..end);
-    taken
+/// What a client has sent and has not been answered. However it is cut into pieces, each byte is looked at once to find where a
+/// request ends, and once more to read it.
+#[derive(Default)]
+pub(super) struct Input {
+    bytes: Vec<u8>,
+    /// How far they have been looked at.
+    at: usize,
+    /// Brackets and braces that are open there.
+    depth: usize,
+    is_in_string: bool,
+    is_escaped: bool,
+}
+
+impl Input {
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes the first request or batch off.
+    pub(super) fn take(&mut self) -> Taken {
+        let Some(end) = self.end() else {
+            return Taken::More;
+        };
+        let read = serde_json::from_slice(&self.bytes[..end]);
+        self.bytes.drain(..end);
+        self.at = 0;
+        match read {
+            Ok(value) => Taken::Value(value),
+            Err(error) => Taken::Broken(
+                RpcError::new(-32700, format!("what came is no JSON: {error}"))
+                    .answer(&Value::Null),
+            ),
+        }
+    }
+
+    /// Behind the bracket or brace that closes the first one, or behind the first byte that belongs to neither.
+    fn end(&mut self) -> Option<usize> {
+        while let Some(&byte) = self.bytes.get(self.at) {
+            self.at += 1;
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' if self.is_in_string => self.is_escaped = true,
+                b'"' if self.depth > 0 => self.is_in_string = !self.is_in_string,
+                _ if self.is_in_string => {}
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' if self.depth > 0 => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return Some(self.at);
+                    }
+                }
+                byte if self.depth > 0 || byte.is_ascii_whitespace() => {}
+                _ => return Some(self.at),
+            }
+        }
+        // White space between requests is not kept.
+        if self.depth == 0 {
+            self.bytes.clear();
+            self.at = 0;
+        }
+        None
+    }
 }
 
 /// Answers a request or a batch; `None` if nobody wants to hear of it.
@@ -207,14 +259,15 @@ mod tests {
     fn requests_come_in_pieces_and_end_to_end() {
         let text = b" {\"id\":1}\n[2]{\"id\":3}".to_vec();
         for cut in 0..text.len() {
-            let mut input = text[..cut].to_vec();
+            let mut input = Input::default();
+            input.extend(&text[..cut]);
             let mut values = Vec::new();
             let mut rest = Some(&text[cut..]);
             loop {
-                match take(&mut input) {
+                match input.take() {
                     Taken::Value(value) => values.push(value),
                     Taken::More => match rest.take() {
-                        Some(rest) => input.extend_from_slice(rest),
+                        Some(rest) => input.extend(rest),
                         None => break,
                     },
                     Taken::Broken(answer) => panic!("{cut}: {answer}"),
@@ -225,14 +278,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_answered_once() {
-        for text in ["hello", "{\"id\":}", "\u{1}", "{]"] {
-            let Taken::Broken(answer) = take(&mut text.as_bytes().to_vec()) else {
+    fn what_is_no_json_is_answered() {
+        for text in ["hello", "{\"id\":}", "\u{1}", "{]", "]", "\"{}\""] {
+            let mut input = Input::default();
+            input.extend(text.as_bytes());
+            let Taken::Broken(answer) = input.take() else {
                 panic!("{text}");
             };
             assert_eq!(answer["error"]["code"], -32700);
         }
-        let mut deep = vec![b'['; 100_000];
-        assert!(matches!(take(&mut deep), Taken::Broken(_)));
+        let mut deep = Input::default();
+        deep.extend(&[b'['; 10_000]);
+        assert_eq!(deep.take(), Taken::More);
+        deep.extend(&[b']'; 10_000]);
+        assert!(
+            matches!(deep.take(), Taken::Broken(_)),
+            "too deep to be read"
+        );
+    }
+
+    #[test]
+    fn brackets_in_strings_and_white_space_end_nothing() {
+        let value = json!({"method": "sum", "params": ["]}\\\"}", {"a": "["}], "id": "\\"});
+        let mut input = Input::default();
+        input.extend(format!(" \n{value}\r\n ").as_bytes());
+        assert_eq!(input.take(), Taken::Value(value));
+        assert_eq!(input.take(), Taken::More);
+        assert_eq!(input.len(), 0);
     }
 }

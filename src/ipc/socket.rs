@@ -3,9 +3,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use rustix::net;
 
 /// Where a socket is bound. Its name goes when this is dropped, unless it is another socket's by then.
 pub(super) struct Place {
@@ -18,6 +22,14 @@ impl Place {
     /// Binds a socket of mode 0600 at `path`, in the place of an older one.
     pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, Place)> {
         let (folder, name) = split(path)?;
+        if let Ok(found) = fs::symlink_metadata(path) {
+            if !found.file_type().is_socket() {
+                return Err(io::Error::other("what is there is no socket"));
+            }
+            if connect(path).is_ok() {
+                return Err(io::Error::other("another program listens there"));
+            }
+        }
         // In a folder that only we can enter it gets its mode before it gets its name.
         let making = folder.join(format!(".{name}.{}", std::process::id()));
         let _ = fs::remove_dir_all(&making);
@@ -48,10 +60,22 @@ impl Drop for Place {
     }
 }
 
-/// Connects to the socket at `path`.
+/// Connects to the socket at `path`, or fails at once.
 pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
     let (folder, name) = split(path)?;
-    short(folder, name, |path| UnixStream::connect(path))
+    short(folder, name, |path| {
+        let socket = net::socket_with(
+            net::AddressFamily::UNIX,
+            net::SocketType::STREAM,
+            net::SocketFlags::NONBLOCK | net::SocketFlags::CLOEXEC,
+            None,
+        )?;
+        // A program that is stuck accepts nobody: one that calls must not wait for it without end.
+        net::connect(&socket, &net::SocketAddrUnix::new(path)?)?;
+        let stream = UnixStream::from(socket);
+        stream.set_nonblocking(false)?;
+        Ok(stream)
+    })
 }
 
 fn split(path: &Path) -> io::Result<(&Path, &str)> {

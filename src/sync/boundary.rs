@@ -117,7 +117,7 @@ pub enum Action {
 }
 
 /// How far sync is, to be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyncStatus {
     /// The highest number that a peer claims (or the target's), if it is above our head.
     pub target_number: Option<u64>,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::PeerId;
 use crate::enode::{Enode, NodeId};
 use crate::fault::Cause;
-use crate::limits::{MAX_INBOUND_PER_ADDRESS, TIE_WINDOW_MS};
+use crate::limits::{MAX_INBOUND_PER_ADDRESS, MAX_STATICS, MAX_TRUSTED, TIE_WINDOW_MS};
 
 /// The book of connections.
 #[derive(Debug)]
@@ -67,6 +67,14 @@ impl Admission {
         self.trusted.insert(node.id, node.ip.to_canonical());
     }
 
+    pub(super) fn has_room_for_static(&self) -> bool {
+        self.statics.len() < MAX_STATICS
+    }
+
+    pub(super) fn has_room_for_trusted(&self) -> bool {
+        self.trusted.len() < MAX_TRUSTED
+    }
+
     /// It is trusted no more.
     pub(super) fn distrust(&mut self, id: &NodeId) {
         self.trusted.remove(id);
@@ -89,11 +97,6 @@ impl Admission {
     pub(super) fn is_trusted_address(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         !ip.is_loopback() && self.trusted.values().any(|trusted| *trusted == ip)
-    }
-
-    /// The connection that has proven this id, if there is one.
-    pub(super) fn seat_of(&self, id: &NodeId) -> Option<PeerId> {
-        self.seats.get(id).map(|seat| seat.peer)
     }
 
     pub(super) fn holds(&self, id: &NodeId) -> bool {

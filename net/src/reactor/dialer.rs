@@ -48,11 +48,16 @@ impl Dialer {
         }
         // Any odd step gives each node another seed.
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.statics.push(Static {
+        let added = Static {
             enode,
             redial: Redial::new(enode.ip, self.seed, now_ms),
             is_removed: false,
-        });
+        };
+        let is_free = |known: &&mut Static| known.is_removed && !known.redial.is_under_way();
+        match self.statics.iter_mut().find(is_free) {
+            Some(place) => *place = added,
+            None => self.statics.push(added),
+        }
     }
 
     /// It is dialled no more, at whatever address.
@@ -107,6 +112,20 @@ impl Reactor {
                 self.dial_failed(enode, index, &error.to_string());
             }
         }
+    }
+
+    /// A dial whose TCP connection is not up yet is let go.
+    pub(super) fn give_up_dial(&mut self, peer: PeerId) {
+        let Some(entry) = self.slots.take(peer) else {
+            return;
+        };
+        let State::Dial(dial) = entry.state else {
+            return self.slots.put_back(entry);
+        };
+        let now_ms = self.now_ms();
+        self.dialer.under_way -= 1;
+        self.slots.release(peer);
+        self.dialer.ended(dial.index, now_ms);
     }
 
     fn start_dial(&mut self, enode: Enode, index: usize, now_ms: u64) -> io::Result<()> {

@@ -293,8 +293,8 @@ impl Link {
 }
 
 /// Which of `threads` reactors dials this node.
-pub(super) fn dialling_thread(node: &Enode, threads: usize) -> usize {
-    usize::from(node.id.0[63]) % threads
+pub(super) fn dialling_thread(id: &NodeId, threads: usize) -> usize {
+    usize::from(id.0[63]) % threads
 }
 
 /// A command that did not reach the reactor.
@@ -331,7 +331,7 @@ impl Handle {
         let threads = self.links.len();
         let one = match &command {
             Command::Send { peer, .. } | Command::Disconnect { peer, .. } => peer.thread(threads),
-            Command::AddStatic(node) => dialling_thread(node, threads),
+            Command::AddStatic(node) => dialling_thread(&node.id, threads),
             Command::Trust(_) | Command::Distrust(_) => 0, // into the book that all share
             Command::SetChain(_) | Command::Remove(_) | Command::Shutdown => {
                 let (last, others) = self.links.split_last().expect("a node has a reactor");
@@ -369,6 +369,16 @@ impl Handle {
             info: present.info,
         };
         all.into_iter().map(peer).collect()
+    }
+
+    /// Whether one more node may be dialled ([`MAX_STATICS`](crate::limits::MAX_STATICS)).
+    pub fn has_room_for_static(&self) -> bool {
+        self.shared.book().admission.has_room_for_static()
+    }
+
+    /// Whether one more node may be trusted ([`MAX_TRUSTED`](crate::limits::MAX_TRUSTED)).
+    pub fn has_room_for_trusted(&self) -> bool {
+        self.shared.book().admission.has_room_for_trusted()
     }
 
     /// How many these are.
