@@ -239,6 +239,7 @@ fn a_validator_survives_an_error_of_the_disk_at_every_call() {
         DEV_SIGNER,
         "--block-interval-ms",
         "1000",
+        "--ipcdisable", // it goes on without a socket that cannot be made
     ];
     let node = |data: &Path, log: &Path, failing: Option<&Call>| {
         let mut command = traced(log, failing);

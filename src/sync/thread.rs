@@ -23,6 +23,7 @@ use super::receipts::Found;
 use crate::bans::BanFile;
 use crate::chain::{Genesis, Rules, Tip};
 use crate::logging::{elapsed, short};
+use crate::status;
 
 /// Commands that wait for room in the link to net. Requests in flight are bounded by the machine, so this only bounds
 /// a net thread that does not run.
@@ -64,6 +65,8 @@ pub struct SyncRole {
     pub expects_peers: bool,
     /// Where the bans of peers are kept.
     pub bans: BanFile,
+    /// Where the others see how far this one is.
+    pub board: status::Writer,
     /// Closed when the node stops.
     pub stop: Receiver<()>,
 }
@@ -119,7 +122,8 @@ impl SyncRole {
         let mut announcements = Announcements::default();
         let mut sealed_on = None;
         loop {
-            self.act(&mut waiting, &mut told)?;
+            self.act(&mut waiting, &mut told, start)?;
+            self.show(start);
             self.tell_sealer(&mut sealed_on, start.elapsed());
             self.send_waiting(&mut waiting)?;
             self.bans.keep(&self.net, false);
@@ -171,7 +175,20 @@ impl SyncRole {
         }
     }
 
-    fn act(&mut self, waiting: &mut VecDeque<Command>, told: &mut Told) -> Result<(), SyncError> {
+    fn show(&mut self, start: Instant) {
+        let now_ms = start.elapsed().as_millis() as u64;
+        let machine = &self.machine;
+        let (status, is_caught_up) = (machine.status(), machine.is_caught_up());
+        self.board
+            .show(now_ms, machine.tip(), &status, is_caught_up);
+    }
+
+    fn act(
+        &mut self,
+        waiting: &mut VecDeque<Command>,
+        told: &mut Told,
+        start: Instant,
+    ) -> Result<(), SyncError> {
         let mut announced = 0;
         while let Some(action) = self.machine.poll_action() {
             match action {
@@ -180,7 +197,9 @@ impl SyncRole {
                     waiting.push_back(Command::Send { peer, message });
                 }
                 Action::Commit { blocks, tip, live } => {
-                    self.commit(&blocks, &tip, live)?;
+                    let bytes = self.commit(&blocks, &tip, live)?;
+                    let now_ms = start.elapsed().as_millis() as u64;
+                    self.board.stored(now_ms, blocks.len() as u64, bytes as u64);
                     let earliest = self.writer.reader().snapshot().first_body();
                     let chain = local_chain(&self.genesis, self.network_id, &tip, earliest);
                     waiting.push_back(Command::SetChain(chain));
@@ -207,7 +226,8 @@ impl SyncRole {
         Ok(())
     }
 
-    fn commit(&mut self, blocks: &[Block], tip: &Tip, live: bool) -> Result<(), SyncError> {
+    /// Stores blocks, and gives their bytes.
+    fn commit(&mut self, blocks: &[Block], tip: &Tip, live: bool) -> Result<usize, SyncError> {
         let start = Instant::now();
         let new: Vec<NewBlock<'_>> = blocks
             .iter()
@@ -239,7 +259,7 @@ impl SyncRole {
                 None => String::new(),
             }
         );
-        Ok(())
+        Ok(bytes)
     }
 
     /// Keeps receipts of stored blocks, those of blocks left out that are not canonical any more.
