@@ -164,15 +164,22 @@ fn hash_each(messages: &[&[u8]], hashes: &mut [B256]) {
                 }
             }
         }
-        let ends = blocks.map(|block| block.is_none());
-        let blocks: [&Block; WIDTH] = from_fn(|at| blocks[at].unwrap_or(&last[at]));
-        wide.xor(blocks);
+        let [a, b, c, d] = blocks;
+        wide.xor([
+            a.unwrap_or(&last[0]),
+            b.unwrap_or(&last[1]),
+            c.unwrap_or(&last[2]),
+            d.unwrap_or(&last[3]),
+        ]);
         wide.permute();
-        for (at, place) in places.iter_mut().enumerate() {
-            if ends[at]
-                && let Some((_, hash)) = place.take()
-            {
-                *hash = super::hash_of(&wide.lanes(at));
+        if blocks.contains(&None) {
+            let found = wide.hashes();
+            for ((place, found), block) in places.iter_mut().zip(found).zip(blocks) {
+                if block.is_none()
+                    && let Some((_, hash)) = place.take()
+                {
+                    *hash = found;
+                }
             }
         }
     }
@@ -206,6 +213,18 @@ impl Wide {
         self.0.map(|vector| scatter(vector)[at])
     }
 
+    /// What each state would give now as its hash.
+    #[target_feature(enable = "avx2")]
+    fn hashes(&self) -> [B256; WIDTH] {
+        let mut hashes = [B256::ZERO; WIDTH];
+        for (at, vector) in self.0[..4].iter().enumerate() {
+            for (hash, lane) in hashes.iter_mut().zip(scatter(*vector)) {
+                hash[8 * at..8 * at + 8].copy_from_slice(&lane.to_le_bytes());
+            }
+        }
+        hashes
+    }
+
     /// Keeps the states whose mask is all ones, and clears those whose mask is zero.
     #[target_feature(enable = "avx2")]
     fn and(&mut self, masks: [u64; WIDTH]) {
@@ -219,9 +238,9 @@ impl Wide {
     #[target_feature(enable = "avx2")]
     #[inline]
     fn xor(&mut self, blocks: [&Block; WIDTH]) {
-        let parts = blocks.map(|block| block.as_chunks::<8>().0);
+        let [a, b, c, d] = blocks;
         for lane in 0..BLOCK_BYTES / 8 {
-            let vector = gather(parts.map(|parts| u64::from_le_bytes(parts[lane])));
+            let vector = gather([part(a, lane), part(b, lane), part(c, lane), part(d, lane)]);
             self.0[lane] = xor(self.0[lane], vector);
         }
     }
@@ -236,6 +255,12 @@ impl Wide {
             round(&between, &mut self.0, *odd);
         }
     }
+}
+
+/// What a block holds for a lane.
+#[inline]
+fn part(block: &Block, lane: usize) -> u64 {
+    u64::from_le_bytes(block.as_chunks().0[lane])
 }
 
 #[target_feature(enable = "avx2")]
