@@ -56,3 +56,48 @@ fn a_manifest_of_more_blocks_than_it_has_eras_for_does_not_count() {
     }
     assert_stored(dir.path(), &blocks);
 }
+
+/// A reader gives no such header, so a store that has one is not sound.
+#[test]
+fn a_header_of_another_length_than_is_claimed_is_found() {
+    const TABLE_START: usize = 4096;
+    const ENTRY_BYTES: usize = 16;
+    const DATA_START: usize = TABLE_START + 8192 * ENTRY_BYTES;
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = chain(2_200, 0);
+    let mut writer = create(dir.path(), &blocks);
+    commit(&mut writer, &blocks[1..2_000]).unwrap();
+    commit(&mut writer, &blocks[2_000..]).unwrap();
+    drop(writer);
+    let mut files = fs::read_dir(dir.path().join("headers")).unwrap();
+    let path = files.next().unwrap().unwrap().path();
+    let found = fs::read(&path).unwrap();
+    let kind = u32::from_le_bytes(found[12..16].try_into().unwrap());
+    for claim in [0, 1, 1_000_000, u32::MAX] {
+        let mut bytes = found.clone();
+        let at = TABLE_START + 5 * ENTRY_BYTES;
+        let end = |entry: usize| {
+            DATA_START + u64::from_le_bytes(found[entry..entry + 8].try_into().unwrap()) as usize
+        };
+        let header = &found[end(at - ENTRY_BYTES)..end(at)];
+        assert_eq!(header, &blocks[5].header[..]);
+        let mut of = 5_u64.to_le_bytes().to_vec();
+        of.extend(kind.to_le_bytes());
+        of.extend(claim.to_le_bytes());
+        of.extend(header);
+        bytes[at + 8..at + 12].copy_from_slice(&claim.to_le_bytes());
+        bytes[at + 12..at + 16].copy_from_slice(&crc32fast::hash(&of).to_le_bytes());
+        fs::write(&path, bytes).unwrap();
+        let report = check::verify(dir.path(), &mut |_, _| {}).unwrap();
+        let what = format!(
+            "block 5: {} bytes are kept of a record of {claim}",
+            header.len()
+        );
+        assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+        assert_eq!(report.problems[0].what, what);
+        let snapshot = Reader::open(dir.path()).unwrap().snapshot();
+        assert!(snapshot.header(5).is_err());
+    }
+    fs::write(&path, found).unwrap();
+    assert_stored(dir.path(), &blocks);
+}

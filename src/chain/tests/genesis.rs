@@ -167,6 +167,16 @@ fn the_fields_of_the_forks_at_genesis_are_in_the_header() {
     assert_eq!(read(&text).unwrap().header.header.requests_hash, None);
 }
 
+/// geth takes it too: nothing is executed there. Found by the fuzz target `genesis`.
+#[test]
+fn a_first_block_may_claim_gas_that_nothing_used() {
+    for gas_used in ["0x5", "0x2fefd8", "0xffffffffffffffff"] {
+        let genesis = read(&with(&["gasUsed"], json!(gas_used))).unwrap();
+        let judged = Rules::new(&genesis).check_body(&genesis.header, &genesis.body);
+        assert_eq!(judged, Ok(()), "{gas_used}");
+    }
+}
+
 #[test]
 fn cliques_keys_are_geths_or_besus() {
     let clique = |config: Value| {

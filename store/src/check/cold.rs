@@ -286,9 +286,15 @@ fn record_fault(
     chain: &mut Chain,
 ) -> Option<String> {
     if kind == Kind::Headers {
-        return header_fault(number, stored, chain);
+        return length_fault(raw, stored).or_else(|| header_fault(number, stored, chain));
     }
     stream_fault(raw, stored)
+}
+
+/// A header is kept as it is, and of one whose lengths differ none is given.
+pub(super) fn length_fault(raw: u32, header: &[u8]) -> Option<String> {
+    let kept = header.len();
+    (raw as usize != kept).then(|| format!("{kept} bytes are kept of a record of {raw}"))
 }
 
 fn header_fault(number: u64, header: &[u8], chain: &mut Chain) -> Option<String> {

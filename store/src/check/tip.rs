@@ -3,7 +3,7 @@
 use alloy_primitives::keccak256;
 
 use super::Check;
-use super::cold::stream_fault;
+use super::cold::{length_fault, stream_fault};
 use crate::error::Error;
 use crate::format::{
     FRAME_HEAD_BYTES, FrameHead, Kind, PAGE_BYTES, SEGMENT_KINDS, align_page, record_crc,
@@ -114,7 +114,7 @@ impl Check<'_> {
                 place.crc
             ))
         } else if kind == Kind::Headers {
-            header_fault(index, block, &stored)
+            length_fault(place.raw, &stored).or_else(|| header_fault(index, block, &stored))
         } else {
             stream_fault(place.raw, &stored)
         };
