@@ -120,6 +120,13 @@ pub const TURN_BYTES: usize = 1 << 20;
 /// Messages of one session handled in one turn: small requests cost more by number than by length.
 pub const TURN_MESSAGES: usize = 64;
 
+/// Sessions whose answers wait to be sealed side by side: twice as many as that is done for at a time, so that one that ends early
+/// has a successor. Each has one turn's output, and all are written before the next.
+pub const SEALED_TOGETHER: usize = 8;
+
+/// Output shorter than this is sealed at once and alone: it is not worth a wait for the others.
+pub const SEAL_APART_BYTES: usize = 16 << 10;
+
 /// Commands waiting for the reactor; a full link is an error to who sends, never a wait.
 pub const COMMAND_QUEUE: usize = 1024;
 

@@ -32,6 +32,7 @@ use crate::limits::{OUTPUT_LIMIT_BYTES, RLPX_TIMEOUT_MS, SILENCE_TIMEOUT_MS};
 use crate::p2p::DisconnectReason;
 use crate::rlpx;
 use crate::rlpx::entropy::Entropy;
+use crate::rlpx::frame;
 use crate::rlpx::handshake::{self, AwaitingAck, AwaitingAuth, Step};
 
 /// What all sessions of a node share.
@@ -187,8 +188,9 @@ impl Session {
                 return session;
             }
             Role::Initiator(remote) => {
-                let started =
-                    AwaitingAck::start(secret, remote, &mut entropy, session.output.end());
+                let started = session
+                    .output
+                    .packet(|out| AwaitingAck::start(secret, remote, &mut entropy, out));
                 match started {
                     Ok(awaiting) => Awaiting::Ack(awaiting),
                     Err(error) => {
@@ -262,9 +264,30 @@ impl Session {
         }
     }
 
-    /// Bytes for the peer.
-    pub fn output(&self) -> &[u8] {
+    /// Bytes for the peer. Frames that are only laid out are sealed for it; [`seal_each`] does so for several sessions at once.
+    pub fn output(&mut self) -> &[u8] {
+        if self.unsealed_bytes() > 0 {
+            seal_each([&mut *self]);
+        }
         self.output.pending()
+    }
+
+    /// How much waits to go out.
+    pub fn waiting_bytes(&self) -> usize {
+        self.output.waiting_bytes()
+    }
+
+    /// How much of it is not encrypted and authenticated yet.
+    pub fn unsealed_bytes(&self) -> usize {
+        self.output.unsealed().len()
+    }
+
+    /// Throws away what waits to go out: the socket takes nothing any more.
+    pub fn discard_output(&mut self) {
+        if self.output_is_full() {
+            self.timers.not_reading();
+        }
+        self.output.clear();
     }
 
     /// The socket has taken the first `n` bytes of the output.
@@ -277,7 +300,7 @@ impl Session {
 
     /// So much waits to go out that the peer should not be read any more: what it asks for waits unread.
     pub fn output_is_full(&self) -> bool {
-        self.output.pending().len() >= OUTPUT_LIMIT_BYTES
+        self.output.waiting_bytes() >= OUTPUT_LIMIT_BYTES
     }
 
     /// The owner stops reading this peer for a reason of its own, or goes on. While it does not read, the peer's silence is not
@@ -325,7 +348,7 @@ impl Session {
             inbound: self.role == Role::Recipient,
             chain,
             now_ms,
-            out: self.output.end(),
+            out: &mut self.output,
             events: &mut self.events,
             timers: &mut self.timers,
         };
@@ -366,11 +389,25 @@ impl Session {
         if let (State::Linked(linked), Close::Local { cause, .. }) = (&mut self.state, &close) {
             linked.disconnect(cause.reason(), self.output.end());
         }
+        if self.unsealed_bytes() > 0 {
+            seal_each([&mut *self]);
+        }
         self.state = State::Closed;
         self.input = Vec::new();
         self.timers = Timers::stopped();
         self.events.push_back(SessionEvent::Closed(close));
     }
+}
+
+/// Encrypts and authenticates what these sessions have laid out, side by side: where the machine can, that is faster than one after the
+/// other. What each sends is the same.
+pub fn seal_each<'a>(sessions: impl IntoIterator<Item = &'a mut Session>) {
+    frame::seal_each(sessions.into_iter().filter_map(|session| {
+        let State::Linked(linked) = &mut session.state else {
+            return None; // a session seals all that it has when it closes
+        };
+        Some((linked.writer(), session.output.take_unsealed()))
+    }));
 }
 
 /// Where a packet of the handshake led.
@@ -401,8 +438,10 @@ impl Handshaking {
         };
         let link = match self.awaiting {
             Awaiting::Auth(state) => {
-                match state
-                    .read(part, &mut self.entropy, cx.out)
+                let entropy = &mut self.entropy;
+                match cx
+                    .out
+                    .packet(|out| state.read(part, entropy, out))
                     .map_err(failed)?
                 {
                     Step::More {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::codec::{self, SnappyError};
+use super::output::Output;
 use super::timers::Timers;
 use super::{Close, Config, NotReady, PeerInfo, SessionEvent};
 use crate::enode::NodeId;
@@ -60,7 +61,7 @@ pub(super) struct Context<'a> {
     pub(super) inbound: bool,
     pub(super) chain: &'a LocalChain,
     pub(super) now_ms: u64,
-    pub(super) out: &'a mut Vec<u8>,
+    pub(super) out: &'a mut Output,
     pub(super) events: &'a mut VecDeque<SessionEvent>,
     pub(super) timers: &'a mut Timers,
 }
@@ -71,7 +72,7 @@ impl Linked {
         let Link {
             remote,
             reader,
-            mut writer,
+            writer,
         } = link;
         let capabilities = cx.config.eth_versions.iter().map(|version| Capability {
             name: "eth".to_owned(),
@@ -86,7 +87,7 @@ impl Linked {
         };
         let mut payload = Vec::with_capacity(160);
         hello.encode(&mut payload);
-        codec::write_plain(&mut writer, p2p::HELLO, &payload, cx.out);
+        codec::write_plain(p2p::HELLO, &payload, cx.out.end());
         *cx.timers = Timers::awaiting("Hello", cx.now_ms + HELLO_TIMEOUT_MS);
         Linked {
             remote,
@@ -173,7 +174,7 @@ impl Linked {
                     )));
                 }
                 if id == p2p::PING {
-                    codec::write(&mut self.writer, p2p::PONG, &p2p::EMPTY_LIST, cx.out);
+                    codec::write(p2p::PONG, &p2p::EMPTY_LIST, cx.out.end());
                 }
                 Ok(())
             }
@@ -190,7 +191,7 @@ impl Linked {
                 match message {
                     Message::Ignored { .. } => {
                         if let Some(answer) = message.empty_answer() {
-                            self.send_ready(eth, answer, cx.out)
+                            self.send_ready(eth, answer, cx.out.end())
                                 .expect("an empty answer is short");
                         }
                     }
@@ -260,7 +261,7 @@ impl Linked {
         let text = decompress(code, payload, message_limit_bytes(code))?;
         let status = Status::decode(eth, &text).map_err(|error| bad_message(error.to_string()))?;
         if let Err(error) = status.check(cx.chain) {
-            self.say_status(cx.out); // so that the peer can see for itself what differs
+            self.say_status(cx.out.end()); // so that the peer can see for itself what differs
             return Err(Close::Local {
                 cause: match error {
                     StatusError::BlockRange { .. } | StatusError::NoLatestHash => Cause::BadMessage,
@@ -285,7 +286,7 @@ impl Linked {
     /// Says our Status if it is due.
     pub(super) fn say_status(&mut self, out: &mut Vec<u8>) {
         if let Some(status) = self.unsaid_status.take() {
-            codec::write(&mut self.writer, eth_id(code::STATUS), &status, out);
+            codec::write(eth_id(code::STATUS), &status, out);
         }
     }
 
@@ -322,19 +323,24 @@ impl Linked {
             {
                 return Err(NotReady::TooLarge);
             }
-            codec::write_ready(&mut self.writer, eth_id(code), &text, raw_len, streams, out);
+            codec::write_ready(eth_id(code), &text, raw_len, streams, out);
         } else {
             if text.len() > MAX_MESSAGE_BYTES {
                 return Err(NotReady::TooLarge);
             }
-            codec::write(&mut self.writer, eth_id(code), &text, out);
+            codec::write(eth_id(code), &text, out);
         }
         Ok(())
     }
 
+    /// The writer of its frames, to seal them with.
+    pub(super) fn writer(&mut self) -> &mut FrameWriter {
+        &mut self.writer
+    }
+
     /// Writes a Ping.
     pub(super) fn ping(&mut self, out: &mut Vec<u8>) {
-        codec::write(&mut self.writer, p2p::PING, &p2p::EMPTY_LIST, out);
+        codec::write(p2p::PING, &p2p::EMPTY_LIST, out);
     }
 
     /// Writes a Disconnect. It is compressed like everything after our Hello, which has told the peer that we are of version 5; only
@@ -342,9 +348,9 @@ impl Linked {
     pub(super) fn disconnect(&mut self, reason: DisconnectReason, out: &mut Vec<u8>) {
         let payload = reason.encode();
         if reason == DisconnectReason::IncompatibleVersion {
-            codec::write_plain(&mut self.writer, p2p::DISCONNECT, &payload, out);
+            codec::write_plain(p2p::DISCONNECT, &payload, out);
         } else {
-            codec::write(&mut self.writer, p2p::DISCONNECT, &payload, out);
+            codec::write(p2p::DISCONNECT, &payload, out);
         }
     }
 }
