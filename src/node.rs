@@ -100,12 +100,12 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let earliest = chain.earliest;
     let (ban_file, bans) = BanFile::open(config.datadir.bans());
     let reactor_config = ReactorConfig {
-        session: session::Config {
-            secret_key: config.node_key,
-            client: client_name(),
-            port: config.listen.port(),
-            eth_versions: config.eth_versions.clone(),
-        },
+        session: session::Config::new(
+            config.node_key,
+            client_name(),
+            config.listen.port(),
+            config.eth_versions.clone(),
+        ),
         listen: config.listen,
         max_peers: config.max_peers,
         statics: config.bootnodes,

@@ -192,11 +192,9 @@ fn headers(
     reply: &mut Reply<'_>,
 ) -> Result<usize, cairn_store::Error> {
     if skip == 0 && !reverse {
-        // The slices live as long as the snapshot, but `each` lends them: the answer is laid end to end here, a copy of
-        // at most 1024 headers that compression would read once anyway.
-        let mut run = Vec::new();
-        let count = chain.headers(first, amount, &mut |slice| run.extend_from_slice(slice))?;
-        reply.headers(&[&run]);
+        let (count, runs) = chain.header_runs(first, amount)?;
+        let runs: Vec<&[u8]> = runs.iter().map(|run| &**run).collect();
+        reply.headers(&runs);
         return Ok(count);
     }
     let step = skip.checked_add(1);

@@ -24,7 +24,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 use mio::{Events, Poll, Token};
-use secp256k1::{PublicKey, Secp256k1};
 
 use self::admission::Admission;
 use self::connection::{Entry, Name, State};
@@ -35,7 +34,7 @@ use self::link::{Link, Signal, dialling_thread, next_command};
 use self::listener::{Accepted, Listener, Neighbour};
 use self::shared::{Book, Shared};
 use self::slots::Slots;
-use crate::enode::{Enode, NodeId};
+use crate::enode::Enode;
 use crate::eth::status::LocalChain;
 use crate::fault::Cause;
 use crate::limits::{
@@ -43,7 +42,7 @@ use crate::limits::{
     READ_BUFFER_BYTES, SEALED_TOGETHER, SHUTDOWN_FLUSH_MS,
 };
 use crate::scores::{Ban, Scores};
-use crate::session;
+use crate::session::{self, Workspace};
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -137,6 +136,8 @@ pub struct Reactor {
     /// Strangers' lines in the log: how many more this second, and which second.
     stranger_lines: (u32, u64),
     buffer: Box<[u8]>,
+    /// What the session whose turn it is makes its messages in.
+    workspace: Option<Box<Workspace>>,
     /// What `now_ms` counts from.
     started: Instant,
 }
@@ -175,11 +176,7 @@ impl Reactor {
         if session.port == 0 {
             session.port = local_addr.port();
         }
-        let own = NodeId::from_public_key(&PublicKey::from_secret_key(
-            &Secp256k1::signing_only(),
-            &session.secret_key,
-        ));
-        let mut admission = Admission::new(own, max_peers);
+        let mut admission = Admission::new(session.id(), max_peers);
         trusted.into_iter().for_each(|node| admission.trust(node));
         let scores = Scores::new(&bans);
         let shared = Arc::new(Shared::new(Book { admission, scores }, threads));
@@ -228,6 +225,7 @@ impl Reactor {
                 unsealed: Vec::with_capacity(SEALED_TOGETHER),
                 stranger_lines: (0, 0),
                 buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+                workspace: Some(Box::default()),
                 started: Instant::now(),
             });
         }
@@ -253,6 +251,12 @@ impl Reactor {
         let mut events = Events::with_capacity(1024);
         loop {
             self.wait(&mut events)?;
+            if events.is_empty()
+                && self.slots.queued() == 0
+                && let Some(workspace) = &mut self.workspace
+            {
+                workspace.rest();
+            }
             self.note(&events);
             self.signal.lower();
             for _ in 0..COMMAND_QUEUE {
@@ -364,7 +368,7 @@ impl Reactor {
         let State::Open(connection) = &mut entry.state else {
             return;
         };
-        if message.is_announcement() && connection.session.output_is_full() {
+        if message.is_announcement() && connection.session.is_behind() {
             log::debug!(
                 "Announcement left out, the peer reads slowly {}",
                 Name(connection.id, connection.addr)

@@ -15,6 +15,7 @@ mod output;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod workspace;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,11 +25,14 @@ use secp256k1::SecretKey;
 use self::linked::{Context, Linked};
 use self::output::Output;
 use self::timers::{Due, Timers};
+pub use self::workspace::Workspace;
 use crate::enode::NodeId;
 pub use crate::eth::message::{AnswerKind, Message, Outgoing};
 pub use crate::eth::status::{LocalChain, Status};
 use crate::fault::Cause;
-use crate::limits::{OUTPUT_LIMIT_BYTES, RLPX_TIMEOUT_MS, SILENCE_TIMEOUT_MS};
+use crate::limits::{
+    ANNOUNCE_LIMIT_BYTES, OUTPUT_LIMIT_BYTES, RLPX_TIMEOUT_MS, SILENCE_TIMEOUT_MS,
+};
 use crate::p2p::DisconnectReason;
 use crate::rlpx;
 use crate::rlpx::entropy::Entropy;
@@ -38,14 +42,33 @@ use crate::rlpx::handshake::{self, AwaitingAck, AwaitingAuth, Step};
 /// What all sessions of a node share.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The static key; its public key is the node's id.
-    pub secret_key: SecretKey,
+    secret_key: SecretKey,
+    /// The public key of that, made once: it costs as much as a signature.
+    id: NodeId,
     /// What Hello calls us: `cairn/v0.1.0/linux-x86_64/rust1.95`.
     pub client: String,
     /// The TCP port we listen on, for Hello.
     pub port: u16,
     /// Versions of eth announced.
     pub eth_versions: Vec<u8>,
+}
+
+impl Config {
+    /// The node with this static key; for the rest see the fields of the same names.
+    pub fn new(secret_key: SecretKey, client: String, port: u16, eth_versions: Vec<u8>) -> Config {
+        Config {
+            secret_key,
+            id: rlpx::node_id(&secret_key),
+            client,
+            port,
+            eth_versions,
+        }
+    }
+
+    /// The node's id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
 }
 
 /// Which side opened the connection.
@@ -140,6 +163,8 @@ pub struct Session {
     events: VecDeque<SessionEvent>,
     timers: Timers,
     paused: bool,
+    /// What was lent to it for its turn.
+    workspace: Option<Box<Workspace>>,
 }
 
 #[derive(Debug)]
@@ -176,10 +201,11 @@ impl Session {
             events: VecDeque::new(),
             timers: Timers::awaiting("handshake", now_ms + RLPX_TIMEOUT_MS),
             paused: false,
+            workspace: None,
             config,
         };
         let secret = session.config.secret_key;
-        let our_id = rlpx::node_id(&secret);
+        let our_id = session.config.id;
         let mut entropy = Entropy::new(seed);
         let awaiting = match role {
             Role::Recipient => Awaiting::Auth(AwaitingAuth::new(secret)),
@@ -251,9 +277,27 @@ impl Session {
     pub fn send(&mut self, _now_ms: u64, message: Outgoing<'_>) -> Result<(), NotReady> {
         match &mut self.state {
             State::Handshaking(_) => Err(NotReady::Handshaking),
-            State::Linked(linked) => linked.send(message, self.output.end()),
+            State::Linked(linked) => match &mut self.workspace {
+                Some(workspace) => linked.send(message, workspace, self.output.end()),
+                None => linked.send(message, &mut Workspace::default(), self.output.end()),
+            },
             State::Closed => Err(NotReady::Closed),
         }
+    }
+
+    /// Lends memory to work with, until [`reclaim`](Session::reclaim). Without it the session takes new memory for each message; what
+    /// it does is the same.
+    pub fn lend(&mut self, mut workspace: Box<Workspace>) {
+        self.output.borrow(&mut workspace.outputs);
+        self.workspace = Some(workspace);
+    }
+
+    /// Takes back what was lent, and leaves the session no more memory than what it holds needs.
+    pub fn reclaim(&mut self) -> Option<Box<Workspace>> {
+        let mut workspace = self.workspace.take()?;
+        self.output.give_back(&mut workspace.outputs);
+        workspace.trim();
+        Some(workspace)
     }
 
     /// Ends the session; the peer is told why if it can be.
@@ -288,6 +332,9 @@ impl Session {
             self.timers.not_reading();
         }
         self.output.clear();
+        if self.workspace.is_none() {
+            self.output.shrink();
+        }
     }
 
     /// The socket has taken the first `n` bytes of the output.
@@ -296,11 +343,19 @@ impl Session {
             self.timers.not_reading();
         }
         self.output.consume(n);
+        if self.workspace.is_none() {
+            self.output.shrink();
+        }
     }
 
     /// So much waits to go out that the peer should not be read any more: what it asks for waits unread.
     pub fn output_is_full(&self) -> bool {
         self.output.waiting_bytes() >= OUTPUT_LIMIT_BYTES
+    }
+
+    /// The peer reads too slowly to be told what is new.
+    pub fn is_behind(&self) -> bool {
+        self.output.waiting_bytes() >= ANNOUNCE_LIMIT_BYTES
     }
 
     /// The owner stops reading this peer for a reason of its own, or goes on. While it does not read, the peer's silence is not

@@ -265,7 +265,7 @@ fn a_stop_does_not_wait_for_a_peer_that_does_not_read() {
         stalled.request(id, &bodies_request());
     }
     eventually("it is being answered", || {
-        a.answers.load(Ordering::SeqCst) > 2
+        a.answers.load(Ordering::SeqCst) > 0
     });
     let took = a.stop();
     assert!(took < Duration::from_millis(500), "{took:?}");

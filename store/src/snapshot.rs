@@ -309,7 +309,16 @@ impl Snapshot {
         max: usize,
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<usize, Error> {
+        let (count, runs) = self.header_runs(first, max)?;
+        runs.iter().for_each(|run| each(run));
+        Ok(count)
+    }
+
+    /// As [`Snapshot::headers`], with slices that can be held: one for each era, and above the settled blocks one for each
+    /// header.
+    pub fn header_runs(&self, first: u64, max: usize) -> Result<(usize, Vec<Record<'_>>), Error> {
         let cold = self.manifest.headers();
+        let mut runs = Vec::new();
         let mut next = first;
         let end = first.saturating_add(max as u64);
         while next < end && cold.contains(next) {
@@ -321,17 +330,17 @@ impl Snapshot {
                 to = found.end;
                 Ok(())
             })?;
-            each(&segment.map[from..to]);
+            runs.push(Record::mapped(segment.map.clone(), from, to));
             next += count;
         }
         while next < end
             && let Some(block) = self.canonical(next)
             && let Some(header) = self.in_tip(block, Kind::Headers)?
         {
-            each(&header);
+            runs.push(header);
             next += 1;
         }
-        Ok((next - first) as usize)
+        Ok(((next - first) as usize, runs))
     }
 
     /// The raw body of a canonical block, decompressed.

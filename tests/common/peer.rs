@@ -39,13 +39,9 @@ impl Peer {
         };
         let network_id = genesis.spec.network_id();
         let enode: Enode = node.enode.parse().unwrap();
-        let config = Config {
-            // Who dials twice is another one each time.
-            secret_key: SecretKey::from_byte_array(&[eth; 32]).unwrap(),
-            client: "test".into(),
-            port: 0,
-            eth_versions: vec![eth],
-        };
+        // Who dials twice is another one each time.
+        let key = SecretKey::from_byte_array(&[eth; 32]).unwrap();
+        let config = Config::new(key, "test".into(), 0, vec![eth]);
         let mut stream = TcpStream::connect((enode.ip, enode.tcp)).unwrap();
         stream.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
         let mut session = Session::new(Arc::new(config), Role::Initiator(enode.id), [9; 32], 0);

@@ -309,12 +309,7 @@ mod tests {
         let remote = SecretKey::from_slice(&[2; 32])
             .unwrap()
             .public_key(&secp256k1::Secp256k1::new());
-        let config = Config {
-            secret_key,
-            client: String::new(),
-            port: 0,
-            eth_versions: vec![69],
-        };
+        let config = Config::new(secret_key, String::new(), 0, vec![69]);
         let role = Role::Initiator(NodeId::from_public_key(&remote));
         let session = Session::new(Arc::new(config), role, [3; 32], 0);
         (

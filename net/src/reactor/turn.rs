@@ -40,7 +40,11 @@ impl Reactor {
                 self.linger_turn(peer);
             }
             State::Open(mut connection) => {
+                if let Some(workspace) = self.workspace.take() {
+                    connection.session.lend(workspace);
+                }
                 let next = self.session_turn(peer, &mut connection, service);
+                self.workspace = connection.session.reclaim();
                 connection.tell_paused();
                 match next {
                     Next::End(close) => self.end(peer, *connection, close, service),
@@ -76,7 +80,11 @@ impl Reactor {
         );
         for mut entry in entries {
             if let State::Open(connection) = &mut entry.state {
+                if let Some(workspace) = self.workspace.take() {
+                    connection.session.lend(workspace);
+                }
                 connection.flush(now_ms);
+                self.workspace = connection.session.reclaim();
             }
             let peer = entry.peer;
             self.slots.put_back(entry);

@@ -26,8 +26,8 @@ pub const BODY_LIMIT_BYTES: usize = (1 << 24) - 1;
 /// other connections.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// How many connections' frames are sealed at a time. One that has no more makes room for the next.
-const SIDE_BY_SIDE: usize = 4;
+/// How many connections' frames [`seal_each`] seals at a time. One that has no more makes room for the next.
+pub const SIDE_BY_SIDE: usize = 4;
 
 const ZEROS: [u8; 16] = [0; 16];
 
@@ -343,6 +343,46 @@ mod tests {
                 assert_eq!(wire.len(), HEADER_BYTES + rest_bytes(len));
                 assert_eq!(read(&mut reader, &mut wire).unwrap(), text[..len]);
             }
+        }
+    }
+
+    #[test]
+    fn frames_sealed_side_by_side_are_those_sealed_alone() {
+        let text: Vec<u8> = (0..200_000u32).map(|at| (at * 7) as u8).collect();
+        let secret = |n: usize| [n as u8; 32];
+        let writer = |n| FrameWriter::new(&secret(n), MacState::new(&secret(n), Keccak256::new()));
+        // What each connection sends, one row at a time: nothing, short and long frames, more of them or fewer.
+        let rows: [&[&[usize]]; 4] = [
+            &[&[200_000], &[200_000], &[200_000], &[200_000]],
+            &[&[0, 1, 16_384], &[], &[100_000, 5, 99_999], &[17]],
+            &[
+                &[5],
+                &[150_000],
+                &[],
+                &[],
+                &[40_000, 40_000],
+                &[],
+                &[33_333; 4],
+            ],
+            &[&[1000; 30], &[31_000], &[7], &[8], &[9]],
+        ];
+        let (mut alone, mut beside): (Vec<_>, Vec<_>) =
+            (0..7).map(|n| (writer(n), writer(n))).unzip();
+        for row in rows {
+            let mut expected = Vec::new();
+            let mut laid_out = Vec::new();
+            for (lengths, writer) in row.iter().zip(&mut alone) {
+                let (mut wire, mut plain) = (Vec::new(), Vec::new());
+                for length in *lengths {
+                    writer.write(&[&text[..*length]], &mut wire);
+                    lay_out(&[&text[..*length]], &mut plain);
+                }
+                expected.push(wire);
+                laid_out.push(plain);
+            }
+            let frames = laid_out.iter_mut().map(Vec::as_mut_slice);
+            seal_each(beside.iter_mut().zip(frames));
+            assert!(laid_out == expected, "{row:?}");
         }
     }
 

@@ -5,8 +5,9 @@
 use std::fmt;
 
 use bytes::Bytes;
-use snap::raw::{Decoder, Encoder, decompress_len};
+use snap::raw::{Decoder, decompress_len};
 
+use super::workspace::Packer;
 use crate::rlpx::frame;
 
 /// Writes a message that is not compressed. Its frame, and that of each below, is still to be sealed.
@@ -15,11 +16,8 @@ pub(super) fn write_plain(id: u8, payload: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Writes a message, compressing it.
-pub(super) fn write(id: u8, payload: &[u8], out: &mut Vec<u8>) {
-    let compressed = Encoder::new()
-        .compress_vec(payload)
-        .expect("snappy compresses anything below 4 GiB, and messages are held to 10 MiB");
-    frame::lay_out(&[&[id_byte(id)], &compressed], out);
+pub(super) fn write(id: u8, payload: &[u8], packer: &mut Packer, out: &mut Vec<u8>) {
+    frame::lay_out(&[&[id_byte(id)], packer.message(payload)], out);
 }
 
 /// Writes a message that begins with `prefix` (at most 60 bytes) and goes on with streams of snappy elements that are `raw_bytes`
@@ -135,6 +133,8 @@ pub(super) fn decompress(payload: &[u8], limit_bytes: usize) -> Result<Bytes, Sn
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use snap::raw::Encoder;
+
     use super::*;
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::codec::{self, SnappyError};
 use super::output::Output;
 use super::timers::Timers;
+use super::workspace::{Packer, Workspace};
 use super::{Close, Config, NotReady, PeerInfo, SessionEvent};
 use crate::enode::NodeId;
 use crate::eth;
@@ -28,6 +29,9 @@ const EARLY_FRAME_BYTES: usize = 1 + MAX_HELLO_BYTES;
 /// `max_compress_len`), and the message id. Below [`MAX_FRAME_BYTES`].
 const FRAME_BYTES: usize = 1 + 32 + MAX_MESSAGE_BYTES + MAX_MESSAGE_BYTES / 6;
 const _: () = assert!(FRAME_BYTES <= MAX_FRAME_BYTES);
+
+/// Snappy compresses so many bytes at a time, each block alone.
+const SNAPPY_BLOCK_BYTES: usize = 64 << 10;
 
 /// What is known of the peer, and so what it may send.
 #[derive(Debug)]
@@ -174,7 +178,7 @@ impl Linked {
                     )));
                 }
                 if id == p2p::PING {
-                    codec::write(p2p::PONG, &p2p::EMPTY_LIST, cx.out.end());
+                    write_small(p2p::PONG, &p2p::EMPTY_LIST, cx.out.end());
                 }
                 Ok(())
             }
@@ -191,7 +195,7 @@ impl Linked {
                 match message {
                     Message::Ignored { .. } => {
                         if let Some(answer) = message.empty_answer() {
-                            self.send_ready(eth, answer, cx.out.end())
+                            write(eth, answer, &mut Workspace::default(), cx.out.end())
                                 .expect("an empty answer is short");
                         }
                     }
@@ -286,7 +290,7 @@ impl Linked {
     /// Says our Status if it is due.
     pub(super) fn say_status(&mut self, out: &mut Vec<u8>) {
         if let Some(status) = self.unsaid_status.take() {
-            codec::write(eth_id(code::STATUS), &status, out);
+            write_small(eth_id(code::STATUS), &status, out);
         }
     }
 
@@ -294,43 +298,13 @@ impl Linked {
     pub(super) fn send(
         &mut self,
         message: Outgoing<'_>,
+        workspace: &mut Workspace,
         out: &mut Vec<u8>,
     ) -> Result<(), NotReady> {
         match self.phase {
-            Phase::Ready { eth } => self.send_ready(eth, message, out),
+            Phase::Ready { eth } => write(eth, message, workspace, out),
             _ => Err(NotReady::Handshaking),
         }
-    }
-
-    fn send_ready(
-        &mut self,
-        eth: u8,
-        message: Outgoing<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), NotReady> {
-        let mut text = Vec::new();
-        let code = message.encode(eth, &mut text);
-        if eth::message_count(eth).is_none_or(|count| code >= count) {
-            return Err(NotReady::NotOfVersion);
-        }
-        if let Outgoing::ReadyAnswer {
-            raw_len, streams, ..
-        } = message
-        {
-            let streams_bytes: usize = streams.iter().map(|stream| stream.len()).sum();
-            if text.len() + raw_len > MAX_MESSAGE_BYTES
-                || codec::READY_HEAD_BYTES + streams_bytes > FRAME_BYTES
-            {
-                return Err(NotReady::TooLarge);
-            }
-            codec::write_ready(eth_id(code), &text, raw_len, streams, out);
-        } else {
-            if text.len() > MAX_MESSAGE_BYTES {
-                return Err(NotReady::TooLarge);
-            }
-            codec::write(eth_id(code), &text, out);
-        }
-        Ok(())
     }
 
     /// The writer of its frames, to seal them with.
@@ -340,7 +314,7 @@ impl Linked {
 
     /// Writes a Ping.
     pub(super) fn ping(&mut self, out: &mut Vec<u8>) {
-        codec::write(p2p::PING, &p2p::EMPTY_LIST, out);
+        write_small(p2p::PING, &p2p::EMPTY_LIST, out);
     }
 
     /// Writes a Disconnect. It is compressed like everything after our Hello, which has told the peer that we are of version 5; only
@@ -350,9 +324,86 @@ impl Linked {
         if reason == DisconnectReason::IncompatibleVersion {
             codec::write_plain(p2p::DISCONNECT, &payload, out);
         } else {
-            codec::write(p2p::DISCONNECT, &payload, out);
+            write_small(p2p::DISCONNECT, &payload, out);
         }
     }
+}
+
+/// Writes a message of eth that this version has.
+fn write(
+    eth: u8,
+    message: Outgoing<'_>,
+    workspace: &mut Workspace,
+    out: &mut Vec<u8>,
+) -> Result<(), NotReady> {
+    let Workspace { text, packer, .. } = workspace;
+    match message {
+        Outgoing::ReadyAnswer {
+            raw_len, streams, ..
+        } => write_streams(eth, message, raw_len, streams, text, out),
+        Outgoing::Answer { kind, id, items } if are_long(items) => {
+            let raw_len = items.iter().map(|item| item.len()).sum();
+            if raw_len > MAX_MESSAGE_BYTES {
+                return Err(NotReady::TooLarge);
+            }
+            let streams = &packer.streams(items);
+            let ready = Outgoing::ReadyAnswer {
+                kind,
+                id,
+                raw_len,
+                streams,
+            };
+            write_streams(eth, ready, raw_len, streams, text, out)
+        }
+        _ => {
+            let code = encode(eth, message, text)?;
+            if text.len() > MAX_MESSAGE_BYTES {
+                return Err(NotReady::TooLarge);
+            }
+            codec::write(eth_id(code), text, packer, out);
+            Ok(())
+        }
+    }
+}
+
+/// Writes an answer whose items are compressed.
+fn write_streams(
+    eth: u8,
+    message: Outgoing<'_>,
+    raw_len: usize,
+    streams: &[&[u8]],
+    text: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> Result<(), NotReady> {
+    let code = encode(eth, message, text)?;
+    let streams_bytes: usize = streams.iter().map(|stream| stream.len()).sum();
+    if text.len() + raw_len > MAX_MESSAGE_BYTES
+        || codec::READY_HEAD_BYTES + streams_bytes > FRAME_BYTES
+    {
+        return Err(NotReady::TooLarge);
+    }
+    codec::write_ready(eth_id(code), text, raw_len, streams, out);
+    Ok(())
+}
+
+/// Writes a short message, which is rare.
+fn write_small(id: u8, payload: &[u8], out: &mut Vec<u8>) {
+    codec::write(id, payload, &mut Packer::default(), out);
+}
+
+/// Encodes a message that this version has, alone in `text`; gives its code.
+fn encode(eth: u8, message: Outgoing<'_>, text: &mut Vec<u8>) -> Result<u8, NotReady> {
+    text.clear();
+    let code = message.encode(eth, text);
+    match eth::message_count(eth) {
+        Some(count) if code < count => Ok(code),
+        _ => Err(NotReady::NotOfVersion),
+    }
+}
+
+/// Whether each of the items is compressed where it lies: laid end to end they would be no shorter, only copied once more.
+fn are_long(items: &[&[u8]]) -> bool {
+    !items.is_empty() && items.iter().all(|item| item.len() >= SNAPPY_BLOCK_BYTES)
 }
 
 /// Reads a Disconnect, which clients send compressed or not at every step.

@@ -48,6 +48,28 @@ impl Output {
             self.sent = 0;
             self.sealed = 0;
             self.bytes.clear();
+        }
+    }
+
+    /// If nothing waits, goes on in one of these empty buffers.
+    pub(super) fn borrow(&mut self, from: &mut Vec<Vec<u8>>) {
+        if self.bytes.is_empty()
+            && let Some(buffer) = from.pop()
+        {
+            self.bytes = buffer;
+        }
+    }
+
+    /// If nothing waits, gives its buffer to these, unless it is a small one.
+    pub(super) fn give_back(&mut self, to: &mut Vec<Vec<u8>>) {
+        if self.bytes.is_empty() && self.bytes.capacity() > KEPT_BYTES {
+            to.push(std::mem::take(&mut self.bytes));
+        }
+    }
+
+    /// If nothing waits, keeps no more than a small buffer.
+    pub(super) fn shrink(&mut self) {
+        if self.bytes.is_empty() {
             self.bytes.shrink_to(KEPT_BYTES);
         }
     }
@@ -114,6 +136,7 @@ mod tests {
         assert_eq!(output.pending().len(), sealed_bytes, "the rest is not");
         output.take_unsealed();
         output.consume(output.pending().len());
+        output.shrink();
         assert!(output.bytes.capacity() <= KEPT_BYTES);
     }
 }

@@ -9,6 +9,7 @@ mod pair;
 use alloy_eip2124::{ForkFilter, ForkFilterKey, Head};
 use alloy_primitives::{B256, U256};
 
+use super::workspace::Packer;
 use super::*;
 use crate::p2p::{self, Capability, Hello};
 use crate::rlpx::frame::{HEADER_BYTES, rest_bytes};
@@ -34,12 +35,12 @@ fn chain() -> LocalChain {
 }
 
 fn config(key: u8, eth_versions: &[u8]) -> Arc<Config> {
-    Arc::new(Config {
-        secret_key: SecretKey::from_slice(&[key; 32]).unwrap(),
-        client: format!("cairn/test{key}"),
-        port: 30303,
-        eth_versions: eth_versions.to_vec(),
-    })
+    Arc::new(Config::new(
+        SecretKey::from_slice(&[key; 32]).unwrap(),
+        format!("cairn/test{key}"),
+        30303,
+        eth_versions.to_vec(),
+    ))
 }
 
 fn id(key: u8) -> NodeId {
@@ -146,7 +147,8 @@ impl Puppet {
     /// A message as it is after Hello.
     fn say(&mut self, session: &mut Session, id: u8, payload: &[u8]) {
         let mut wire = Vec::new();
-        codec::write(id, payload, &mut wire);
+        let packer = &mut Packer::default();
+        codec::write(id, payload, packer, &mut wire);
         self.link.writer.seal(&mut wire);
         session.handle_input(NOW_MS, &mut wire, &chain());
     }

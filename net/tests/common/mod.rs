@@ -54,12 +54,12 @@ pub fn chain() -> LocalChain {
 }
 
 pub fn session_config(n: u8) -> Config {
-    Config {
-        secret_key: key(n),
-        client: format!("test/{n}"),
-        port: 0,
-        eth_versions: cairn_net::eth::VERSIONS.to_vec(),
-    }
+    Config::new(
+        key(n),
+        format!("test/{n}"),
+        0,
+        cairn_net::eth::VERSIONS.to_vec(),
+    )
 }
 
 pub fn reactor_config(n: u8) -> ReactorConfig {
@@ -153,8 +153,7 @@ impl Node {
 
     fn run(config: ReactorConfig, room: usize, threads: usize) -> Node {
         capture_log();
-        let public =
-            PublicKey::from_secret_key(&Secp256k1::signing_only(), &config.session.secret_key);
+        let id = config.session.id();
         let (reactors, handle) = Reactor::bind_threads(config, threads).unwrap();
         let addr = reactors[0].local_addr();
         let (sender, events) = crossbeam_channel::bounded(room);
@@ -169,7 +168,6 @@ impl Node {
             std::thread::spawn(move || reactor.run(&mut script))
         };
         let threads = reactors.into_iter().map(run).collect();
-        let id = NodeId::from_public_key(&public);
         Node {
             id,
             addr,
@@ -307,7 +305,7 @@ impl Bare {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
-        let key_id = NodeId::from_public_key(&config.secret_key.public_key(&Secp256k1::new()));
+        let key_id = config.id();
         let session = Session::new(Arc::new(config), Role::Initiator(id), seed, 0);
         let mut bare = Bare {
             stream,

@@ -58,12 +58,12 @@ pub fn chain() -> &'static LocalChain {
 }
 
 pub fn config() -> Arc<Config> {
-    Arc::new(Config {
-        secret_key: key(OURS),
-        client: "cairn/fuzz".to_owned(),
-        port: 30303,
-        eth_versions: eth::VERSIONS.to_vec(),
-    })
+    Arc::new(Config::new(
+        key(OURS),
+        "cairn/fuzz".to_owned(),
+        30303,
+        eth::VERSIONS.to_vec(),
+    ))
 }
 
 /// A recipient's session, and the link of the peer that dialled it: auth and ack are behind them.

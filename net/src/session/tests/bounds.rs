@@ -106,6 +106,94 @@ fn an_idle_session_keeps_no_buffers() {
     }
 }
 
+/// Answers of short items, of long ones, and of both.
+#[test]
+fn with_lent_memory_a_session_sends_the_same_bytes_and_keeps_none_of_it() {
+    let [mut lent, mut alone] = [Pair::ready(15), Pair::ready(15)];
+    let item = |length: usize| {
+        let mut item = Vec::new();
+        alloy_rlp::Header {
+            list: true,
+            payload_length: length,
+        }
+        .encode(&mut item);
+        item.extend((0..length).map(|at| (at * at >> 9) as u8));
+        item
+    };
+    let (short, long) = (item(500), item(150_000));
+    let mut workspace = Box::<Workspace>::default();
+    for items in [
+        &[&short[..], &short[..]][..],
+        &[&long[..], &long[..]],
+        &[&long[..], &short[..]],
+        &[],
+    ] {
+        let answer = || Outgoing::Answer {
+            kind: AnswerKind::Headers,
+            id: 7,
+            items,
+        };
+        lent.a.lend(workspace);
+        lent.a.send(NOW_MS, answer()).unwrap();
+        alone.a.send(NOW_MS, answer()).unwrap();
+        assert_eq!(lent.a.output(), alone.a.output());
+        lent.run();
+        alone.run();
+        workspace = lent.a.reclaim().unwrap();
+        assert!(lent.a.output.end_capacity() <= 512);
+        let came = events(&mut lent.b);
+        assert_eq!(came, events(&mut alone.b));
+        let [SessionEvent::Message(Message::Headers { headers, .. })] = &came[..] else {
+            panic!("{came:?}")
+        };
+        assert_eq!(headers, items);
+    }
+    // What waits stays with the session.
+    lent.a.lend(workspace);
+    let answer = Outgoing::EmptyAnswer {
+        code: AnswerKind::Headers.code(),
+        id: 8,
+    };
+    lent.a.send(NOW_MS, answer).unwrap();
+    lent.a.reclaim().unwrap();
+    lent.run();
+    assert_eq!(events(&mut lent.b).len(), 1);
+}
+
+#[test]
+fn sessions_that_are_sealed_side_by_side_send_what_they_send_alone() {
+    let mut beside: Vec<Pair> = (1..=5).map(Pair::ready).collect();
+    let mut alone: Vec<Pair> = (1..=5).map(Pair::ready).collect();
+    for (n, (a, b)) in beside.iter_mut().zip(&mut alone).enumerate() {
+        let stream = vec![0; n * 40_000]; // snappy's shortest literal, again and again
+        for pair in [a, b] {
+            for id in 0..3 {
+                let answer = Outgoing::ReadyAnswer {
+                    kind: AnswerKind::Bodies,
+                    id,
+                    raw_len: stream.len() / 2,
+                    streams: &[&stream],
+                };
+                pair.a.send(NOW_MS, answer).unwrap();
+            }
+            assert!(pair.a.unsealed_bytes() > n * 120_000);
+            assert_eq!(pair.a.unsealed_bytes(), pair.a.waiting_bytes());
+        }
+    }
+    seal_each(beside.iter_mut().map(|pair| &mut *pair.a));
+    for (a, b) in beside.iter_mut().zip(&mut alone) {
+        assert_eq!(a.a.unsealed_bytes(), 0);
+        assert!(a.a.output() == b.a.output());
+    }
+    // A session that ends says what it had to say, and then goodbye.
+    let pair = &mut beside[0];
+    let waiting_bytes = pair.a.waiting_bytes();
+    pair.a.disconnect(Cause::Quitting);
+    seal_each([&mut *pair.a]);
+    assert!(pair.a.output().len() > waiting_bytes);
+    assert_eq!(pair.a.unsealed_bytes(), 0);
+}
+
 /// What a session holds on to while nothing happens, buffers and its owner's [`PeerInfo`] aside.
 #[test]
 fn a_session_at_rest_is_small() {
@@ -138,8 +226,8 @@ fn a_session_whose_output_is_full_says_so_until_it_is_drained() {
         assert!(sent < 200, "never full");
     }
     assert!(pair.a.output().len() < OUTPUT_LIMIT_BYTES + item.len() + 1024);
-    let half = pair.a.output().len() / 2;
-    carry(&mut pair.a, &mut pair.b, half, NOW_MS, &pair.chain_b);
+    let most = pair.a.output().len() - OUTPUT_LIMIT_BYTES / 2;
+    carry(&mut pair.a, &mut pair.b, most, NOW_MS, &pair.chain_b);
     assert!(!pair.a.output_is_full());
     pair.run();
     let ids: Vec<u64> = events(&mut pair.b)
