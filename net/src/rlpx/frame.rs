@@ -210,6 +210,7 @@ impl FrameWriter {
 pub fn seal_each<'a>(all: impl IntoIterator<Item = (&'a mut FrameWriter, &'a mut [u8])>) {
     let mut waiting = all
         .into_iter()
+        .filter(|(_, frames)| !frames.is_empty())
         .map(|(writer, frames)| Sealing::start(writer, frames));
     let mut under_way: Vec<Sealing<'_>> = Vec::with_capacity(SIDE_BY_SIDE);
     loop {

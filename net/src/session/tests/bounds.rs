@@ -117,7 +117,7 @@ fn with_lent_memory_a_session_sends_the_same_bytes_and_keeps_none_of_it() {
             payload_length: length,
         }
         .encode(&mut item);
-        item.extend((0..length).map(|at| (at * at >> 9) as u8));
+        item.extend((0..length).map(|at| ((at * at) >> 9) as u8));
         item
     };
     let (short, long) = (item(500), item(150_000));
