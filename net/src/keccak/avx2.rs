@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 use std::array::from_fn;
+use std::cmp::Reverse;
 use std::hint::black_box;
 
 use alloy_primitives::B256;
@@ -116,7 +117,10 @@ fn update_group(group: &mut [(&mut Keccak256, &[u8])]) {
 
 #[target_feature(enable = "avx2")]
 fn hash_each(messages: &[&[u8]], hashes: &mut [B256]) {
-    let mut waiting = messages.iter().zip(hashes);
+    // The longest go first, so that none is left at the end to go on alone.
+    let mut waiting: Vec<(&[u8], &mut B256)> = messages.iter().copied().zip(hashes).collect();
+    waiting.sort_unstable_by_key(|(message, _)| Reverse(message.len()));
+    let mut waiting = waiting.into_iter();
     let mut places: [Option<(&[u8], &mut B256)>; WIDTH] = [const { None }; WIDTH];
     let mut wide = Wide::zero();
     let mut last: [Block; WIDTH] = [[0; BLOCK_BYTES]; WIDTH];
