@@ -85,7 +85,7 @@ enum Node {
         child: usize,
     },
     /// By the next nibble.
-    Branch { children: [Option<usize>; 16] },
+    Branch { children: Box<[Option<usize>; 16]> },
 }
 
 struct Trie<'a> {
@@ -115,7 +115,7 @@ impl Trie<'_> {
             };
             return self.add(node, height + 1);
         }
-        let mut children = [None; 16];
+        let mut children = Box::new([None; 16]);
         let (mut at, mut most) = (first, 0);
         while at < end {
             let nibble = self.keys[at].nibbles[depth];
