@@ -37,6 +37,9 @@ pub struct Common {
     /// How much to log: 0 nothing, 1 errors, 2 warnings, 3 info, 4 debug, 5 everything
     #[arg(long, value_name = "0-5", default_value_t = 3, global = true, value_parser = clap::value_parser!(u8).range(0..=5))]
     pub verbosity: u8,
+    /// The control socket of the running node; a name alone is in the data folder [default: DATADIR/cairn.ipc]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub ipcpath: Option<PathBuf>,
     /// Print results as JSON on standard output
     #[arg(long, global = true)]
     pub json: bool,
@@ -95,6 +98,9 @@ pub struct Run {
     /// Milliseconds between blocks, whole seconds; the genesis period counts if it is longer
     #[arg(long, value_name = "MS", requires = "enable_consensus")]
     pub block_interval_ms: Option<u64>,
+    /// Make no control socket
+    #[arg(long, conflicts_with = "ipcpath")]
+    pub ipcdisable: bool,
     /// Ask peers for receipts too, and keep them; also those of blocks that were stored without
     #[arg(long)]
     pub receipts: bool,
@@ -137,6 +143,8 @@ pub enum Command {
         #[arg(long, value_name = "FORMAT", value_enum)]
         format: Option<Format>,
     },
+    /// Show how the node that runs on the data folder is doing
+    Status,
     /// Show a validator and a full node at work on this machine
     Demo {
         /// Leave the data folders and print where they are

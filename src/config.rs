@@ -47,6 +47,8 @@ pub struct Config {
     pub trusted: Vec<Enode>,
     /// Threads that peers are spread over.
     pub net_threads: usize,
+    /// The control socket, unless there is to be none.
+    pub ipc: Option<PathBuf>,
     /// Receipts are asked for and kept.
     pub receipts: bool,
     /// The head to trust where no seal can be checked.
@@ -96,6 +98,15 @@ pub fn datadir(common: &Common) -> Result<DataDir, ConfigError> {
             .filter(|home| !home.is_empty())
             .map(|home| DataDir::new(&PathBuf::from(home).join(".cairn")))
             .ok_or_else(|| usage("no --datadir was given and HOME is not set; pass --datadir DIR")),
+    }
+}
+
+/// Where the control socket is: a name alone is in the data folder, as geth has it.
+pub fn ipc(datadir: &DataDir, common: &Common) -> PathBuf {
+    match &common.ipcpath {
+        None => datadir.ipc(),
+        Some(name) if name.components().count() == 1 => datadir.path().join(name),
+        Some(path) => path.clone(),
     }
 }
 
@@ -239,6 +250,7 @@ impl Config {
             network_id: run.networkid.unwrap_or_else(|| genesis.spec.network_id()),
             eth_versions,
             max_peers: run.maxpeers,
+            ipc: (!run.ipcdisable).then(|| ipc(&datadir, common)),
             receipts: run.receipts,
             sync_target: run.synctarget,
             datadir,

@@ -3,6 +3,8 @@
 //! ```text
 //! DATADIR/blocks/        the block store (cairn-store)
 //! DATADIR/genesis.json   the genesis file the folder was made for; absent for built-in chains
+//! DATADIR/bans.json      the peers that are banned, until when
+//! DATADIR/cairn.ipc      the control socket of a running node
 //! DATADIR/nodekey        the node's secp256k1 key, 64 hex digits, as geth writes it
 //! ```
 
@@ -94,6 +96,11 @@ impl DataDir {
     /// Where the bans of peers are kept.
     pub fn bans(&self) -> PathBuf {
         self.path.join("bans.json")
+    }
+
+    /// Where a running node is asked, unless another path is named.
+    pub fn ipc(&self) -> PathBuf {
+        self.path.join("cairn.ipc")
     }
 
     /// Where its node key is, unless another file is named.

@@ -11,7 +11,8 @@ use cairn::datadir::{self, Made};
 use cairn::demo::{self, DemoOptions};
 use cairn::export::{self, ExportError};
 use cairn::import::{Found, ImportError};
-use cairn::{import, logging, node};
+use cairn::status::Report;
+use cairn::{import, ipc, logging, node};
 use cairn_store::{Reader, Writer};
 use clap::Parser as _;
 use serde::Serialize;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             last,
             format,
         }) => export(&cli.common, file, (*first, *last), *format),
+        Some(Command::Status) => status(&cli.common),
         Some(Command::Demo {
             keep,
             blocks,
@@ -166,6 +168,17 @@ fn export(
         return Ok(());
     }
     print(common, &exported, &exported.to_string())
+}
+
+fn status(common: &Common) -> Result<(), Failure> {
+    let socket = config::ipc(&config::datadir(common)?, common);
+    let status = ipc::call(&socket, "cairn_status", &serde_json::json!([])).map_err(failed)?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let report = Report {
+        status: &status,
+        now_s: now.map_or(0, |since| since.as_secs()),
+    };
+    print(common, &status, &report.to_string())
 }
 
 fn demo(common: &Common, options: &DemoOptions) -> Result<(), Failure> {

@@ -5,15 +5,18 @@
 //! | main | signals, joins | the end of any thread | the stop, in the order below |
 //! | net (`--net-threads N`: so many of them) | mio poll, sockets, sessions, a store Reader; the first the listener | commands, accepted sockets | events, accepted sockets |
 //! | sync | the store's Writer, the head, the schedule of requests | events, sealed | commands, heads |
+//! | ipc (not with `--ipcdisable`) | the control socket, a store Reader | requests on its socket, the board, the roll of peers | commands |
 //! | sealer (only with `--enable-consensus`) | the signing key | heads | sealed |
 //!
 //! | link | from -> to | bound | when it is full |
 //! | --- | --- | --- | --- |
 //! | events | net -> sync | `EVENTS_BOUND` | net stops reading that peer's socket until sync wakes it |
-//! | commands | sync -> net, each to the thread that has the peer | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms |
+//! | commands | sync and ipc -> net, each to the thread that has the peer | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms, ipc says so to who asked |
 //! | accepted sockets | the first net -> the one with the fewest | `cairn_net::limits` | the first keeps the socket itself |
 //! | heads | sync -> sealer | 1 | sync takes the older head out: only the newest counts |
 //! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a new head |
+//!
+//! Sync writes its figures on a board under a lock, which ipc reads.
 //!
 //! The net threads share one book under a lock, held for some comparisons at a time: who is connected (the caps are the node's, not each
 //! thread's), and who is banned. Sync writes the bans to the data folder.
@@ -21,7 +24,7 @@
 //! While it makes a large commit the store's Writer has threads of its own, which end before the commit does: as many as
 //! there are cores, at most 4, to compress (two parts each), and at most 5 more to sync files at once.
 //!
-//! Stop order: net is told (it says goodbye to peers, at most 200 ms), then sync (it finishes its commit, and the store's
+//! Stop order: ipc is told (nobody gives orders to a node that stops), then net (it says goodbye to peers, at most 200 ms), then sync (it finishes its commit, and the store's
 //! lock goes with it), whose end closes the sealer's links; all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
 
 use std::any::Any;
@@ -30,7 +33,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cairn_net::enode::{Enode, NodeId};
 use cairn_net::reactor::{Command, Handle, Reactor, ReactorConfig, SendError};
@@ -43,8 +46,10 @@ use signal_hook::iterator::Signals;
 use crate::bans::BanFile;
 use crate::chain::{Rules, Tip};
 use crate::config::Config;
+use crate::ipc::{Desk, Facts, IpcRole};
 use crate::sealer;
 use crate::serve::Server;
+use crate::status::{self, Board};
 use crate::sync::{Heads, Machine, MachineConfig, SyncRole, local_chain};
 
 /// Events between net and sync. Each may be one message of at most 10 MiB, in practice under 2: a few are enough to keep
@@ -90,6 +95,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         tip.td,
         config.datadir.path().display()
     );
+    let started_at = head;
     let expects_peers = !config.bootnodes.is_empty();
     let chain = local_chain(
         &genesis,
@@ -132,6 +138,44 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         udp: listening.port(),
     };
     log::info!("Listening for peers self={enode} addr={listening}");
+    let board = Board::default();
+    let ipc = match &config.ipc {
+        None => None,
+        Some(path) => {
+            let facts = Facts {
+                client: client_name(),
+                datadir: config.datadir.path().to_owned(),
+                chain_id: genesis.spec.chain_id,
+                network_id: config.network_id,
+                genesis: genesis.header.hash,
+                enode,
+                listen: listening,
+                max_peers: config.max_peers,
+                signer: config.sealer.as_ref().map(|sealing| sealing.address),
+                started: Instant::now(),
+            };
+            let desk = Desk {
+                facts,
+                reader: reader.clone(),
+                net: net.clone(),
+                board: board.clone(),
+            };
+            match IpcRole::bind(path, desk) {
+                Ok(bound) => {
+                    log::info!("Control socket path={}", path.display());
+                    Some(bound)
+                }
+                // A full disk is reason enough; blocks are served and sealed all the same.
+                Err(error) => {
+                    log::warn!(
+                        "No control socket, so `cairn status` cannot ask this node: {}: {error} (--ipcpath names another place)",
+                        path.display()
+                    );
+                    None
+                }
+            }
+        }
+    };
 
     // Links.
     let (events_in, events) = bounded(EVENTS_BOUND);
@@ -187,6 +231,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         }),
         expects_peers,
         bans: ban_file,
+        board: status::Writer::new(board, started_at, sealing.is_some()),
         stop,
     };
     let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;
@@ -204,9 +249,22 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         }
     };
 
+    let (ipc_thread, stop_ipc) = match ipc {
+        None => (None, None),
+        Some((role, stop)) => {
+            let run = move || role.run().map_err(|e| format!("its socket: {e}"));
+            (Some(spawn.role("ipc", run)?), Some(stop))
+        }
+    };
+
     let first_end = wait(&mut signals, &ended);
     let unasked = first_end.is_some();
-    stop_all(net_threads, &net, stop_sync, sync_thread, sealer_thread);
+    if let Some(stop) = stop_ipc {
+        stop.stop();
+    }
+    let others = [Some(sync_thread), sealer_thread, ipc_thread];
+    let others = others.into_iter().flatten().chain(net_threads).collect();
+    stop_all(&net, stop_sync, others);
     // One that dies lets go of its links first, so another may have ended, without a fault, before it says why.
     let mut ends = first_end.into_iter().chain(ended.try_iter());
     match ends.find(|end| end.why.is_some()) {
@@ -234,23 +292,13 @@ fn wait(signals: &mut Signals, ended: &Receiver<Ended>) -> Option<Ended> {
 }
 
 /// Stops in the written order.
-fn stop_all(
-    net_threads: Vec<JoinHandle<()>>,
-    net: &Handle,
-    stop_sync: Sender<()>,
-    sync_thread: JoinHandle<()>,
-    sealer_thread: Option<JoinHandle<()>>,
-) {
+fn stop_all(net: &Handle, stop_sync: Sender<()>, threads: Vec<JoinHandle<()>>) {
     // Its link may be full for a moment; where net has ended already there is nobody to tell.
     while let Err(SendError::Full(_)) = net.send(Command::Shutdown) {
         std::thread::sleep(SHUTDOWN_RETRY);
     }
     drop(stop_sync);
-    for thread in [Some(sync_thread), sealer_thread]
-        .into_iter()
-        .flatten()
-        .chain(net_threads)
-    {
+    for thread in threads {
         // The outcome, a panic too, has come through `ended`.
         let _ = thread.join();
     }

@@ -133,7 +133,8 @@ fn names_the_file(output: &Output, data: &Path, call: &Call) {
             && last.contains("Input/output error"),
         "{said}"
     );
-    let is_store = last.contains("/blocks/");
+    // A store that is only being made has nothing to be lost.
+    let is_store = last.contains("/blocks/") && call.name != "mkdir";
     assert!(!is_store || last.contains("see to the disk"), "{said}");
 }
 
@@ -238,6 +239,7 @@ fn a_validator_survives_an_error_of_the_disk_at_every_call() {
         DEV_SIGNER,
         "--block-interval-ms",
         "1000",
+        "--ipcdisable", // it goes on without a socket that cannot be made
     ];
     let node = |data: &Path, log: &Path, failing: Option<&Call>| {
         let mut command = traced(log, failing);

@@ -1,6 +1,7 @@
 //! The ceilings, in a process of their own: the primitives that any server must run over the same bytes, and the kernel's send.
 
-use std::io::Write;
+use std::hint::black_box;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
@@ -17,7 +18,8 @@ use crate::{chain, machine};
 const CHUNK_BYTES: usize = 8 << 10;
 
 /// The whole life of the child. It is told `bodies BYTES COUNT` or `headers FIRST AMOUNT COUNT`, says how many bytes it will send, sends
-/// as many messages, and says how many nanoseconds of this thread they took.
+/// as many messages, and says how many nanoseconds of this thread they took. Told `singles BYTES BYTES COUNT` it answers so many
+/// requests of the first length with the second.
 pub(crate) fn run(dir: &Path) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("{}", listener.local_addr().unwrap());
@@ -45,6 +47,12 @@ pub(crate) fn run(dir: &Path) {
                 for _ in 0..count {
                     link.send(&mut buffer[..bytes]);
                 }
+                println!("{}", (machine::thread_cpu() - before).as_nanos());
+            }
+            "singles" => {
+                let (request_bytes, answer_bytes, count) = (number(), number(), number());
+                let before = machine::thread_cpu();
+                link.answer(request_bytes, answer_bytes, count);
                 println!("{}", (machine::thread_cpu() - before).as_nanos());
             }
             _ => {
@@ -92,5 +100,39 @@ impl Link {
             self.mac.update(chunk);
         }
         self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Reads whatever has come, deciphers and checks each request, enciphers an answer, and writes all answers at once.
+    fn answer(&mut self, request_bytes: usize, answer_bytes: usize, count: usize) {
+        let mut buffer = vec![0; 64 << 10];
+        let mut answers = Vec::with_capacity(64 << 10);
+        let (mut answered, mut waiting) = (0, 0);
+        while answered < count {
+            waiting += self.stream.read(&mut buffer[waiting..]).unwrap();
+            answers.clear();
+            let whole = waiting / request_bytes * request_bytes;
+            for request in buffer[..whole].chunks_exact_mut(request_bytes) {
+                self.frame(request);
+                let start = answers.len();
+                answers.resize(start + answer_bytes, 1);
+                self.frame(&mut answers[start..]);
+                answered += 1;
+            }
+            buffer.copy_within(whole..waiting, 0);
+            waiting -= whole;
+            self.stream.write_all(&answers).unwrap();
+        }
+    }
+
+    /// The cipher and the three digests of a frame.
+    fn frame(&mut self, bytes: &mut [u8]) {
+        self.cipher.apply_keystream(bytes);
+        self.mac.update(&bytes[..32]);
+        black_box(self.mac.clone().finalize());
+        self.mac.update(&bytes[32..]);
+        for _ in 0..2 {
+            black_box(self.mac.clone().finalize());
+            self.mac.update([0; 16]);
+        }
     }
 }

@@ -146,6 +146,24 @@ impl Client {
         assert_eq!(waiting, 0, "more came than was asked for");
     }
 
+    /// Goes on with another server, which only counts bytes.
+    pub(crate) fn divert(&mut self, stream: TcpStream) {
+        stream.set_nodelay(true).unwrap();
+        self.stream = stream;
+    }
+
+    /// The length on the wire of each of these requests, which must be the same.
+    pub(crate) fn request_bytes(&mut self, requests: &[Request]) -> usize {
+        let mut wire = Vec::new();
+        self.request(requests, 0, &mut wire);
+        let bytes = wire.len();
+        for at in 1..requests.len() {
+            self.request(requests, at, &mut wire);
+            assert_eq!(wire.len(), (at + 1) * bytes);
+        }
+        bytes
+    }
+
     /// Asks for all of this and reads nothing.
     pub(crate) fn ask(&mut self, request: &Request, count: usize) {
         let mut wire = Vec::new();

@@ -185,6 +185,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.stdin = None;
+        // It may wait for a peer that never comes.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

@@ -37,6 +37,16 @@ impl Redial {
         self.due_ms
     }
 
+    /// Whether a dial or its session is under way.
+    pub fn is_under_way(&self) -> bool {
+        self.due_ms.is_none()
+    }
+
+    /// Nothing of before counts: it is due at once.
+    pub fn restart(&mut self, now_ms: u64) {
+        (self.failures, self.reached_ms, self.due_ms) = (0, None, Some(now_ms));
+    }
+
     /// A dial has begun.
     pub fn started(&mut self) {
         self.due_ms = None;

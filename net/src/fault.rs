@@ -104,3 +104,45 @@ impl Cause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::BAN_SCORE;
+
+    /// How many of a fault are a ban, `None` for one that never is: what the limits promise of each kind.
+    #[test]
+    fn a_proved_lie_is_a_ban_a_message_that_is_none_a_quarter_and_trouble_of_the_network_nothing() {
+        let bans_after =
+            |cause: Cause| (cause.weight() > 0).then(|| BAN_SCORE.div_ceil(cause.weight()));
+        for (causes, expected) in [
+            (&[Cause::FalseData][..], Some(1)),
+            (&[Cause::WrongAnswer, Cause::FalseIdentity], Some(2)),
+            (
+                &[Cause::BrokenLink, Cause::BadMessage, Cause::EmptyClaims],
+                Some(4),
+            ),
+            (&[Cause::BadHandshake], Some(10)),
+            (
+                &[
+                    Cause::Silence,
+                    Cause::NoAnswer,
+                    Cause::OtherChain,
+                    Cause::NoCommonEth,
+                    Cause::OldP2p,
+                    Cause::TooManyPeers,
+                    Cause::AlreadyConnected,
+                    Cause::SelfConnect,
+                    Cause::Banned,
+                    Cause::Quitting,
+                    Cause::Requested,
+                ],
+                None,
+            ),
+        ] {
+            for cause in causes {
+                assert_eq!(bans_after(*cause), expected, "{cause:?}");
+            }
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod crowd;
 mod dialer;
 mod link;
 mod listener;
+mod roll;
 mod shared;
 mod slots;
 mod turn;
@@ -32,9 +33,10 @@ use self::dialer::Dialer;
 pub use self::link::{Command, Handle, NetEvent, OwnedOutgoing, PeerId, Reply, SendError, Service};
 use self::link::{Link, Signal, dialling_thread, next_command};
 use self::listener::{Accepted, Listener, Neighbour};
+pub use self::roll::ConnectedPeer;
 use self::shared::{Book, Shared};
 use self::slots::Slots;
-use crate::enode::Enode;
+use crate::enode::{Enode, NodeId};
 use crate::eth::status::LocalChain;
 use crate::fault::Cause;
 use crate::limits::{
@@ -345,6 +347,8 @@ impl Reactor {
             Command::SetChain(chain) => self.chain = chain,
             Command::AddStatic(enode) => self.add_static(enode),
             Command::Trust(enode) => self.shared.book().admission.trust(enode),
+            Command::Distrust(id) => self.shared.book().admission.distrust(&id),
+            Command::Remove(id) => self.remove(&id, service),
             Command::Disconnect { peer, cause } => self.disconnect(peer, cause, service),
             Command::Send { peer, message } => self.send(peer, &message),
             Command::Shutdown => unreachable!("ends the loop"),
@@ -358,6 +362,19 @@ impl Reactor {
             return;
         }
         self.dialer.add(enode, now_ms);
+    }
+
+    /// The node is dialled no more, and its connection, if this reactor has it, is ended.
+    fn remove(&mut self, id: &NodeId, service: &mut dyn Service) {
+        self.dialer.remove(id);
+        let seat = {
+            let mut book = self.shared.book();
+            book.admission.remove_static(id);
+            book.admission.seat_of(id)
+        };
+        if let Some(peer) = seat.filter(|&peer| self.slots.has(peer)) {
+            self.disconnect(peer, Cause::Requested, service);
+        }
     }
 
     fn send(&mut self, peer: PeerId, message: &OwnedOutgoing) {

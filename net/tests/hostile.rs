@@ -1,192 +1,23 @@
-//! Peers that mean harm, step by step over loopback: whatever is slow, garbage, cut off, said twice or not authentic ends in the
-//! reason that it has, and an honest peer is served all the while.
+//! Bytes that mean harm, step by step over loopback: what is garbage, cut off, said twice, not authentic or not what it claims ends in
+//! the reason that it has, and an honest peer is served all the while.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
 
 use cairn_net::enode::Enode;
 use cairn_net::eth::message::code;
-use cairn_net::p2p::{self, Capability, DisconnectReason, Hello};
-use cairn_net::reactor::NetEvent;
+use cairn_net::p2p::{self, Capability};
+use cairn_net::reactor::Command;
+use cairn_net::rlpx::entropy::Entropy;
 use cairn_net::rlpx::frame::{BODY_LIMIT_BYTES, HEADER_BYTES};
+use cairn_net::rlpx::handshake::{self, AwaitingAuth, Link, PREFIX_BYTES};
 use cairn_net::session::Close;
-use common::puppet::{End, Honest, Puppet, Target, auth, connect, hung_up};
+use common::puppet::{End, Puppet, auth, connect, hung_up};
+use common::steps::*;
 use common::*;
-
-const BREACH: End = End::Told(DisconnectReason::ProtocolBreach);
-const SUBPROTOCOL: End = End::Told(DisconnectReason::Subprotocol);
-
-/// A node that has one honest peer already.
-fn watched(n: u8) -> (Node, Target, Honest) {
-    let node = Node::start(reactor_config(n));
-    let target = (node.addr, node.id);
-    let honest = Honest::start(9, target, headers_request(), 3);
-    node.connected();
-    (node, target, honest)
-}
-
-/// Nothing more came of the hostile, and the honest one was served.
-#[track_caller]
-fn over(node: &Node, honest: Honest, what: &str) {
-    node.assert_quiet(50);
-    honest.finish(what);
-}
-
-/// A key that did no harm yet: after four faults a node is banned.
-fn stranger() -> u8 {
-    static NEXT: AtomicU8 = AtomicU8::new(0);
-    100 + NEXT.fetch_add(1, Ordering::Relaxed) % 150
-}
-
-/// How far a puppet goes before it does harm.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Hello,
-    Status,
-    Ready,
-}
-
-const STEPS: [Step; 3] = [Step::Hello, Step::Status, Step::Ready];
-
-impl Step {
-    fn reach(self, key: u8, target: Target) -> Puppet {
-        match self {
-            Step::Hello => Puppet::dial(key, target),
-            Step::Status => Puppet::greeted(key, target),
-            Step::Ready => Puppet::ready(key, target),
-        }
-    }
-
-    /// A frame that is right at this step.
-    fn frame(self, puppet: &mut Puppet) -> Vec<u8> {
-        let pong = [&[p2p::PONG][..], &[0x01, 0x00, 0xc0]].concat();
-        let mut hello = Vec::new();
-        Hello {
-            version: p2p::VERSION,
-            client: String::new(),
-            capabilities: vec![],
-            port: 0,
-            id: id(9),
-        }
-        .encode(&mut hello);
-        match self {
-            Step::Hello => puppet.sealed(&[&[0x80][..], &hello].concat()),
-            Step::Status | Step::Ready => puppet.sealed(&pong),
-        }
-    }
-}
-
-/// What of a peer came to the service: nothing of one that never was ready, and of another that it came and went.
-fn assert_gone(node: &Node, step: Step) {
-    if matches!(step, Step::Ready) {
-        node.connected();
-        node.gone();
-    }
-}
-
-fn noise(len: usize) -> Vec<u8> {
-    let mut x = 0x2545_f491_4f6c_dd1d_u64;
-    let next = |_| {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        x as u8
-    };
-    (0..len).map(next).collect()
-}
-
-#[test]
-fn a_peer_that_trickles_is_ended_by_the_clock_at_every_step() {
-    let (node, target, honest) = watched(61);
-    const EACH: Duration = Duration::from_millis(100);
-    let five = Duration::from_millis(4_800)..Duration::from_secs(9);
-    let thirty = Duration::from_millis(29_000)..Duration::from_secs(36);
-    let timeout = End::Told(DisconnectReason::Timeout);
-    // The node dials a listener whose ack comes byte by byte.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    node.send(cairn_net::reactor::Command::AddStatic(Enode {
-        id: id(62),
-        ip: addr.ip(),
-        tcp: addr.port(),
-        udp: 0,
-    }));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let start = Instant::now();
-            let stream = connect(target.0);
-            assert_eq!(hung_up(stream), 0);
-            assert!(
-                five.contains(&start.elapsed()),
-                "TCP: {:?}",
-                start.elapsed()
-            );
-        });
-        scope.spawn(|| {
-            let start = Instant::now();
-            let mut stream = connect(target.0);
-            let (_, auth) = auth(3, target.1);
-            let reader = stream.try_clone().unwrap();
-            scope.spawn(move || {
-                for byte in auth {
-                    if stream.write_all(&[byte]).is_err() {
-                        return;
-                    }
-                    std::thread::sleep(EACH);
-                }
-            });
-            assert_eq!(hung_up(reader), 0);
-            assert!(
-                five.contains(&start.elapsed()),
-                "auth: {:?}",
-                start.elapsed()
-            );
-        });
-        scope.spawn(|| {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            let start = Instant::now();
-            let reader = stream.try_clone().unwrap();
-            scope.spawn(move || {
-                for byte in [0x01, 0xea, 0x04].into_iter().chain(std::iter::repeat(7)) {
-                    if stream.write_all(&[byte]).is_err() {
-                        return;
-                    }
-                    std::thread::sleep(EACH);
-                }
-            });
-            assert!(hung_up(reader) > 0, "its auth");
-            assert!(
-                five.contains(&start.elapsed()),
-                "ack: {:?}",
-                start.elapsed()
-            );
-        });
-        for (step, key, within) in [
-            (Step::Hello, 4, &five),
-            (Step::Status, 5, &five),
-            (Step::Ready, 6, &thirty),
-        ] {
-            scope.spawn(move || {
-                let mut puppet = step.reach(key, target);
-                // The header of a frame, and of its body a byte at a time.
-                let mut wire = puppet.sealed(&noise(2000));
-                let rest = wire.split_off(HEADER_BYTES);
-                puppet.write(&wire);
-                let (end, took) = puppet.trickle(&rest, EACH);
-                assert_eq!(end, timeout, "{step:?}");
-                assert!(within.contains(&took), "{step:?}: {took:?}");
-            });
-        }
-    });
-    assert_gone(&node, Step::Ready);
-    over(&node, honest, "slow peers");
-}
 
 #[test]
 fn garbage_instead_of_a_frame_is_a_breach_at_every_step() {
@@ -199,19 +30,6 @@ fn garbage_instead_of_a_frame_is_a_breach_at_every_step() {
             assert_gone(&node, step);
         }
     }
-    // And in the place of an ack, which is nobody to be told.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    node.send(cairn_net::reactor::Command::AddStatic(Enode {
-        id: id(63),
-        ip: addr.ip(),
-        tcp: addr.port(),
-        udp: 0,
-    }));
-    let (mut stream, _) = listener.accept().unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(&noise(2000)).unwrap();
-    hung_up(stream);
     over(&node, honest, "garbage");
 }
 
@@ -379,14 +197,12 @@ fn a_length_of_four_gib_before_snappy_is_refused_before_anything_is_unpacked() {
     over(&node, honest, "snappy bombs");
 }
 
-#[test]
-fn rlp_that_nests_lies_or_is_not_canonical_is_an_error_of_the_subprotocol() {
-    let (node, target, honest) = watched(1);
-    // Lists in lists, each of a four-byte length, as deep as a message is long.
+/// What no decoder may take; one of them is lists in lists, so deep.
+fn bad_rlp(depth: usize) -> [(&'static str, Vec<u8>); 9] {
+    // Each list's length has four bytes.
     let mut nested = Vec::new();
-    const DEPTH: usize = 100_000;
-    for level in 0..DEPTH {
-        let inside = (DEPTH - 1 - level) * 4;
+    for level in 0..depth {
+        let inside = (depth - 1 - level) * 4;
         nested.extend_from_slice(&[
             0xfa,
             (inside >> 16) as u8,
@@ -394,7 +210,7 @@ fn rlp_that_nests_lies_or_is_not_canonical_is_an_error_of_the_subprotocol() {
             inside as u8,
         ]);
     }
-    let cases: [(&str, Vec<u8>); 9] = [
+    [
         ("nothing", vec![]),
         ("nested", nested),
         ("longer than it is", vec![0xc5, 1, 0xc0]),
@@ -404,7 +220,12 @@ fn rlp_that_nests_lies_or_is_not_canonical_is_an_error_of_the_subprotocol() {
         ("a number with a leading zero", vec![0xc4, 0x82, 0, 1, 0xc0]),
         ("a small number in a long form", vec![0xc3, 0x81, 1, 0xc0]),
         ("more than its message", vec![0xc2, 1, 0xc0, 1]),
-    ];
+    ]
+}
+
+#[test]
+fn rlp_that_nests_lies_or_is_not_canonical_is_an_error_of_the_subprotocol() {
+    let (node, target, honest) = watched(1);
     let codes = [
         code::NEW_BLOCK_HASHES,
         code::GET_BLOCK_HEADERS,
@@ -416,7 +237,7 @@ fn rlp_that_nests_lies_or_is_not_canonical_is_an_error_of_the_subprotocol() {
         code::RECEIPTS,
         code::BLOCK_RANGE_UPDATE,
     ];
-    for (what, payload) in &cases {
+    for (what, payload) in &bad_rlp(100_000) {
         for code in codes {
             let mut puppet = Puppet::ready(stranger(), target);
             puppet.say_eth(code, payload);
@@ -428,89 +249,140 @@ fn rlp_that_nests_lies_or_is_not_canonical_is_an_error_of_the_subprotocol() {
 }
 
 #[test]
-fn a_peer_under_the_nodes_own_key_is_told_that_it_is_the_node_itself() {
-    let (node, target, honest) = watched(53);
-    let mut puppet = Puppet::dial(53, target);
-    assert_eq!(puppet.end(), End::Told(DisconnectReason::SelfConnect));
-    over(&node, honest, "itself");
-}
-
-#[test]
-fn of_a_hundred_connections_under_one_id_the_first_stays() {
+fn garbage_in_a_frame_that_is_authentic_is_refused_at_every_step() {
     let (node, target, honest) = watched(1);
-    let mut first = Puppet::ready(3, target);
-    node.connected();
-    for _ in 0..100 {
-        let mut puppet = Puppet::dial(3, target);
-        puppet.say_hello(|_| {});
-        assert_eq!(puppet.end(), End::Told(DisconnectReason::AlreadyConnected));
-    }
-    first.request(1, &headers_request());
-    assert!(first.message().is_some());
-    over(&node, honest, "one id a hundred times");
-}
-
-#[test]
-fn a_storm_of_disconnects_is_heard_and_forgotten() {
-    let (node, target, honest) = watched(1);
-    for n in 0..300_u32 {
-        let step = STEPS[n as usize % 3];
-        let mut puppet = step.reach(3 + (n % 5) as u8, target);
-        // Several at once: only the first is read.
-        for reason in [n as u8, 0x04, 0x00] {
-            puppet.say_raw(p2p::DISCONNECT, &[0xc1, reason & 0x7f]);
-        }
-        assert_eq!(
-            puppet.end(),
-            End::Silent,
-            "{step:?}: nothing is said to who said goodbye"
-        );
-        if matches!(step, Step::Ready) {
-            let of_this = |event: NetEvent| match event {
-                NetEvent::Connected { .. } => None,
-                NetEvent::Gone { close, .. } => Some(close),
-                NetEvent::Message { .. } => panic!("it said none"),
-            };
-            assert_eq!(of_this(node.event()), None);
-            let close = of_this(node.event());
-            assert!(matches!(close, Some(Close::Remote { .. })), "{close:?}");
+    let more = [
+        ("noise", noise(1500)),
+        ("zeros", vec![0; 1500]),
+        ("a number", vec![5]),
+        ("an empty list", vec![0xc0]),
+    ];
+    // As deep as there is room for before Status.
+    for (what, payload) in bad_rlp(400).iter().chain(&more) {
+        let mut puppet = Step::Hello.reach(stranger(), target);
+        puppet.say_raw(p2p::HELLO, payload);
+        assert_eq!(puppet.end(), BREACH, "{what} for a Hello");
+        let mut puppet = Step::Status.reach(stranger(), target);
+        puppet.say_eth(code::STATUS, payload);
+        assert_eq!(puppet.end(), SUBPROTOCOL, "{what} for a Status");
+        for step in [Step::Status, Step::Ready] {
+            // In a Ping or a Pong it does not matter; in a Disconnect it is the end, as a breach where no reason can be read.
+            let mut puppet = step.reach(stranger(), target);
+            puppet.say_raw(p2p::PONG, payload);
+            puppet.say_raw(p2p::PING, payload);
+            let pong = std::iter::from_fn(|| puppet.read()).find(|(id, _)| *id == p2p::PONG);
+            assert!(pong.is_some(), "{what} in a Ping");
+            puppet.say_raw(p2p::DISCONNECT, payload);
+            let end = puppet.end();
+            assert!(matches!(end, End::Silent | BREACH), "{what}: {end:?}");
+            assert_gone(&node, step);
         }
     }
-    over(&node, honest, "a storm of disconnects");
-}
-
-#[test]
-fn a_flood_of_connections_that_stop_at_any_step_locks_nobody_out() {
-    let (node, target, honest) = watched(1);
-    let mut held: Vec<TcpStream> = Vec::new();
-    for n in 0..300 {
-        match n % 3 {
-            0 => held.push(connect(target.0)),
-            1 => {
-                let mut stream = connect(target.0);
-                stream.write_all(&[0x01]).unwrap();
-                held.push(stream);
-            }
-            _ => {
-                let mut stream = connect(target.0);
-                let (_, auth) = auth(100 + (n % 100) as u8, target.1);
-                stream.write_all(&auth).unwrap();
-                held.push(stream);
-            }
-        }
-        if n % 50 == 0 {
-            let mut late = Puppet::ready(3, target);
-            late.request(1, &headers_request());
-            assert!(late.message().is_some());
-            node.connected();
-            drop(late);
-            node.gone();
+    // Bodies of frames that begin with no message id, at every step.
+    for step in STEPS {
+        for body in [&[][..], &[0xff], &[0xc0], &noise(100)] {
+            let mut puppet = step.reach(stranger(), target);
+            let wire = puppet.sealed(body);
+            puppet.write(&wire);
+            assert_eq!(puppet.end(), BREACH, "{step:?}: {body:x?}");
+            assert_gone(&node, step);
         }
     }
-    over(&node, honest, "a flood of half handshakes");
-    let mut oldest = &held[0];
-    assert!(
-        matches!(oldest.read(&mut [0; 1]), Ok(0) | Err(_)),
-        "it made room"
-    );
+    over(&node, honest, "authentic garbage");
+}
+
+/// A node that is dialled, behind the node's own dials to it: each connection is one of those.
+struct Dialled {
+    key: u8,
+    listener: TcpListener,
+}
+
+impl Dialled {
+    /// The node is told to dial it.
+    fn by(node: &Node, key: u8) -> Dialled {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        node.send(Command::AddStatic(Enode {
+            id: id(key),
+            ip: addr.ip(),
+            tcp: addr.port(),
+            udp: 0,
+        }));
+        Dialled { key, listener }
+    }
+
+    /// The next dial, its auth, what an honest node would answer, and its end of the link.
+    fn answer(&self) -> (TcpStream, Vec<u8>, Link) {
+        let (mut stream, _) = self.listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let state = AwaitingAuth::new(key(self.key));
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).unwrap();
+        let mut entropy = Entropy::new(seed);
+        let mut ack = Vec::new();
+        let mut auth = vec![0; PREFIX_BYTES];
+        stream.read_exact(&mut auth).unwrap();
+        let step = state.read(&mut auth, &mut entropy, &mut ack).unwrap();
+        let handshake::Step::More {
+            state,
+            needed_bytes,
+        } = step
+        else {
+            panic!("an auth of two bytes")
+        };
+        auth.resize(needed_bytes, 0);
+        stream.read_exact(&mut auth[PREFIX_BYTES..]).unwrap();
+        let step = state.read(&mut auth, &mut entropy, &mut ack).unwrap();
+        let handshake::Step::Done(link) = step else {
+            panic!("an auth without an end")
+        };
+        (stream, ack, *link)
+    }
+}
+
+/// The node says nothing to who cannot read it: nothing came of the dial, and who was dialled is not blamed.
+#[test]
+fn an_ack_that_is_garbage_cut_off_or_of_another_time_leads_to_nobody() {
+    let (node, target, honest) = watched(64);
+    // Its own dials come again after a second, then two: all kinds at once.
+    type Kind = (&'static str, fn(&[u8]) -> Vec<u8>);
+    let kinds: [Kind; 6] = [
+        ("garbage", |_| noise(2000)),
+        ("nothing", |_| vec![]),
+        ("one byte", |ack| ack[..1].to_vec()),
+        ("a prefix", |ack| ack[..2].to_vec()),
+        ("all but a byte", |ack| ack[..ack.len() - 1].to_vec()),
+        ("a bit turned", |ack| {
+            let mut ack = ack.to_vec();
+            ack[100] ^= 1;
+            ack
+        }),
+    ];
+    for (n, (what, of)) in kinds.into_iter().enumerate() {
+        let dialled = Dialled::by(&node, 70 + n as u8);
+        let (mut stream, ack, _) = dialled.answer();
+        stream.write_all(&of(&ack)).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(hung_up(stream), 0, "{what}: nothing after the auth");
+    }
+    // What a node once answered, and its first frame: the node takes the ack for new, and finds that no key is behind it.
+    let dialled = Dialled::by(&node, 80);
+    let (mut stream, ack, mut link) = dialled.answer();
+    let mut recorded = ack;
+    link.writer.write(&[&[0x80], &hello(80)], &mut recorded);
+    stream.write_all(&recorded).unwrap();
+    drop(stream);
+    let (mut stream, _, _) = dialled.answer();
+    stream.write_all(&recorded).unwrap();
+    assert!(hung_up(stream) > 0, "Hello and Disconnect");
+    drop(dialled);
+    // Three faults of its own are no ban yet: that one was not counted.
+    for _ in 0..3 {
+        let mut puppet = Puppet::greeted(80, target);
+        puppet.write(&noise(1000));
+        assert_eq!(puppet.end(), BREACH);
+    }
+    drop(Puppet::ready(80, target));
+    assert_gone(&node, Step::Ready);
+    over(&node, honest, "acks");
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use alloy_primitives::B256;
 use cairn_net::eth::message::{Message, Outgoing};
 use cairn_net::fault::Cause;
+use cairn_net::limits::COMMAND_QUEUE;
 use cairn_net::p2p::DisconnectReason;
-use cairn_net::reactor::NetEvent;
+use cairn_net::reactor::{Command, NetEvent, Reactor, SendError};
 use cairn_net::session::Close;
 use common::*;
 
@@ -115,6 +116,18 @@ fn a_service_without_room_stops_its_peers_through_tcp_and_loses_nothing() {
     let mut gone = [a.gone().0, a.gone().0];
     gone.sort_unstable();
     assert!(gone[0] < gone[1]);
+}
+
+#[test]
+fn commands_that_nobody_takes_are_bounded_and_the_next_is_given_back() {
+    let (reactors, handle) = Reactor::bind_threads(reactor_config(1), 1).unwrap();
+    let command = || Command::SetChain(chain());
+    for _ in 0..COMMAND_QUEUE {
+        handle.send(command()).unwrap();
+    }
+    let refused = handle.send(command()).unwrap_err();
+    assert!(matches!(refused, SendError::Full(_)), "{refused}");
+    drop(reactors);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use cairn_net::eth::message::{Request, Start};
 use cairn_net::reactor::{OwnedOutgoing, PeerId};
 
 use super::boundary::{Action, Now};
+use super::limits::OPEN_PER_PEER;
 use super::machine::Machine;
 use super::peers::{Asked, Peer, What};
 use crate::chain::SealedHeader;
@@ -15,6 +16,7 @@ use crate::chain::SealedHeader;
 impl Machine {
     /// Asks the peers for everything that is wanted, the quickest and least busy first.
     pub(super) fn ask_all(&mut self, now: Now) {
+        self.ask_fetches(now);
         let mut order: Vec<PeerId> = self
             .peers
             .iter()
@@ -25,7 +27,6 @@ impl Machine {
             let peer = &self.peers[id];
             (peer.asked.len(), Reverse(peer.rate), *id)
         });
-        self.ask_fetches(now);
         if self.target.is_some() {
             self.ask_target(now, &order);
         } else {
@@ -48,7 +49,8 @@ impl Machine {
     /// An eth/68 peer names its head by hash only: its number is asked for when the head is better than ours.
     fn ask_head(&mut self, now: Now, id: PeerId) {
         let peer = &self.peers[&id];
-        if peer.head.number.is_none()
+        if peer.is_usable()
+            && peer.head.number.is_none()
             && peer.claims_better(&self.tip)
             && peer.count(|what| matches!(what, What::Head { .. })) == 0
         {
@@ -100,6 +102,9 @@ impl Machine {
             let batch = self.config.limits.header_batch.min(peer.header_cap);
             let open = peer.count(|what| matches!(what, What::Rising { .. }));
             for _ in open..self.config.limits.headers_per_peer {
+                if !self.peers[&id].is_usable() {
+                    break;
+                }
                 let Some((first, count)) = self.main.headers.take(top, window_end, batch) else {
                     break;
                 };
@@ -155,7 +160,7 @@ impl Machine {
         let average = self.body_size.average();
         let peer = &self.peers[&id];
         let open = peer.count(|what| matches!(what, What::Bodies { .. }));
-        if open >= limits.bodies_per_peer {
+        if open >= limits.bodies_per_peer || !peer.is_usable() {
             return false;
         }
         let unknown_top = if self.target.is_some() { u64::MAX } else { 0 };
@@ -227,6 +232,10 @@ impl Machine {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
+        debug_assert!(
+            peer.asked.len() < OPEN_PER_PEER,
+            "each caller asks who may be asked"
+        );
         if peer.oldest_ms().is_none() {
             peer.heard_ms = now.ms;
         }

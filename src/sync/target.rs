@@ -419,7 +419,8 @@ impl Machine {
             let chosen = order.iter().copied().find(|id| {
                 let peer = &peers[id];
                 let has = number.is_none_or(|number| peer.top().is_none_or(|top| top >= number));
-                has && !fall.lacking.contains(id)
+                has && peer.is_usable()
+                    && !fall.lacking.contains(id)
                     && peer.count(same) == 0
                     && peer.count(is_falling) < per_peer
             });

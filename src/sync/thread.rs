@@ -23,6 +23,7 @@ use super::receipts::Found;
 use crate::bans::BanFile;
 use crate::chain::{Genesis, Rules, Tip};
 use crate::logging::{elapsed, short};
+use crate::status;
 
 /// Commands that wait for room in the link to net. Requests in flight are bounded by the machine, so this only bounds
 /// a net thread that does not run.
@@ -64,6 +65,8 @@ pub struct SyncRole {
     pub expects_peers: bool,
     /// Where the bans of peers are kept.
     pub bans: BanFile,
+    /// Where the others see how far this one is.
+    pub board: status::Writer,
     /// Closed when the node stops.
     pub stop: Receiver<()>,
 }
@@ -115,11 +118,12 @@ impl SyncRole {
     fn run_on(&mut self) -> Result<(), SyncError> {
         let start = Instant::now();
         let mut waiting = VecDeque::new();
-        let mut asked = Asked::default();
+        let mut told = Told::default();
         let mut announcements = Announcements::default();
         let mut sealed_on = None;
         loop {
-            self.act(&mut waiting, &mut asked)?;
+            self.act(&mut waiting, &mut told, start)?;
+            self.show(start);
             self.tell_sealer(&mut sealed_on, start.elapsed());
             self.send_waiting(&mut waiting)?;
             self.bans.keep(&self.net, false);
@@ -171,21 +175,36 @@ impl SyncRole {
         }
     }
 
-    fn act(&mut self, waiting: &mut VecDeque<Command>, asked: &mut Asked) -> Result<(), SyncError> {
+    fn show(&mut self, start: Instant) {
+        let now_ms = start.elapsed().as_millis() as u64;
+        let machine = &self.machine;
+        let (status, is_caught_up) = (machine.status(), machine.is_caught_up());
+        self.board
+            .show(now_ms, machine.tip(), &status, is_caught_up);
+    }
+
+    fn act(
+        &mut self,
+        waiting: &mut VecDeque<Command>,
+        told: &mut Told,
+        start: Instant,
+    ) -> Result<(), SyncError> {
         let mut announced = 0;
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Send { peer, message } => {
-                    announced += asked.count(&message);
+                    announced += told.asked.count(&message);
                     waiting.push_back(Command::Send { peer, message });
                 }
                 Action::Commit { blocks, tip, live } => {
-                    self.commit(&blocks, &tip, live)?;
+                    let bytes = self.commit(&blocks, &tip, live)?;
+                    let now_ms = start.elapsed().as_millis() as u64;
+                    self.board.stored(now_ms, blocks.len() as u64, bytes as u64);
                     let earliest = self.writer.reader().snapshot().first_body();
                     let chain = local_chain(&self.genesis, self.network_id, &tip, earliest);
                     waiting.push_back(Command::SetChain(chain));
                 }
-                Action::Keep { receipts } => self.keep(&receipts)?,
+                Action::Keep { receipts } => self.keep(&receipts, told)?,
                 Action::Punish { peer, fault } => {
                     log::warn!("Dropping peer peer={} fault=\"{fault}\"", peer.0);
                     waiting.push_back(Command::Disconnect {
@@ -195,7 +214,7 @@ impl SyncRole {
                 }
             }
         }
-        asked.tell();
+        told.asked.tell();
         if announced > 0 {
             let head = &self.machine.tip().header;
             log::info!(
@@ -207,7 +226,8 @@ impl SyncRole {
         Ok(())
     }
 
-    fn commit(&mut self, blocks: &[Block], tip: &Tip, live: bool) -> Result<(), SyncError> {
+    /// Stores blocks, and gives their bytes.
+    fn commit(&mut self, blocks: &[Block], tip: &Tip, live: bool) -> Result<usize, SyncError> {
         let start = Instant::now();
         let new: Vec<NewBlock<'_>> = blocks
             .iter()
@@ -239,11 +259,11 @@ impl SyncRole {
                 None => String::new(),
             }
         );
-        Ok(())
+        Ok(bytes)
     }
 
     /// Keeps receipts of stored blocks, those of blocks left out that are not canonical any more.
-    fn keep(&mut self, found: &[Found]) -> Result<(), SyncError> {
+    fn keep(&mut self, found: &[Found], told: &mut Told) -> Result<(), SyncError> {
         let start = Instant::now();
         let snapshot = self.writer.reader().snapshot();
         let mut new = Vec::with_capacity(found.len());
@@ -272,9 +292,17 @@ impl SyncRole {
                 new.iter().map(|new| new.receipts.len()).sum::<usize>(),
                 elapsed(start.elapsed())
             ),
-            // Nothing was written: they lie too far from those that are kept, and are fetched again after a restart.
+            // Nothing was written: they lie too far from those that are kept, and are fetched again after a restart. So do those
+            // of many blocks to come, which it is enough to warn of once.
             Err(error @ cairn_store::Error::BadBlock { .. }) => {
-                log::warn!("Receipts are not kept first={first} last={last}: {error}");
+                let level = match std::mem::replace(&mut told.receipts_refused, true) {
+                    false => log::Level::Warn,
+                    true => log::Level::Debug,
+                };
+                log::log!(
+                    level,
+                    "Receipts are not kept first={first} last={last}: {error}"
+                );
             }
             Err(error) => return Err(SyncError::Store(error)),
         }
@@ -405,6 +433,14 @@ impl Announcements {
             log::info!("Announced {what} peer={}", peer.0);
         }
     }
+}
+
+/// What the log was told, so that it is not told too often.
+#[derive(Default)]
+struct Told {
+    asked: Asked,
+    /// That there are receipts which cannot be kept.
+    receipts_refused: bool,
 }
 
 /// What was asked of peers since the last line in the log.

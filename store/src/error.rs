@@ -155,11 +155,13 @@ impl fmt::Display for Error {
             ),
             Error::Io { path, op, source } => {
                 write!(f, "{}: {op}: {source}", path.display())?;
+                // Only what changes a store leaves it in a state to say something of.
                 match *op {
-                    "open" | "read" | "stat" | "map" | "list" | "lock" => Ok(()),
-                    _ => f.write_str(
-                        "; see to the disk and open the store again, nothing committed is lost",
-                    ),
+                    "create" | "write" | "sync" | "sync folder" | "rename" | "link" | "remove" => f
+                        .write_str(
+                            "; see to the disk and open the store again, nothing committed is lost",
+                        ),
+                    _ => Ok(()),
                 }
             }
             Error::Full { path } => write!(
@@ -233,6 +235,26 @@ impl std::error::Error for Error {
         match self {
             Error::Io { source, .. } => Some(source),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_about_the_disk_is_said_where_a_store_was_being_changed() {
+        let said = |op| {
+            let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+            Error::io(Path::new("data/blocks"), op, denied).to_string()
+        };
+        for op in ["write", "sync", "sync folder", "rename", "remove"] {
+            let said = said(op);
+            assert!(said.contains("open the store again"), "{said}");
+        }
+        for op in ["make folder", "get a random salt", "read", "lock"] {
+            assert_eq!(said(op), format!("data/blocks: {op}: permission denied"));
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::format::{Kind, is_constant, record_crc};
 use crate::scale::{PACK_LANES, PART_BYTES};
 use crate::snappy::{Buffer, Compressor};
 
-/// Parts that are with a lane at most: one that it works on and one that waits, packed or not.
+/// Parts that a lane is ahead of the writing: one that it works on and one that waits, packed or not. With the part that is given
+/// to it before its oldest is taken back, three are with it at most.
 const LANE_PARTS: usize = 2;
 /// Memory of a part's buffer that is kept, in bytes: a part and one large body.
 const KEEP_BYTES: usize = 1 << 20;

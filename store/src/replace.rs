@@ -154,7 +154,11 @@ impl<'a> Replace<'a> {
         }
         self.writer.poisoned = true;
         for block in blocks {
-            let held = Held::of(block);
+            let mut held = Held::of(block);
+            if held.receipts.is_none() {
+                // The branch may hold blocks that the tip of before had, and their receipts came late.
+                held.receipts = self.old.receipts_in_tip(&held.hash)?;
+            }
             self.held_bytes += held.bytes();
             self.held.push_back(held);
             while self.held_too_much()

@@ -41,8 +41,8 @@ pub(crate) const WRITEBACK_BYTES: u64 = 1 << 20;
 /// A batch's records are compressed in parts of so many uncompressed bytes: half a millisecond, long beside handing a part
 /// over and short beside the batch.
 pub(crate) const PART_BYTES: usize = 512 << 10;
-/// By so many threads at most, as many as there are cores: with more the disk is what a batch waits for. Each holds two
-/// parts, so this is 4 MiB in all.
+/// By so many threads at most, as many as there are cores: with more the disk is what a batch waits for. Each has three
+/// parts at most, so this is 6 MiB in all.
 pub(crate) const PACK_LANES: usize = 4;
 
 /// Entries of the hash index that a commit merges at most: a MiB.

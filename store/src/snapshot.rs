@@ -386,48 +386,38 @@ impl Snapshot {
     }
 
     fn decompressed(&self, number: u64, kind: Kind) -> Result<Option<Vec<u8>>, Error> {
-        let Some(kept) = self.stream(number, kind)? else {
+        self.stream(number, kind)?
+            .map(|kept| unpack(number, &kept))
+            .transpose()
+    }
+
+    /// The receipts of a block of the tip, of side blocks too, decompressed.
+    pub(crate) fn receipts_in_tip(&self, hash: &B256) -> Result<Option<Vec<u8>>, Error> {
+        let Some(at) = self.tip.find(hash) else {
             return Ok(None);
         };
-        let raw = snappy::decompress(kept.raw_len, &kept.stream).map_err(|e| {
-            let (path, at) = kept
-                .stream
-                .place()
-                .expect("the constants are whole streams");
-            Error::damaged(path, at, format!("block {number}: {e}"))
-        })?;
-        Ok(Some(raw))
+        let block = self.tip.block(at);
+        self.tip_stream(block, Kind::Receipts)?
+            .map(|kept| unpack(block.number, &kept))
+            .transpose()
     }
 
     fn stream(&self, number: u64, kind: Kind) -> Result<Option<BodyStream<'_>>, Error> {
-        let (raw, stream) = match self.canonical(number) {
-            Some(block) => {
-                let Some(place) = block.place(kind) else {
-                    return Ok(None);
-                };
-                (place.raw, self.in_tip(block, kind)?)
-            }
-            None => match self.cold(kind, number)? {
-                Some((segment, found)) => (
-                    found.raw,
-                    Some(Record::mapped(segment.map.clone(), found.start, found.end)),
-                ),
-                None => (0, None),
-            },
-        };
-        let Some(stream) = stream.filter(|_| raw > 0) else {
+        if let Some(block) = self.canonical(number) {
+            return self.tip_stream(block, kind);
+        }
+        let Some((segment, found)) = self.cold(kind, number)? else {
             return Ok(None);
         };
-        // Bytes were kept, or the length says which constant it is. Nothing else has a length and no bytes: its checksum
-        // would not have been ours.
-        let stream = match constant_stream(raw).filter(|_| stream.is_empty()) {
-            Some(constant) => Record::constant(constant),
-            None => stream,
+        let stream = Record::mapped(segment.map.clone(), found.start, found.end);
+        Ok(body_stream(found.raw, stream))
+    }
+
+    fn tip_stream(&self, block: &TipBlock, kind: Kind) -> Result<Option<BodyStream<'_>>, Error> {
+        let (Some(place), Some(stream)) = (block.place(kind), self.in_tip(block, kind)?) else {
+            return Ok(None);
         };
-        Ok(Some(BodyStream {
-            raw_len: raw as usize,
-            stream,
-        }))
+        Ok(body_stream(place.raw, stream))
     }
 
     /// The block of the tip that is canonical for a number.
@@ -445,4 +435,32 @@ impl Snapshot {
             .record(block.number, kind, place, self.tip.end)?;
         Ok(Some(Record::mapped(map, start, end)))
     }
+}
+
+/// What is kept as a stream; `None` if nothing is.
+fn body_stream(raw: u32, stream: Record<'_>) -> Option<BodyStream<'_>> {
+    if raw == 0 {
+        return None;
+    }
+    // Bytes were kept, or the length says which constant it is. Nothing else has a length and no bytes: its checksum
+    // would not have been ours.
+    let stream = match constant_stream(raw).filter(|_| stream.is_empty()) {
+        Some(constant) => Record::constant(constant),
+        None => stream,
+    };
+    Some(BodyStream {
+        raw_len: raw as usize,
+        stream,
+    })
+}
+
+/// The bytes of a stream, decompressed.
+fn unpack(number: u64, kept: &BodyStream<'_>) -> Result<Vec<u8>, Error> {
+    snappy::decompress(kept.raw_len, &kept.stream).map_err(|e| {
+        let (path, at) = kept
+            .stream
+            .place()
+            .expect("the constants are whole streams");
+        Error::damaged(path, at, format!("block {number}: {e}"))
+    })
 }

@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use cairn_store::{Error, NewBlock, Reader, Writer};
+use cairn_store::{Error, NewBlock, NewReceipts, Reader, Writer};
 use common::{Block, Random, assert_stored, block, chain, commit, create, extend, verify};
 
 const ERA: u64 = 8192;
@@ -97,6 +97,42 @@ fn over_several_eras_from_any_fork() {
         commit(&mut writer, &longer[end as usize..]).unwrap();
         drop(writer);
         assert_stored(dir.path(), &longer);
+    }
+}
+
+/// Of a short branch, which stays in the tip, and of one so long that its first blocks settle: canonical blocks and side blocks.
+#[test]
+fn receipts_that_came_late_are_kept_where_the_branch_has_the_same_blocks_without() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let blocks = chain(60, 200);
+    let mut with = blocks.clone();
+    with_receipts(&mut with[1..]);
+    let late: Vec<NewReceipts<'_>> = with
+        .iter()
+        .filter_map(|block| {
+            Some(NewReceipts {
+                number: block.number,
+                hash: block.hash,
+                receipts: block.receipts.as_deref()?,
+            })
+        })
+        .collect();
+    for (more, goes_first) in [(5, false), (5, true), (1500, false), (1500, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = create(dir.path(), &blocks);
+        commit(&mut writer, &blocks[1..]).unwrap();
+        writer.add_receipts(&late).unwrap();
+        if goes_first {
+            let mut other = blocks[..=20].to_vec();
+            extend(&mut other, 50, 1, 0);
+            commit(&mut writer, &other[21..]).unwrap();
+        }
+        let mut branch = blocks.clone();
+        extend(&mut branch, more, 2, 0);
+        replace(&mut writer, 10, &branch[11..], 100).unwrap();
+        drop(writer);
+        branch[..with.len()].clone_from_slice(&with);
+        assert_stored(dir.path(), &branch);
     }
 }
 

@@ -37,6 +37,21 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Runs `cairn`, which must end with this status and say all of this.
+#[track_caller]
+pub fn fails(args: &[&str], expected_status: i32, says: &[&str]) {
+    let output = run(args);
+    let said = stderr(&output);
+    assert_eq!(status(&output), expected_status, "{args:?}: {said}");
+    for what in says {
+        assert!(
+            said.contains(what),
+            "{args:?}: expected {what:?} in: {said}"
+        );
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
 /// Runs a command that must succeed.
 pub fn run_ok(args: &[&str]) -> Output {
     let output = run(args);

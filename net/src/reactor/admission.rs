@@ -67,6 +67,20 @@ impl Admission {
         self.trusted.insert(node.id, node.ip.to_canonical());
     }
 
+    /// It is trusted no more.
+    pub(super) fn distrust(&mut self, id: &NodeId) {
+        self.trusted.remove(id);
+    }
+
+    /// This node is dialled no more.
+    pub(super) fn remove_static(&mut self, id: &NodeId) {
+        self.statics.remove(id);
+    }
+
+    pub(super) fn is_static(&self, id: &NodeId) -> bool {
+        self.statics.contains(id)
+    }
+
     pub(super) fn is_trusted(&self, id: &NodeId) -> bool {
         self.trusted.contains_key(id)
     }
@@ -75,6 +89,11 @@ impl Admission {
     pub(super) fn is_trusted_address(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         !ip.is_loopback() && self.trusted.values().any(|trusted| *trusted == ip)
+    }
+
+    /// The connection that has proven this id, if there is one.
+    pub(super) fn seat_of(&self, id: &NodeId) -> Option<PeerId> {
+        self.seats.get(id).map(|seat| seat.peer)
     }
 
     pub(super) fn holds(&self, id: &NodeId) -> bool {

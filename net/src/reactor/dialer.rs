@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 use super::connection::{Connection, Dial, Entry, Name, State};
 use super::{PeerId, Reactor, entropy, unix_s};
 use crate::dial::Redial;
-use crate::enode::Enode;
+use crate::enode::{Enode, NodeId};
 use crate::limits::{DIAL_TIMEOUT_MS, MAX_DIALS};
 use crate::session::{Role, Session};
 
@@ -23,6 +23,8 @@ pub(super) struct Dialer {
 struct Static {
     enode: Enode,
     redial: Redial,
+    /// Not to be dialled any more. It keeps its place: a connection knows it by that.
+    is_removed: bool,
 }
 
 impl Dialer {
@@ -35,11 +37,13 @@ impl Dialer {
     }
 
     pub(super) fn add(&mut self, enode: Enode, now_ms: u64) {
-        if self
-            .statics
-            .iter()
-            .any(|known| known.enode.id == enode.id && known.enode.tcp_addr() == enode.tcp_addr())
-        {
+        let is_same = |known: &&mut Static| {
+            known.enode.id == enode.id && known.enode.tcp_addr() == enode.tcp_addr()
+        };
+        if let Some(known) = self.statics.iter_mut().find(is_same) {
+            if std::mem::take(&mut known.is_removed) && !known.redial.is_under_way() {
+                known.redial.restart(now_ms);
+            }
             return;
         }
         // Any odd step gives each node another seed.
@@ -47,7 +51,15 @@ impl Dialer {
         self.statics.push(Static {
             enode,
             redial: Redial::new(enode.ip, self.seed, now_ms),
+            is_removed: false,
         });
+    }
+
+    /// It is dialled no more, at whatever address.
+    pub(super) fn remove(&mut self, id: &NodeId) {
+        for known in self.statics.iter_mut().filter(|s| s.enode.id == *id) {
+            known.is_removed = true;
+        }
     }
 
     /// When the next dial is due, if there is room for one.
@@ -57,6 +69,7 @@ impl Dialer {
         }
         self.statics
             .iter()
+            .filter(|node| !node.is_removed)
             .filter_map(|node| node.redial.due_ms())
             .min()
     }
@@ -75,8 +88,12 @@ impl Reactor {
             if self.dialer.under_way >= MAX_DIALS {
                 return;
             }
-            let Static { enode, redial } = &mut self.dialer.statics[index];
-            if redial.due_ms().is_none_or(|due_ms| due_ms > now_ms) {
+            let Static {
+                enode,
+                redial,
+                is_removed,
+            } = &mut self.dialer.statics[index];
+            if *is_removed || redial.due_ms().is_none_or(|due_ms| due_ms > now_ms) {
                 continue;
             }
             let enode = *enode;

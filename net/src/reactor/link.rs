@@ -9,8 +9,9 @@ use alloy_primitives::{B256, U256};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
+use super::roll::ConnectedPeer;
 use super::shared::Shared;
-use crate::enode::Enode;
+use crate::enode::{Enode, NodeId};
 use crate::eth::message::{AnswerKind, Message, Outgoing, Request};
 use crate::eth::status::LocalChain;
 use crate::fault::Cause;
@@ -82,6 +83,10 @@ pub enum Command {
     AddStatic(Enode),
     /// Lets this node in whatever the caps say, and never bans it.
     Trust(Enode),
+    /// Takes that back.
+    Distrust(NodeId),
+    /// Dials this node no more, and ends its connection; its `Gone` follows.
+    Remove(NodeId),
     /// Says goodbye to everybody and ends [`Reactor::run`](super::Reactor::run).
     Shutdown,
 }
@@ -327,8 +332,8 @@ impl Handle {
         let one = match &command {
             Command::Send { peer, .. } | Command::Disconnect { peer, .. } => peer.thread(threads),
             Command::AddStatic(node) => dialling_thread(node, threads),
-            Command::Trust(_) => 0, // into the book that all share
-            Command::SetChain(_) | Command::Shutdown => {
+            Command::Trust(_) | Command::Distrust(_) => 0, // into the book that all share
+            Command::SetChain(_) | Command::Remove(_) | Command::Shutdown => {
                 let (last, others) = self.links.split_last().expect("a node has a reactor");
                 // The last one's word counts: where one has stopped, all are about to.
                 for link in others {
@@ -349,6 +354,26 @@ impl Handle {
             link.signal.resume.store(true, Ordering::Release);
             link.signal.wake();
         }
+    }
+
+    /// The peers that have gone through Status, in the order in which they came.
+    pub fn connected(&self) -> Vec<ConnectedPeer> {
+        let all = self.shared.roll.all();
+        let book = self.shared.book();
+        let peer = |(peer, present): (PeerId, super::roll::Present)| ConnectedPeer {
+            peer,
+            addr: present.addr,
+            connected_for: present.since.elapsed(),
+            is_trusted: book.admission.is_trusted(&present.info.id),
+            is_static: book.admission.is_static(&present.info.id),
+            info: present.info,
+        };
+        all.into_iter().map(peer).collect()
+    }
+
+    /// How many these are.
+    pub fn peer_count(&self) -> usize {
+        self.shared.roll.len()
     }
 
     /// The bans that are not forgotten, over or not: what [`ReactorConfig::bans`](super::ReactorConfig::bans) wants after a restart.

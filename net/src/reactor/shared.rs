@@ -7,6 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::PeerId;
 use super::admission::{Admission, Verdict, address_key};
+use super::roll::Roll;
 use crate::enode::{Enode, NodeId};
 use crate::fault::Cause;
 use crate::scores::{Ban, Scores, Subject};
@@ -14,6 +15,7 @@ use crate::scores::{Ban, Scores, Subject};
 /// Locked for some comparisons at a time, when a connection comes, proves its id, or ends.
 pub(super) struct Shared {
     book: Mutex<Book>,
+    pub(super) roll: Roll,
     /// Changes with every new ban, for those who keep them.
     bans_version: AtomicU64,
     /// Connections of each reactor.
@@ -24,6 +26,7 @@ impl Shared {
     pub(super) fn new(book: Book, threads: usize) -> Shared {
         Shared {
             book: Mutex::new(book),
+            roll: Roll::default(),
             bans_version: AtomicU64::new(0),
             loads: (0..threads).map(|_| AtomicUsize::new(0)).collect(),
         }

@@ -223,6 +223,7 @@ impl Reactor {
                     self.shared.book().admission.peers()
                 );
                 connection.info = Some(info.clone());
+                self.shared.roll.enter(peer, connection.addr, info.clone());
                 let event = NetEvent::Connected {
                     peer,
                     addr: connection.addr,
@@ -376,6 +377,7 @@ impl Reactor {
     pub(super) fn forget(&mut self, peer: PeerId, connection: Connection, linger: bool) {
         let now_ms = self.now_ms();
         self.crowd.over(peer);
+        self.shared.roll.leave(peer);
         let counted = (connection.counted == Counted::Yes).then_some(connection.addr.ip());
         self.shared
             .book()

@@ -1,7 +1,8 @@
 //! A peer on a blocking socket that does the handshake as it should, as far as a test wants, and then says whatever it wants.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use cairn_net::enode::NodeId;
@@ -12,6 +13,8 @@ use cairn_net::p2p::{self, Capability, DisconnectReason, Hello};
 use cairn_net::rlpx::entropy::Entropy;
 use cairn_net::rlpx::frame::{HEADER_BYTES, rest_bytes};
 use cairn_net::rlpx::handshake::{AwaitingAck, Link, PREFIX_BYTES, Step};
+
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 use super::{PATIENCE, id, key};
 
@@ -30,6 +33,8 @@ pub type Target = (SocketAddr, NodeId);
 pub struct Puppet {
     pub stream: TcpStream,
     pub link: Link,
+    /// What was read already, and belongs to messages that are not read yet.
+    pub early: VecDeque<u8>,
     key: u8,
     /// The version of eth it speaks.
     pub eth: u8,
@@ -39,7 +44,18 @@ pub struct Puppet {
 
 /// A TCP connection, and no more.
 pub fn connect(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(addr).unwrap();
+    patient(TcpStream::connect(addr).unwrap())
+}
+
+/// The same from an address of our own.
+pub fn connect_from(ip: IpAddr, addr: SocketAddr) -> TcpStream {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddr::new(ip, 0)).unwrap();
+    rustix::net::connect(&socket, &addr).unwrap();
+    patient(TcpStream::from(socket))
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -72,7 +88,11 @@ pub fn hung_up(mut stream: TcpStream) -> usize {
 impl Puppet {
     /// Up to auth and ack.
     pub fn dial(key_of: u8, (addr, node): Target) -> Puppet {
-        let mut stream = connect(addr);
+        Puppet::over(connect(addr), key_of, node)
+    }
+
+    /// The same over a connection that is up.
+    pub fn over(mut stream: TcpStream, key_of: u8, node: NodeId) -> Puppet {
         let (state, auth) = auth(key_of, node);
         stream.write_all(&auth).unwrap();
         let mut packet = [0; PREFIX_BYTES].to_vec();
@@ -92,6 +112,7 @@ impl Puppet {
         Puppet {
             stream,
             link: *link,
+            early: VecDeque::new(),
             key: key_of,
             eth: eth::VERSIONS[0],
             status: None,
@@ -101,11 +122,16 @@ impl Puppet {
     /// Up to Hello both ways.
     pub fn greeted(key_of: u8, target: Target) -> Puppet {
         let mut puppet = Puppet::dial(key_of, target);
-        puppet.say_hello(|_| {});
-        let (id, payload) = puppet.read().expect("Hello");
+        puppet.greet();
+        puppet
+    }
+
+    /// Hello both ways.
+    pub fn greet(&mut self) {
+        self.say_hello(|_| {});
+        let (id, payload) = self.read().expect("Hello");
         assert_eq!(id, p2p::HELLO);
         Hello::decode(&payload).unwrap();
-        puppet
     }
 
     /// Up to Status both ways: a peer, on the node's own chain.
@@ -218,6 +244,9 @@ impl Puppet {
     }
 
     fn fill(&mut self, out: &mut [u8]) -> Option<()> {
+        let early = out.len().min(self.early.len());
+        let (before, out) = out.split_at_mut(early);
+        before.fill_with(|| self.early.pop_front().expect("so many are there"));
         match self.stream.read_exact(out) {
             Ok(()) => Some(()),
             Err(error)

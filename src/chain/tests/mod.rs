@@ -11,6 +11,7 @@ mod rules;
 mod size;
 mod spec;
 mod tx;
+mod tx_gas;
 mod vectors;
 
 use std::sync::Arc;

@@ -199,7 +199,8 @@ impl Machine {
             return false;
         };
         let open = peer.count(|what| matches!(what, What::Receipts { .. }));
-        if peer.off_chain || peer.is_mute_on_receipts || open >= limits.receipts_per_peer {
+        let is_full = open >= limits.receipts_per_peer || !peer.is_usable();
+        if peer.off_chain || peer.is_mute_on_receipts || is_full {
             return false;
         }
         let average = receipts.size.average();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use alloy_primitives::B256;
 
@@ -12,7 +13,7 @@ use crate::machine::{self, Fault, STORE};
 use crate::manifest;
 use crate::model::{Block, Has, Model};
 use crate::repair::{Repair, repair};
-use crate::{Error, Head, Snapshot, Writer};
+use crate::{Error, Head, NewBody, Reader, Snapshot, Writer};
 
 /// All that can be read of a store, as far as its tip log can be.
 struct Sight {
@@ -192,6 +193,38 @@ impl History<'_> {
         }
     }
 
+    /// Gives the bodies again that the repair left out.
+    fn put_back(&mut self, lost: &[Rc<Block>]) -> Result<(), String> {
+        self.counts.bodies_lost += lost.len() as u64;
+        let bodies: Vec<NewBody<'_>> = lost
+            .iter()
+            .map(|block| NewBody {
+                number: block.number,
+                hash: block.hash,
+                body: &block.body,
+            })
+            .collect();
+        let faults = [
+            Fault::Power(self.random.below(30)),
+            Fault::Write(self.random.below(60)),
+        ];
+        for fault in faults.into_iter().chain([Fault::None]) {
+            machine::set_fault(fault);
+            let put =
+                Writer::open(Path::new(STORE)).and_then(|mut writer| writer.add_bodies(&bodies));
+            let failed = machine::fault_hit();
+            if machine::is_dead() {
+                machine::lose_power();
+            }
+            machine::set_fault(Fault::None);
+            match put {
+                Err(e) if failed => tell!("  bodies: {e}"),
+                other => return other.map_err(|e| format!("bodies: {e}")),
+            }
+        }
+        Ok(())
+    }
+
     fn damage_one(&mut self) {
         let files = machine::files();
         let is_manifest = self.random.one_in(5);
@@ -239,6 +272,7 @@ impl History<'_> {
         let mut chain = model.chain.clone();
         chain.truncate(after.first_header as usize);
         let mut has = vec![Has::No; chain.len()];
+        let mut lost = Vec::new();
         let column = |kind: Kind| kind.column();
         for number in after.first_header..=after.head.number {
             let hash = after.hashes.get(&number);
@@ -260,8 +294,7 @@ impl History<'_> {
                 return differs(Kind::Receipts);
             }
             if number >= after.first_body && record(Kind::Bodies).is_none() {
-                self.counts.bodies_lost += 1;
-                self.ended = true; // the model knows no holes
+                lost.push(block.clone());
             }
             has.push(if receipts.is_some() {
                 Has::Yes
@@ -270,19 +303,17 @@ impl History<'_> {
             });
             chain.push(block);
         }
-        if self.ended {
-            return Ok(());
-        }
+        self.put_back(&lost)?;
         let model = Model {
             chain,
             has,
             first_header: after.first_header,
             first_body: after.first_body,
         };
+        let whole = Reader::open(Path::new(STORE)).map_err(|e| e.to_string())?;
+        model.compare(&whole.snapshot(), &mut self.random)?;
         model.verify()?;
         self.possible = vec![Some(model)];
-        Writer::open(Path::new(STORE))
-            .map(drop)
-            .map_err(|e| format!("after the repair: {e}"))
+        Ok(())
     }
 }

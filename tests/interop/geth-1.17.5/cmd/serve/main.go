@@ -1,59 +1,59 @@
-// Command serve measures what serving blocks costs: cairn beside go-ethereum's own wire code, on one machine in one run.
+// Command serve measures what serving blocks costs: cairn beside go-ethereum's and ethrex's own code, on one machine in one
+// run. tests/interop/serving/run builds what it needs and starts it.
 //
-//	CAIRN_BIN=... CAIRN_STORE_BIN=... go run ./cmd/serve
-//
-// Both serve the same chain to the same client, which keeps 16 requests in flight and decompresses nothing; their CPU time
-// is what the system counted for the serving process. Ceilings are in the README of cairn-net; this is only side by side.
+// All serve the same chain to the same client, in turn and several times. CPU time is what the system counted for the serving
+// process; the client's is not in it. Ceilings are in the README of cairn-net; this is only side by side.
 package main
 
 import (
-	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
-	"regexp"
 	"strconv"
-	"strings"
+	"syscall"
 	"time"
-
-	"github.com/ethereum/go-ethereum/p2p/enode"
 )
 
 const (
 	// bodyBytes and blocks are the chain served: bodies of 60 kB that compress to 0.6, all of them in memory.
 	bodyBytes, blocks = 60_000, 1_200
-	// rounds are taken in turn by both, and the median of each is told.
-	rounds = 5
+	// ethrexRequests is what a session of ethrex-p2p 24 is good for: it ends one that asks 500 times in a minute.
+	ethrexRequests = 480
 )
 
 func main() {
 	log.SetFlags(0)
 	serving := flag.String("serve", "", "serve the chain in this folder with go-ethereum's code (internal)")
-	seconds := flag.Float64("seconds", 3, "how long each measurement takes")
+	database := flag.String("database", "", "with -serve: a folder for a pebble database, or none for one in memory (internal)")
+	seconds := flag.Float64("seconds", 2, "how long each measurement takes, without its warm-up")
+	rounds := flag.Int("rounds", 7, "how often each is measured; the medians are told")
+	asJSON := flag.Bool("json", false, "print JSON")
 	flag.Parse()
-	if *serving != "" {
-		serveGeth(*serving)
-		return
+	if flag.NArg() > 0 || *seconds <= 0 || *rounds < 1 {
+		flag.Usage()
+		os.Exit(2)
 	}
-	if err := measureAll(time.Duration(*seconds * float64(time.Second))); err != nil {
+	if *serving != "" {
+		log.Fatal(serveGeth(*serving, *database))
+	}
+	// Who interrupts it ends its servers too.
+	interrupted, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if err := measureAll(interrupted, time.Duration(*seconds*float64(time.Second)), *rounds, *asJSON); err != nil {
 		log.Fatal(err)
 	}
 }
 
-// server is a serving process.
-type server struct {
-	name    string
-	command *exec.Cmd
-	node    *enode.Node
-}
-
-func measureAll(each time.Duration) error {
-	for _, variable := range []string{"CAIRN_BIN", "CAIRN_STORE_BIN"} {
+func measureAll(interrupted context.Context, each time.Duration, rounds int, asJSON bool) (err error) {
+	for _, variable := range []string{"CAIRN_BIN", "CAIRN_STORE_BIN", "ETHREX_BIN"} {
 		if os.Getenv(variable) == "" {
-			return fmt.Errorf("%s must name a binary (see tests/interop/README.md)", variable)
+			return fmt.Errorf("%s must name a binary (tests/interop/serving/run does)", variable)
 		}
 	}
 	folder, err := os.MkdirTemp("", "cairn-serve-")
@@ -61,20 +61,15 @@ func measureAll(each time.Duration) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	chainFile, genesisFile := filepath.Join(folder, "chain.rlp"), filepath.Join(folder, "genesis.json")
-	datadir := filepath.Join(folder, "cairn")
+	genesis, era1, datadir := filepath.Join(folder, genesisFile), filepath.Join(folder, chainFile), filepath.Join(folder, "cairn")
 	for _, arguments := range [][]string{
 		{"CAIRN_STORE_BIN", "generate", "--blocks", strconv.Itoa(blocks), "--txs", "40",
-			"--body-bytes", strconv.Itoa(bodyBytes), "--out", chainFile, "--genesis", genesisFile},
-		{"CAIRN_BIN", "init", "--datadir", datadir, genesisFile},
-		{"CAIRN_BIN", "import", "--datadir", datadir, chainFile},
+			"--body-bytes", strconv.Itoa(bodyBytes), "--out", era1, "--genesis", genesis},
+		{"CAIRN_BIN", "init", "--datadir", datadir, genesis},
+		{"CAIRN_BIN", "import", "--datadir", datadir, era1},
 	} {
-		out, err := exec.Command(os.Getenv(arguments[0]), arguments[1:]...).CombinedOutput()
-		if err != nil {
+		if out, err := exec.CommandContext(interrupted, os.Getenv(arguments[0]), arguments[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%v: %w\n%s", arguments, err, out)
-		}
-		if arguments[1] == "generate" {
-			fmt.Printf("%s\n", out)
 		}
 	}
 	chain, err := readChain(folder)
@@ -85,85 +80,57 @@ func measureAll(each time.Duration) error {
 	if err != nil {
 		return err
 	}
-	cairn, err := start("cairn", exec.Command(os.Getenv("CAIRN_BIN"), "--datadir", datadir, "--listen-addr", "127.0.0.1", "--port", "0"))
-	if err != nil {
-		return err
+	var servers []*server
+	defer func() {
+		for _, server := range servers {
+			err = errors.Join(err, server.stop())
+		}
+	}()
+	for _, kind := range []struct {
+		name     string
+		requests int
+		command  *exec.Cmd
+	}{
+		{"cairn", 0, exec.CommandContext(interrupted, os.Getenv("CAIRN_BIN"), "--datadir", datadir, "--listen-addr", "127.0.0.1", "--port", "0")},
+		{"geth 1.17.5, pebble", 0, exec.CommandContext(interrupted, myself, "-serve", folder, "-database", filepath.Join(folder, "pebble"))},
+		{"geth 1.17.5, memory", 0, exec.CommandContext(interrupted, myself, "-serve", folder)},
+		{"ethrex-p2p 24, memory", ethrexRequests, exec.CommandContext(interrupted, os.Getenv("ETHREX_BIN"), genesis, era1)},
+	} {
+		server, err := start(kind.name, kind.command)
+		if err != nil {
+			return err
+		}
+		server.requests = kind.requests
+		servers = append(servers, server)
 	}
-	defer cairn.stop()
-	geth, err := start("go-ethereum 1.17.5", exec.Command(myself, "-serve", folder))
-	if err != nil {
-		return err
-	}
-	defer geth.stop()
 
-	fmt.Printf("%-22s %-20s %12s %10s %12s %14s\n", "asked for", "of", "requests/s", "MB/s", "CPU s/GB", "CPU us/request")
+	var lines []line
+	if !asJSON {
+		titles()
+	}
 	for _, work := range workloads(chain) {
-		measured := map[*server][]cost{}
+		measured := make([][]cost, len(servers))
 		for range rounds {
-			for _, server := range []*server{cairn, geth} {
+			for i, server := range servers {
 				one, err := server.measure(work, each)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", server.name, work.name, err)
 				}
-				measured[server] = append(measured[server], one)
+				measured[i] = append(measured[i], one)
 			}
 		}
-		for _, server := range []*server{cairn, geth} {
-			c := median(measured[server])
-			fmt.Printf("%-22s %-20s %12.0f %10.0f %12.2f %14.1f\n", work.name, server.name, c.requestsPerS(), c.mbPerS(), c.cpuSPerGB(), c.cpuUsPerRequest())
+		for i, server := range servers {
+			told := tell(work.name, server.name, measured[i], measured[0])
+			lines = append(lines, told)
+			if !asJSON {
+				told.row()
+			}
 		}
 	}
-	return nil
-}
-
-var enodeInOutput = regexp.MustCompile(`enode://[0-9a-f]{128}@[0-9.]+:[0-9]+`)
-
-// start runs a serving process and waits until it says where it listens.
-func start(name string, command *exec.Cmd) (*server, error) {
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		return nil, err
+	if !asJSON {
+		return nil
 	}
-	command.Stdout, command.Stderr = writer, writer
-	if err := command.Start(); err != nil {
-		return nil, err
-	}
-	writer.Close()
-	var seen strings.Builder
-	for lines := bufio.NewScanner(reader); lines.Scan(); {
-		fmt.Fprintln(&seen, lines.Text())
-		if url := enodeInOutput.FindString(lines.Text()); url != "" {
-			// What else it says is of no interest, but it must be able to say it.
-			go func() {
-				for lines.Scan() {
-				}
-			}()
-			return &server{name, command, enode.MustParseV4(url)}, nil
-		}
-	}
-	return nil, fmt.Errorf("%s ended at its start:\n%s", name, seen.String())
-}
-
-func (s *server) stop() {
-	_ = s.command.Process.Kill()
-	_ = s.command.Wait()
-}
-
-// cpu is the time that the system has counted for the process, in itself and for it, in hundredths of a second.
-func (s *server) cpu() (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.command.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	// After the name in brackets: state is the first, utime the 12th, stime the 13th.
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	var ticks int64
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil
+	encoder := json.NewEncoder(os.Stdout)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(map[string]any{"lines": lines})
 }

@@ -1,0 +1,300 @@
+//! How the node is doing: the board that sync writes on and others read, and what `cairn status` shows of it.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::chain::Tip;
+use crate::sync::SyncStatus;
+
+/// Rates are of so many last seconds: long enough for a large commit, short enough to follow a change.
+const RATE_S: u64 = 10;
+
+/// The figures, shared: one thread writes, any may read.
+#[derive(Clone, Default)]
+pub struct Board(Arc<Mutex<Figures>>);
+
+impl Board {
+    /// A copy of the figures.
+    pub fn read(&self) -> Figures {
+        self.0.lock().clone()
+    }
+
+    /// Replaces the figures.
+    pub fn write(&self, figures: Figures) {
+        *self.0.lock() = figures;
+    }
+}
+
+/// What sync is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Nobody is connected, and this node does not seal.
+    #[default]
+    Alone,
+    /// Headers are fetched, no bodies yet.
+    Headers,
+    /// Bodies are fetched.
+    Bodies,
+    /// There is nothing to catch up with.
+    Following,
+}
+
+impl Phase {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Alone => "alone",
+            Phase::Headers => "headers",
+            Phase::Bodies => "bodies",
+            Phase::Following => "following",
+        }
+    }
+}
+
+/// How far sync is.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// What it is at.
+    pub phase: Phase,
+    /// The head when the node started.
+    pub started_at: u64,
+    /// The head.
+    pub number: u64,
+    /// The head's timestamp, in Unix seconds.
+    pub timestamp_s: u64,
+    /// The highest number claimed, if it is above the head.
+    pub target_number: Option<u64>,
+    /// Headers verified and not yet stored.
+    pub headers: u64,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Blocks stored a second, of late.
+    pub blocks_per_s: f64,
+    /// Their bytes.
+    pub bytes_per_s: f64,
+}
+
+impl Figures {
+    /// How long it takes to the target at this rate.
+    pub fn left_s(&self) -> Option<u64> {
+        let left = self.target_number?.saturating_sub(self.number);
+        (self.blocks_per_s > 0.0).then(|| (left as f64 / self.blocks_per_s).ceil() as u64)
+    }
+}
+
+/// Writes the board: what the sync thread has stored, and how fast.
+pub struct Writer {
+    board: Board,
+    started_at: u64,
+    /// Second, blocks and bytes of each of the last seconds in which any were stored.
+    stored: VecDeque<(u64, u64, u64)>,
+    /// Does the node seal, so that to be alone is nothing to wait for?
+    seals: bool,
+}
+
+impl Writer {
+    /// Writes on `board` from head `number` on.
+    pub fn new(board: Board, number: u64, seals: bool) -> Writer {
+        Writer {
+            board,
+            started_at: number,
+            stored: VecDeque::new(),
+            seals,
+        }
+    }
+
+    /// Blocks have been stored.
+    pub fn stored(&mut self, now_ms: u64, blocks: u64, bytes: u64) {
+        let second = now_ms / 1000;
+        match self.stored.back_mut() {
+            Some(last) if last.0 == second => {
+                last.1 += blocks;
+                last.2 += bytes;
+            }
+            _ => self.stored.push_back((second, blocks, bytes)),
+        }
+    }
+
+    /// Shows how things are.
+    pub fn show(&mut self, now_ms: u64, tip: &Tip, status: &SyncStatus, is_caught_up: bool) {
+        let second = now_ms / 1000;
+        let is_old = |entry: &(u64, u64, u64)| entry.0 + RATE_S <= second;
+        while self.stored.front().is_some_and(is_old) {
+            self.stored.pop_front();
+        }
+        // The second that is not over counts as far as it has come.
+        let since_ms = (second.saturating_sub(RATE_S - 1) * 1000).min(now_ms);
+        let over_s = ((now_ms - since_ms) as f64 / 1000.0).max(1.0);
+        let blocks: u64 = self.stored.iter().map(|entry| entry.1).sum();
+        let bytes: u64 = self.stored.iter().map(|entry| entry.2).sum();
+        self.board.write(Figures {
+            phase: match status {
+                _ if status.peers == 0 && !self.seals => Phase::Alone,
+                _ if is_caught_up => Phase::Following,
+                _ if status.headers > 0 => Phase::Bodies,
+                _ => Phase::Headers,
+            },
+            started_at: self.started_at,
+            number: tip.header.header.number,
+            timestamp_s: tip.header.header.timestamp,
+            target_number: status.target_number,
+            headers: status.headers,
+            in_flight: status.in_flight,
+            blocks_per_s: blocks as f64 / over_s,
+            bytes_per_s: bytes as f64 / over_s,
+        });
+    }
+}
+
+/// A node's `cairn_status`, as people read it.
+pub struct Report<'a> {
+    /// What the node said.
+    pub status: &'a Value,
+    /// Unix time, to tell the head's age.
+    pub now_s: u64,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |path: &str| self.status.pointer(path).unwrap_or(&Value::Null);
+        let text = |path: &str| match at(path) {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let number = |path: &str| at(path).as_u64().unwrap_or(0);
+        let rate = |path: &str| at(path).as_f64().unwrap_or(0.0);
+        let up = Span(number("/uptime_s"));
+        writeln!(
+            f,
+            "Node     {} pid={} up {up}",
+            text("/client"),
+            text("/pid")
+        )?;
+        writeln!(f, "Folder   {}", text("/datadir"))?;
+        writeln!(
+            f,
+            "Chain    {} network={} genesis={}",
+            text("/chain_id"),
+            text("/network_id"),
+            text("/genesis")
+        )?;
+        writeln!(f, "Enode    {}", text("/enode"))?;
+        let age = self.now_s.saturating_sub(number("/head/timestamp"));
+        writeln!(
+            f,
+            "Head     {} {} made {} ago",
+            text("/head/number"),
+            text("/head/hash"),
+            Span(age)
+        )?;
+        let mut sync = text("/sync/phase");
+        if let Some(target) = at("/sync/target").as_u64() {
+            let (from, head) = (number("/sync/started_at"), number("/head/number"));
+            let all = target.saturating_sub(from).max(1);
+            let part = 100.0 * head.saturating_sub(from) as f64 / all as f64;
+            let mb_per_s = rate("/sync/bytes_per_s") / 1e6;
+            write!(
+                sync,
+                " to {target}, {part:.1} % since the start, {:.0} blocks/s, {mb_per_s:.1} MB/s",
+                rate("/sync/blocks_per_s")
+            )?;
+            if let Some(left_s) = at("/sync/left_s").as_u64() {
+                write!(sync, ", {} left", Span(left_s))?;
+            }
+        }
+        writeln!(f, "Sync     {sync}")?;
+        if let Some(signer) = at("/signer").as_str() {
+            writeln!(f, "Signer   {signer}")?;
+        }
+        let empty = Vec::new();
+        let peers = at("/peers").as_array().unwrap_or(&empty);
+        writeln!(f, "Peers    {} of {}", peers.len(), text("/max_peers"))?;
+        for peer in peers {
+            let field = |name: &str| peer.get(name).unwrap_or(&Value::Null);
+            let word = |name: &str| field(name).as_str().unwrap_or_default();
+            let is = |name: &str| field(name).as_bool() == Some(true);
+            let id: String = word("id").chars().take(16).collect();
+            let how = if is("inbound") { "inbound" } else { "dialled" };
+            let trusted = if is("trusted") { " trusted" } else { "" };
+            let for_how_long = Span(field("connected_s").as_u64().unwrap_or(0));
+            // A peer's own words: no control characters on the terminal.
+            let client = word("client").escape_debug();
+            let (address, eth) = (word("address"), field("eth"));
+            writeln!(
+                f,
+                "  {id} {address} eth/{eth} {how}{trusted} {for_how_long} {client}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Seconds, as people say them.
+struct Span(u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            s @ 0..60 => write!(f, "{s} s"),
+            s @ 60..3600 => write!(f, "{} min {} s", s / 60, s % 60),
+            s @ 3600..86_400 => write!(f, "{} h {} min", s / 3600, s / 60 % 60),
+            s => write!(f, "{} d {} h", s / 86_400, s / 3600 % 24),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::{Genesis, Rules};
+
+    fn shown(writer: &mut Writer, now_ms: u64, target: Option<u64>) -> Figures {
+        let tip = Rules::new(&Genesis::dev()).genesis_tip();
+        let status = SyncStatus {
+            target_number: target,
+            headers: 1,
+            in_flight: 2,
+            peers: 1,
+        };
+        writer.show(now_ms, &tip, &status, target.is_none());
+        writer.board.read()
+    }
+
+    #[test]
+    fn the_rate_is_of_the_last_seconds_and_says_how_long_it_takes() {
+        let mut writer = Writer::new(Board::default(), 0, false);
+        for second in 0..30 {
+            writer.stored(second * 1000 + 500, 100, 1_000_000);
+        }
+        let figures = shown(&mut writer, 29_999, Some(5_000));
+        assert!((figures.blocks_per_s - 100.0).abs() < 1.0, "{figures:?}");
+        assert!((figures.bytes_per_s - 1e6).abs() < 1e4, "{figures:?}");
+        assert_eq!(figures.left_s(), Some(50));
+        assert!(writer.stored.len() <= RATE_S as usize);
+        let later = shown(&mut writer, 60_000, Some(5_000));
+        assert_eq!((later.blocks_per_s, later.left_s()), (0.0, None));
+    }
+
+    #[test]
+    fn the_phase_says_what_is_waited_for() {
+        let mut writer = Writer::new(Board::default(), 0, false);
+        assert_eq!(shown(&mut writer, 0, Some(9)).phase, Phase::Bodies);
+        assert_eq!(shown(&mut writer, 0, None).phase, Phase::Following);
+        let tip = Rules::new(&Genesis::dev()).genesis_tip();
+        let status = SyncStatus {
+            target_number: None,
+            headers: 0,
+            in_flight: 0,
+            peers: 0,
+        };
+        writer.show(0, &tip, &status, true);
+        assert_eq!(writer.board.read().phase, Phase::Alone);
+        writer.seals = true;
+        writer.show(0, &tip, &status, true);
+        assert_eq!(writer.board.read().phase, Phase::Following);
+    }
+}

@@ -1,0 +1,165 @@
+//! What peers answer.
+
+use std::time::Duration;
+
+use alloy_primitives::{B256, keccak256};
+use cairn_net::eth::message::{AnswerKind, Message, Outgoing, Request, Start};
+use cairn_net::p2p::DisconnectReason;
+
+use crate::peer::puppet::{End, Puppet};
+use crate::{BLOCKS, CHAIN, MIB, Watched, alone};
+
+#[test]
+fn answers_other_than_what_was_asked_for_end_in_a_disconnect_and_change_nothing() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let watched = Watched::start(dir.path(), false);
+    let before = watched.memory();
+    let chain: Vec<&[u8]> = CHAIN.iter().map(|block| &block.header.raw[..]).collect();
+    let head = CHAIN.last().unwrap();
+    let ready = |key| {
+        Puppet::ready_with(key, watched.target, |status| {
+            status.latest = status.latest.map(|_| BLOCKS);
+            status.head = head.header.hash;
+            status.td = status.td.map(|_| head.td);
+        })
+    };
+    let told = End::Told(DisconnectReason::Subprotocol);
+
+    // Nobody asked.
+    for (n, kind) in [
+        AnswerKind::Headers,
+        AnswerKind::Bodies,
+        AnswerKind::Receipts,
+        AnswerKind::BlockAccessLists,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut puppet = Puppet::ready(20 + n as u8, watched.target);
+        let (id, items) = (u64::MAX, &[][..]);
+        puppet.send(Outgoing::Answer { kind, id, items });
+        assert_eq!(puppet.end(), told, "{kind:?} that nobody asked for");
+    }
+
+    type Lie<'a> = &'a dyn Fn(&mut Puppet, u64, &[&[u8]]);
+    let headers = AnswerKind::Headers;
+    let bodies = AnswerKind::Bodies;
+    let answer = |puppet: &mut Puppet, kind, id, items: &[&[u8]]| {
+        puppet.send(Outgoing::Answer { kind, id, items });
+    };
+    // Each is given the honest answer.
+    let lies: [(&str, AnswerKind, Lie<'_>); 11] = [
+        ("too many headers", headers, &|puppet, id, items| {
+            answer(puppet, headers, id, &[items, &items[..1]].concat());
+        }),
+        ("headers out of order", headers, &|puppet, id, items| {
+            let mut items = items.to_vec();
+            items.swap(0, 1);
+            answer(puppet, headers, id, &items);
+        }),
+        ("headers of other blocks", headers, &|puppet, id, items| {
+            answer(puppet, headers, id, &items[3..]);
+        }),
+        ("headers under another id", headers, &|puppet, id, items| {
+            answer(puppet, headers, id ^ 0x5555, items);
+        }),
+        ("bodies for headers", headers, &|puppet, id, _| {
+            answer(puppet, bodies, id, &[&[0xc2, 0xc0, 0xc0]]);
+        }),
+        ("no headers at all", headers, &|puppet, id, _| {
+            answer(puppet, headers, id, &[&[0xc1, 0x80]]);
+        }),
+        ("too many bodies", bodies, &|puppet, id, items| {
+            answer(puppet, bodies, id, &[items, &items[..1]].concat());
+        }),
+        ("bodies out of order", bodies, &|puppet, id, items| {
+            let mut items = items.to_vec();
+            items.swap(0, 1);
+            answer(puppet, bodies, id, &items);
+        }),
+        ("bodies of other blocks", bodies, &|puppet, id, items| {
+            let empty: &[u8] = &[0xc2, 0xc0, 0xc0];
+            answer(puppet, bodies, id, &vec![empty; items.len()]);
+        }),
+        ("bodies under another id", bodies, &|puppet, id, items| {
+            answer(puppet, bodies, id ^ 0x5555, items);
+        }),
+        ("headers for bodies", bodies, &|puppet, id, _| {
+            answer(puppet, headers, id, &chain[..1]);
+        }),
+    ];
+    for (n, (what, kind, lie)) in lies.into_iter().enumerate() {
+        let mut puppet = ready(40 + n as u8);
+        // The first request of that kind for more than a block is answered with the lie.
+        loop {
+            let Some(Message::Request { id, request }) = puppet.message() else {
+                panic!("{what}: nothing was asked");
+            };
+            let (of, items) = match &request {
+                Request::Headers {
+                    start: Start::Number(first),
+                    amount,
+                    skip: 0,
+                    reverse: false,
+                } => {
+                    let from = chain.iter().skip(*first as usize - 1);
+                    (headers, from.take(*amount as usize).copied().collect())
+                }
+                Request::Headers {
+                    start: Start::Hash(hash),
+                    ..
+                } => {
+                    let found = CHAIN.iter().find(|block| block.header.hash == *hash);
+                    let found = found.map(|block| &block.header.raw[..]);
+                    (headers, Vec::from_iter(found))
+                }
+                Request::Bodies { hashes } => {
+                    let of = |hash: &B256| CHAIN.iter().find(|block| block.header.hash == *hash);
+                    let found = hashes.iter().filter_map(of);
+                    (bodies, found.map(|block| &block.body[..]).collect())
+                }
+                other => panic!("{what}: {other:?}"),
+            };
+            let items: Vec<&[u8]> = items;
+            if of == kind && items.len() > 4 {
+                lie(&mut puppet, id, &items);
+                break;
+            }
+            answer(&mut puppet, of, id, &items);
+        }
+        assert_eq!(puppet.end(), told, "{what}");
+        assert_eq!(watched.node.head(), 0, "{what}");
+    }
+    watched.assert_memory("false answers", before, 32 * MIB); // what the allocator keeps
+    watched.over("false answers");
+}
+
+#[test]
+fn of_a_thousand_announced_hashes_only_so_many_are_asked_for_as_a_peer_may_owe() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let watched = Watched::start(dir.path(), false);
+    let before = watched.memory();
+    let mut puppet = Puppet::ready(3, watched.target);
+    let hashes: Vec<(B256, u64)> = (0..1_000_u32)
+        .map(|n| (keccak256(n.to_be_bytes()), 1))
+        .collect();
+    for _ in 0..10 {
+        puppet.send(Outgoing::NewBlockHashes(&hashes));
+    }
+    // Nothing is answered. What is asked is asked at once.
+    let patience = Duration::from_secs(2);
+    puppet.stream.set_read_timeout(Some(patience)).unwrap();
+    let mut asked = 0;
+    while puppet.stream.peek(&mut [0]).is_ok_and(|len| len > 0) {
+        if let Some(Message::Request { request, .. }) = puppet.message() {
+            assert!(matches!(request, Request::Headers { amount: 1, .. }));
+            asked += 1;
+        }
+    }
+    // The limit of `net`'s table: requests of ours in flight.
+    assert_eq!(asked, 32);
+    watched.assert_memory("announced hashes", before, 8 * MIB);
+    watched.over("announced hashes");
+}
