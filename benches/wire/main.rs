@@ -37,8 +37,9 @@ fn main() {
     let chain = chain::make(dir.path());
     let mut table = Table::default();
     type Part = fn(&Path, &chain::Chain, usize, &mut Table);
-    let all: [(&str, Part); 6] = [
+    let all: [(&str, Part); 7] = [
         ("bodies", parts::bodies),
+        ("several", parts::several),
         ("headers", parts::headers),
         ("single", parts::single_headers),
         ("handshakes", parts::handshakes),

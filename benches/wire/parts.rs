@@ -104,6 +104,53 @@ pub(crate) fn bodies(dir: &Path, chain: &Chain, rounds: usize, table: &mut Table
     );
 }
 
+/// Several peers at once, each on its own thread: what the net thread spends.
+pub(crate) fn several(dir: &Path, chain: &Chain, rounds: usize, table: &mut Table) {
+    let mut ready = Process::start(&["serve", "ready"], dir);
+    let raw = std::sync::atomic::AtomicUsize::new(0);
+    let relaxed = std::sync::atomic::Ordering::Relaxed;
+    let mut peers: Vec<(Client, Vec<Request>, Vec<usize>)> = (0..8)
+        .map(|n| {
+            let requests: Vec<Request> = (0..16)
+                .map(|at| {
+                    let first = 1 + ((n * 16 + at) * 31) % (FULL as usize - BODIES);
+                    let hashes = chain.hashes[first..first + BODIES].to_vec();
+                    Request::Bodies { hashes }
+                })
+                .collect();
+            let mut peer = Client::dial(ready.node());
+            let lengths = peer.learn(&requests, |_, message| {
+                let Message::Bodies { bodies, .. } = message else {
+                    panic!("{message:?}");
+                };
+                raw.fetch_add(bodies.iter().map(|body| body.len()).sum(), relaxed);
+            });
+            (peer, requests, lengths)
+        })
+        .collect();
+    let raw_each = raw.load(relaxed) / 128;
+    let counts = [1, 2, 4, 8];
+    let mut samples = [const { Samples::new() }; 4];
+    for _ in 0..rounds {
+        for (count, samples) in counts.iter().zip(&mut samples) {
+            let before = ready.cpu();
+            std::thread::scope(|scope| {
+                for (peer, requests, lengths) in &mut peers[..*count] {
+                    scope.spawn(|| {
+                        peer.run(requests, lengths, BODY_ANSWERS / count, IN_FLIGHT, true);
+                    });
+                }
+            });
+            samples.push(s_per_gb(ready.cpu() - before, BODY_ANSWERS * raw_each));
+        }
+    }
+    for (count, own) in counts.iter().zip(&samples) {
+        let alone = (*count > 1).then_some(("one peer", &samples[0]));
+        let what = format!("bodies to {count} peers at once, CPU s per GB");
+        table.row(&what, own, alone, "");
+    }
+}
+
 fn header_requests(count: usize, amount: u64) -> Vec<Request> {
     (0..count)
         .map(|at| Request::Headers {

@@ -20,7 +20,7 @@
 //! | requests of ours in flight | 32 a peer (`src/sync/limits.rs`) | the peer is not asked |
 //! | bytes waiting to go out to a peer | [`OUTPUT_LIMIT_BYTES`], and one answer more | it is not read until they are gone |
 //! | the same, before announcements are left out | [`ANNOUNCE_LIMIT_BYTES`] | it asks when it has caught up |
-//! | memory to make answers in | 3 times [`WORKSPACE_BYTES`] a net thread | a longer one's is given back |
+//! | memory to make answers in | 2 + [`SEALED_TOGETHER`] times [`WORKSPACE_BYTES`] a net thread, 3 times when it rests | a longer one's is given back |
 //! | events waiting for sync | 16 (`src/node.rs`) | the peer is not read until there is room |
 //! | commands waiting for the reactor | [`COMMAND_QUEUE`] | an error to who sends |
 //! | time: TCP, RLPx, Hello, Status | [`DIAL_TIMEOUT_MS`], [`RLPX_TIMEOUT_MS`], [`HELLO_TIMEOUT_MS`], [`STATUS_TIMEOUT_MS`] | Silence |
@@ -30,6 +30,7 @@
 //! | accounts of faults | [`SCORED_MOST`] | the least goes |
 
 use crate::eth::message::code;
+use crate::rlpx::frame::SIDE_BY_SIDE;
 
 // ---- messages
 
@@ -89,8 +90,8 @@ pub const OUTPUT_LIMIT_BYTES: usize = 256 << 10;
 /// up has asked for. Past it the peer reads too slowly to be told what is new.
 pub const ANNOUNCE_LIMIT_BYTES: usize = 4 << 20;
 
-/// Memory that a net thread keeps for messages on their way out, of each of three kinds: an answer and what its last item goes past
-/// the soft limit. What a longer one took is given back.
+/// Memory that a net thread keeps for messages on their way out, of each of three kinds (of the last, output, [`SEALED_TOGETHER`] times):
+/// an answer and what its last item goes past the soft limit. What a longer one took is given back.
 pub const WORKSPACE_BYTES: usize = 3 << 20;
 
 /// Time for auth and ack: geth gives the same.
@@ -130,6 +131,13 @@ pub const TURN_BYTES: usize = 1 << 20;
 
 /// Messages of one session handled in one turn: small requests cost more by number than by length.
 pub const TURN_MESSAGES: usize = 64;
+
+/// Sessions whose answers wait to be sealed side by side: as many as that is done for at a time. Each has one turn's output, and all
+/// are written before the next turn.
+pub const SEALED_TOGETHER: usize = SIDE_BY_SIDE;
+
+/// Output shorter than this is sealed at once and alone: it is not worth a wait for the others.
+pub const SEAL_APART_BYTES: usize = 16 << 10;
 
 /// Commands waiting for the reactor; a full link is an error to who sends, never a wait.
 pub const COMMAND_QUEUE: usize = 1024;

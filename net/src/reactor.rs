@@ -41,7 +41,7 @@ use crate::eth::status::LocalChain;
 use crate::fault::Cause;
 use crate::limits::{
     ACCEPTED_QUEUE, COMMAND_QUEUE, MAX_INBOUND_HANDSHAKES, MAX_THREADS, PAUSE_RETRY_MS,
-    READ_BUFFER_BYTES, SHUTDOWN_FLUSH_MS,
+    READ_BUFFER_BYTES, SEALED_TOGETHER, SHUTDOWN_FLUSH_MS,
 };
 use crate::scores::{Ban, Scores};
 use crate::session::{self, Workspace};
@@ -133,6 +133,8 @@ pub struct Reactor {
     /// Ends of peers that the service could not take yet. One at most for each `Connected` that it took.
     gone: VecDeque<NetEvent>,
     retry_at_ms: Option<u64>,
+    /// Connections with an answer that is to be sealed beside those of others: none between two rounds of turns.
+    unsealed: Vec<PeerId>,
     /// Strangers' lines in the log: how many more this second, and which second.
     stranger_lines: (u32, u64),
     buffer: Box<[u8]>,
@@ -222,6 +224,7 @@ impl Reactor {
                 paused: VecDeque::new(),
                 gone: VecDeque::new(),
                 retry_at_ms: None,
+                unsealed: Vec::with_capacity(SEALED_TOGETHER),
                 stranger_lines: (0, 0),
                 buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
                 workspace: Some(Box::default()),
@@ -250,6 +253,12 @@ impl Reactor {
         let mut events = Events::with_capacity(1024);
         loop {
             self.wait(&mut events)?;
+            if events.is_empty()
+                && self.slots.queued() == 0
+                && let Some(workspace) = &mut self.workspace
+            {
+                workspace.rest();
+            }
             self.note(&events);
             self.signal.lower();
             for _ in 0..COMMAND_QUEUE {
@@ -267,7 +276,11 @@ impl Reactor {
                 if let Some(peer) = self.slots.next_turn() {
                     self.turn(peer, service);
                 }
+                if self.unsealed.len() == SEALED_TOGETHER {
+                    self.seal();
+                }
             }
+            self.seal();
             self.fire_timers(service);
             self.dial();
             self.shared.set_load(self.thread, self.slots.len());

@@ -36,6 +36,7 @@ use crate::limits::{
 use crate::p2p::DisconnectReason;
 use crate::rlpx;
 use crate::rlpx::entropy::Entropy;
+use crate::rlpx::frame;
 use crate::rlpx::handshake::{self, AwaitingAck, AwaitingAuth, Step};
 
 /// What all sessions of a node share.
@@ -213,8 +214,9 @@ impl Session {
                 return session;
             }
             Role::Initiator(remote) => {
-                let started =
-                    AwaitingAck::start(secret, remote, &mut entropy, session.output.end());
+                let started = session
+                    .output
+                    .packet(|out| AwaitingAck::start(secret, remote, &mut entropy, out));
                 match started {
                     Ok(awaiting) => Awaiting::Ack(awaiting),
                     Err(error) => {
@@ -286,15 +288,14 @@ impl Session {
     /// Lends memory to work with, until [`reclaim`](Session::reclaim). Without it the session takes new memory for each message; what
     /// it does is the same.
     pub fn lend(&mut self, mut workspace: Box<Workspace>) {
-        self.output.exchange(&mut workspace.output);
+        self.output.borrow(&mut workspace.outputs);
         self.workspace = Some(workspace);
     }
 
     /// Takes back what was lent, and leaves the session no more memory than what it holds needs.
     pub fn reclaim(&mut self) -> Option<Box<Workspace>> {
         let mut workspace = self.workspace.take()?;
-        self.output.exchange(&mut workspace.output);
-        self.output.shrink();
+        self.output.give_back(&mut workspace.outputs);
         workspace.trim();
         Some(workspace)
     }
@@ -307,9 +308,33 @@ impl Session {
         }
     }
 
-    /// Bytes for the peer.
-    pub fn output(&self) -> &[u8] {
+    /// Bytes for the peer. Frames that are only laid out are sealed for it; [`seal_each`] does so for several sessions at once.
+    pub fn output(&mut self) -> &[u8] {
+        if self.unsealed_bytes() > 0 {
+            seal_each([&mut *self]);
+        }
         self.output.pending()
+    }
+
+    /// How much waits to go out.
+    pub fn waiting_bytes(&self) -> usize {
+        self.output.waiting_bytes()
+    }
+
+    /// How much of it is not encrypted and authenticated yet.
+    pub fn unsealed_bytes(&self) -> usize {
+        self.output.unsealed().len()
+    }
+
+    /// Throws away what waits to go out: the socket takes nothing any more.
+    pub fn discard_output(&mut self) {
+        if self.output_is_full() {
+            self.timers.not_reading();
+        }
+        self.output.clear();
+        if self.workspace.is_none() {
+            self.output.shrink();
+        }
     }
 
     /// The socket has taken the first `n` bytes of the output.
@@ -325,12 +350,12 @@ impl Session {
 
     /// So much waits to go out that the peer should not be read any more: what it asks for waits unread.
     pub fn output_is_full(&self) -> bool {
-        self.output.pending().len() >= OUTPUT_LIMIT_BYTES
+        self.output.waiting_bytes() >= OUTPUT_LIMIT_BYTES
     }
 
     /// The peer reads too slowly to be told what is new.
     pub fn is_behind(&self) -> bool {
-        self.output.pending().len() >= ANNOUNCE_LIMIT_BYTES
+        self.output.waiting_bytes() >= ANNOUNCE_LIMIT_BYTES
     }
 
     /// The owner stops reading this peer for a reason of its own, or goes on. While it does not read, the peer's silence is not
@@ -378,7 +403,7 @@ impl Session {
             inbound: self.role == Role::Recipient,
             chain,
             now_ms,
-            out: self.output.end(),
+            out: &mut self.output,
             events: &mut self.events,
             timers: &mut self.timers,
         };
@@ -419,11 +444,25 @@ impl Session {
         if let (State::Linked(linked), Close::Local { cause, .. }) = (&mut self.state, &close) {
             linked.disconnect(cause.reason(), self.output.end());
         }
+        if self.unsealed_bytes() > 0 {
+            seal_each([&mut *self]);
+        }
         self.state = State::Closed;
         self.input = Vec::new();
         self.timers = Timers::stopped();
         self.events.push_back(SessionEvent::Closed(close));
     }
+}
+
+/// Encrypts and authenticates what these sessions have laid out, side by side: where the machine can, that is faster than one after the
+/// other. What each sends is the same.
+pub fn seal_each<'a>(sessions: impl IntoIterator<Item = &'a mut Session>) {
+    frame::seal_each(sessions.into_iter().filter_map(|session| {
+        let State::Linked(linked) = &mut session.state else {
+            return None; // a session seals all that it has when it closes
+        };
+        Some((linked.writer(), session.output.take_unsealed()))
+    }));
 }
 
 /// Where a packet of the handshake led.
@@ -454,8 +493,10 @@ impl Handshaking {
         };
         let link = match self.awaiting {
             Awaiting::Auth(state) => {
-                match state
-                    .read(part, &mut self.entropy, cx.out)
+                let entropy = &mut self.entropy;
+                match cx
+                    .out
+                    .packet(|out| state.read(part, entropy, out))
                     .map_err(failed)?
                 {
                     Step::More {

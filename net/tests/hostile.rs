@@ -138,8 +138,9 @@ fn a_frame_above_its_limit_is_refused_at_its_header() {
     for step in STEPS {
         let mut puppet = step.reach(stranger(), target);
         let mut wire = Vec::new();
-        drop(puppet.link.writer.begin(BODY_LIMIT_BYTES, &mut wire));
-        puppet.write(&wire);
+        let body = vec![0; BODY_LIMIT_BYTES];
+        puppet.link.writer.write(&[&body], &mut wire);
+        puppet.write(&wire[..HEADER_BYTES]);
         assert_eq!(puppet.end(), BREACH, "{step:?}");
         assert_gone(&node, step);
     }

@@ -2,11 +2,11 @@
 
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
 use alloy_primitives::{B256, keccak256};
-use alloy_trie::root::ordered_trie_root_encoded;
 
 use super::{
     error::{BodyError, Fault},
     rlp::{self, Item},
+    root::ordered_root,
 };
 
 /// `[[], []]`: no transactions, no ommers.
@@ -98,11 +98,11 @@ pub(crate) fn roots_of(parts: &Parts<'_>, leaves: &[&[u8]]) -> Result<Roots, Bod
         raw => keccak256(raw),
     };
     let withdrawals = match parts.withdrawals {
-        Some(payload) => Some(ordered_trie_root_encoded(&withdrawals(payload)?)),
+        Some(payload) => Some(ordered_root(&withdrawals(payload)?)),
         None => None,
     };
     Ok(Roots {
-        transactions: ordered_trie_root_encoded(leaves),
+        transactions: ordered_root(leaves),
         ommers,
         withdrawals,
     })

@@ -15,6 +15,7 @@ mod ommers;
 mod pow;
 pub mod receipts;
 pub(crate) mod rlp;
+pub(crate) mod root;
 mod rules;
 mod size;
 mod spec;

@@ -66,9 +66,9 @@ fn frames_that_are_announced_and_never_come_cost_what_came_of_them() {
     let longest = MAX_MESSAGE_BYTES + MAX_MESSAGE_BYTES / 6;
     let mut wires = Vec::new();
     for puppet in &mut puppets {
-        let mut wire = Vec::new();
-        drop(puppet.link.writer.begin(longest, &mut wire));
-        wire.truncate(HEADER_BYTES);
+        let mut whole = Vec::new();
+        puppet.link.writer.write(&[&vec![0; longest]], &mut whole);
+        let mut wire = whole[..HEADER_BYTES].to_vec();
         wire.extend_from_slice(&[7; 100]);
         puppet.write(&wire);
         wires.push(wire);

@@ -177,7 +177,7 @@ impl Connection {
             return self.discard_output();
         }
         match self.socket.write(&mut self.session) {
-            Ok(_) if self.session.output().is_empty() => self.stalled_since_ms = None,
+            Ok(_) if self.session.waiting_bytes() == 0 => self.stalled_since_ms = None,
             Ok(0) => {
                 self.stalled_since_ms.get_or_insert(now_ms);
             }
@@ -194,8 +194,7 @@ impl Connection {
     }
 
     fn discard_output(&mut self) {
-        let len = self.session.output().len();
-        self.session.consume_output(len);
+        self.session.discard_output();
         self.stalled_since_ms = None;
     }
 
@@ -241,7 +240,7 @@ impl Linger {
         if self.socket.write(&mut self.session).is_err() {
             return true;
         }
-        if !self.is_shut && self.session.output().is_empty() {
+        if !self.is_shut && self.session.waiting_bytes() == 0 {
             self.is_shut = true;
             if self.socket.stream.shutdown(Shutdown::Write).is_err() {
                 return true;

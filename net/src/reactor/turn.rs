@@ -6,9 +6,11 @@ use super::shared::Counted;
 use super::{Command, NetEvent, PeerId, Reactor, Reply, Service, unix_s};
 use crate::eth::message::{Message, Outgoing};
 use crate::fault::Cause;
-use crate::limits::{LINGER_MS, MAX_LINGERING, PAUSE_RETRY_MS, TURN_BYTES, TURN_MESSAGES};
+use crate::limits::{
+    LINGER_MS, MAX_LINGERING, PAUSE_RETRY_MS, SEAL_APART_BYTES, TURN_BYTES, TURN_MESSAGES,
+};
 use crate::scores::Subject;
-use crate::session::{Close, NotReady, SessionEvent};
+use crate::session::{Close, NotReady, SessionEvent, seal_each};
 
 /// No longer than the rest of the shortest frame after its header: body and MAC, 16 bytes each (RLPx).
 const PIECE_BYTES: usize = 32;
@@ -19,6 +21,8 @@ enum Next {
     Wait,
     /// More to do: another turn, after the others.
     Again,
+    /// An answer to be sealed beside those of others, and then another turn.
+    Seal,
     /// The connection is over.
     End(Close),
 }
@@ -44,18 +48,48 @@ impl Reactor {
                 connection.tell_paused();
                 match next {
                     Next::End(close) => self.end(peer, *connection, close, service),
-                    Next::Wait | Next::Again => {
+                    Next::Wait | Next::Again | Next::Seal => {
                         self.slots.put_back(Entry {
                             state: State::Open(connection),
                             ..entry
                         });
                         self.arm(peer);
-                        if matches!(next, Next::Again) {
-                            self.slots.queue(peer);
+                        match next {
+                            Next::Again => self.slots.queue(peer),
+                            Next::Seal => self.unsealed.push(peer),
+                            _ => {}
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// Seals the answers that wait for it side by side, and writes them.
+    pub(super) fn seal(&mut self) {
+        let now_ms = self.now_ms();
+        let waiting = self.unsealed.drain(..);
+        let mut entries: Vec<Entry> = waiting.filter_map(|peer| self.slots.take(peer)).collect();
+        seal_each(
+            entries
+                .iter_mut()
+                .filter_map(|entry| match &mut entry.state {
+                    State::Open(connection) => Some(&mut connection.session),
+                    _ => None, // it has been ended meanwhile
+                }),
+        );
+        for mut entry in entries {
+            if let State::Open(connection) = &mut entry.state {
+                if let Some(workspace) = self.workspace.take() {
+                    connection.session.lend(workspace);
+                }
+                connection.flush(now_ms);
+                self.workspace = connection.session.reclaim();
+            }
+            let peer = entry.peer;
+            self.slots.put_back(entry);
+            self.arm(peer);
+            self.slots.queue(peer);
         }
     }
 
@@ -77,11 +111,17 @@ impl Reactor {
                     break;
                 };
                 messages += 1;
-                let before = connection.session.output().len();
+                let before = connection.session.waiting_bytes();
                 if let Some(close) = self.event(peer, connection, event, service) {
                     return Next::End(close);
                 }
-                bytes += connection.session.output().len().saturating_sub(before);
+                bytes += connection.session.waiting_bytes().saturating_sub(before);
+            }
+            // With nobody else in sight it is sealed as it is written.
+            if connection.session.unsealed_bytes() >= SEAL_APART_BYTES
+                && (self.slots.queued() > 0 || !self.unsealed.is_empty())
+            {
+                return Next::Seal;
             }
             connection.flush(now_ms);
             if drained {

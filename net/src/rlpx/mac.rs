@@ -35,12 +35,12 @@ impl MacState {
         self.finish(ciphertext)
     }
 
-    /// Takes a part of an encrypted body.
-    pub fn absorb(&mut self, ciphertext: &[u8]) {
-        self.state.update(ciphertext);
+    /// What takes the parts of an encrypted body.
+    pub fn absorbing(&mut self) -> &mut Keccak256 {
+        &mut self.state
     }
 
-    /// The MAC of the body that was absorbed since the header.
+    /// The MAC of the body that was taken since the header.
     pub fn body(&mut self) -> [u8; MAC_BYTES] {
         let seed = digest(&self.state);
         self.digest = seed;

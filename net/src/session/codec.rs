@@ -8,30 +8,23 @@ use bytes::Bytes;
 use snap::raw::{Decoder, decompress_len};
 
 use super::workspace::Packer;
-use crate::rlpx::frame::FrameWriter;
+use crate::rlpx::frame;
 
-/// Writes a message that is not compressed.
-pub(super) fn write_plain(writer: &mut FrameWriter, id: u8, payload: &[u8], out: &mut Vec<u8>) {
-    writer.write(&[&[id_byte(id)], payload], out);
+/// Writes a message that is not compressed. Its frame, and that of each below, is still to be sealed.
+pub(super) fn write_plain(id: u8, payload: &[u8], out: &mut Vec<u8>) {
+    frame::lay_out(&[&[id_byte(id)], payload], out);
 }
 
 /// Writes a message, compressing it.
-pub(super) fn write(
-    writer: &mut FrameWriter,
-    id: u8,
-    payload: &[u8],
-    packer: &mut Packer,
-    out: &mut Vec<u8>,
-) {
-    writer.write(&[&[id_byte(id)], packer.message(payload)], out);
+pub(super) fn write(id: u8, payload: &[u8], packer: &mut Packer, out: &mut Vec<u8>) {
+    frame::lay_out(&[&[id_byte(id)], packer.message(payload)], out);
 }
 
 /// Writes a message that begins with `prefix` (at most 60 bytes) and goes on with streams of snappy elements that are `raw_bytes`
-/// long when decompressed: copied once, by the cipher.
+/// long when decompressed: copied once, to where the cipher goes over them.
 ///
 /// Snappy elements refer back by distance, so streams made alone may stand after other bytes.
 pub(super) fn write_ready(
-    writer: &mut FrameWriter,
     id: u8,
     prefix: &[u8],
     raw_bytes: usize,
@@ -49,7 +42,7 @@ pub(super) fn write_ready(
     head.extend_from_slice(prefix);
 
     let streams_bytes: usize = streams.iter().map(|stream| stream.len()).sum();
-    let mut frame = writer.begin(head.len() + streams_bytes, out);
+    let mut frame = frame::begin(head.len() + streams_bytes, out);
     frame.push(&head);
     for stream in streams {
         frame.push(stream);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::codec::{self, SnappyError};
+use super::output::Output;
 use super::timers::Timers;
 use super::workspace::{Packer, Workspace};
 use super::{Close, Config, NotReady, PeerInfo, SessionEvent};
@@ -64,7 +65,7 @@ pub(super) struct Context<'a> {
     pub(super) inbound: bool,
     pub(super) chain: &'a LocalChain,
     pub(super) now_ms: u64,
-    pub(super) out: &'a mut Vec<u8>,
+    pub(super) out: &'a mut Output,
     pub(super) events: &'a mut VecDeque<SessionEvent>,
     pub(super) timers: &'a mut Timers,
 }
@@ -75,7 +76,7 @@ impl Linked {
         let Link {
             remote,
             reader,
-            mut writer,
+            writer,
         } = link;
         let capabilities = cx.config.eth_versions.iter().map(|version| Capability {
             name: "eth".to_owned(),
@@ -90,7 +91,7 @@ impl Linked {
         };
         let mut payload = Vec::with_capacity(160);
         hello.encode(&mut payload);
-        codec::write_plain(&mut writer, p2p::HELLO, &payload, cx.out);
+        codec::write_plain(p2p::HELLO, &payload, cx.out.end());
         *cx.timers = Timers::awaiting("Hello", cx.now_ms + HELLO_TIMEOUT_MS);
         Linked {
             remote,
@@ -177,7 +178,7 @@ impl Linked {
                     )));
                 }
                 if id == p2p::PING {
-                    self.send_small(p2p::PONG, &p2p::EMPTY_LIST, cx.out);
+                    write_small(p2p::PONG, &p2p::EMPTY_LIST, cx.out.end());
                 }
                 Ok(())
             }
@@ -194,7 +195,7 @@ impl Linked {
                 match message {
                     Message::Ignored { .. } => {
                         if let Some(answer) = message.empty_answer() {
-                            self.send_ready(eth, answer, &mut Workspace::default(), cx.out)
+                            write(eth, answer, &mut Workspace::default(), cx.out.end())
                                 .expect("an empty answer is short");
                         }
                     }
@@ -264,7 +265,7 @@ impl Linked {
         let text = decompress(code, payload, message_limit_bytes(code))?;
         let status = Status::decode(eth, &text).map_err(|error| bad_message(error.to_string()))?;
         if let Err(error) = status.check(cx.chain) {
-            self.say_status(cx.out); // so that the peer can see for itself what differs
+            self.say_status(cx.out.end()); // so that the peer can see for itself what differs
             return Err(Close::Local {
                 cause: match error {
                     StatusError::BlockRange { .. } | StatusError::NoLatestHash => Cause::BadMessage,
@@ -289,7 +290,7 @@ impl Linked {
     /// Says our Status if it is due.
     pub(super) fn say_status(&mut self, out: &mut Vec<u8>) {
         if let Some(status) = self.unsaid_status.take() {
-            self.send_small(eth_id(code::STATUS), &status, out);
+            write_small(eth_id(code::STATUS), &status, out);
         }
     }
 
@@ -301,77 +302,19 @@ impl Linked {
         out: &mut Vec<u8>,
     ) -> Result<(), NotReady> {
         match self.phase {
-            Phase::Ready { eth } => self.send_ready(eth, message, workspace, out),
+            Phase::Ready { eth } => write(eth, message, workspace, out),
             _ => Err(NotReady::Handshaking),
         }
     }
 
-    fn send_ready(
-        &mut self,
-        eth: u8,
-        message: Outgoing<'_>,
-        workspace: &mut Workspace,
-        out: &mut Vec<u8>,
-    ) -> Result<(), NotReady> {
-        let Workspace { text, packer, .. } = workspace;
-        match message {
-            Outgoing::ReadyAnswer {
-                raw_len, streams, ..
-            } => self.send_streams(eth, message, raw_len, streams, text, out),
-            Outgoing::Answer { kind, id, items } if are_long(items) => {
-                let raw_len = items.iter().map(|item| item.len()).sum();
-                if raw_len > MAX_MESSAGE_BYTES {
-                    return Err(NotReady::TooLarge);
-                }
-                let streams = &packer.streams(items);
-                let ready = Outgoing::ReadyAnswer {
-                    kind,
-                    id,
-                    raw_len,
-                    streams,
-                };
-                self.send_streams(eth, ready, raw_len, streams, text, out)
-            }
-            _ => {
-                let code = encode(eth, message, text)?;
-                if text.len() > MAX_MESSAGE_BYTES {
-                    return Err(NotReady::TooLarge);
-                }
-                codec::write(&mut self.writer, eth_id(code), text, packer, out);
-                Ok(())
-            }
-        }
-    }
-
-    /// Writes an answer whose items are compressed.
-    fn send_streams(
-        &mut self,
-        eth: u8,
-        message: Outgoing<'_>,
-        raw_len: usize,
-        streams: &[&[u8]],
-        text: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), NotReady> {
-        let code = encode(eth, message, text)?;
-        let streams_bytes: usize = streams.iter().map(|stream| stream.len()).sum();
-        if text.len() + raw_len > MAX_MESSAGE_BYTES
-            || codec::READY_HEAD_BYTES + streams_bytes > FRAME_BYTES
-        {
-            return Err(NotReady::TooLarge);
-        }
-        codec::write_ready(&mut self.writer, eth_id(code), text, raw_len, streams, out);
-        Ok(())
-    }
-
-    /// Writes a short message, which is rare.
-    fn send_small(&mut self, id: u8, payload: &[u8], out: &mut Vec<u8>) {
-        codec::write(&mut self.writer, id, payload, &mut Packer::default(), out);
+    /// The writer of its frames, to seal them with.
+    pub(super) fn writer(&mut self) -> &mut FrameWriter {
+        &mut self.writer
     }
 
     /// Writes a Ping.
     pub(super) fn ping(&mut self, out: &mut Vec<u8>) {
-        self.send_small(p2p::PING, &p2p::EMPTY_LIST, out);
+        write_small(p2p::PING, &p2p::EMPTY_LIST, out);
     }
 
     /// Writes a Disconnect. It is compressed like everything after our Hello, which has told the peer that we are of version 5; only
@@ -379,11 +322,73 @@ impl Linked {
     pub(super) fn disconnect(&mut self, reason: DisconnectReason, out: &mut Vec<u8>) {
         let payload = reason.encode();
         if reason == DisconnectReason::IncompatibleVersion {
-            codec::write_plain(&mut self.writer, p2p::DISCONNECT, &payload, out);
+            codec::write_plain(p2p::DISCONNECT, &payload, out);
         } else {
-            self.send_small(p2p::DISCONNECT, &payload, out);
+            write_small(p2p::DISCONNECT, &payload, out);
         }
     }
+}
+
+/// Writes a message of eth that this version has.
+fn write(
+    eth: u8,
+    message: Outgoing<'_>,
+    workspace: &mut Workspace,
+    out: &mut Vec<u8>,
+) -> Result<(), NotReady> {
+    let Workspace { text, packer, .. } = workspace;
+    match message {
+        Outgoing::ReadyAnswer {
+            raw_len, streams, ..
+        } => write_streams(eth, message, raw_len, streams, text, out),
+        Outgoing::Answer { kind, id, items } if are_long(items) => {
+            let raw_len = items.iter().map(|item| item.len()).sum();
+            if raw_len > MAX_MESSAGE_BYTES {
+                return Err(NotReady::TooLarge);
+            }
+            let streams = &packer.streams(items);
+            let ready = Outgoing::ReadyAnswer {
+                kind,
+                id,
+                raw_len,
+                streams,
+            };
+            write_streams(eth, ready, raw_len, streams, text, out)
+        }
+        _ => {
+            let code = encode(eth, message, text)?;
+            if text.len() > MAX_MESSAGE_BYTES {
+                return Err(NotReady::TooLarge);
+            }
+            codec::write(eth_id(code), text, packer, out);
+            Ok(())
+        }
+    }
+}
+
+/// Writes an answer whose items are compressed.
+fn write_streams(
+    eth: u8,
+    message: Outgoing<'_>,
+    raw_len: usize,
+    streams: &[&[u8]],
+    text: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> Result<(), NotReady> {
+    let code = encode(eth, message, text)?;
+    let streams_bytes: usize = streams.iter().map(|stream| stream.len()).sum();
+    if text.len() + raw_len > MAX_MESSAGE_BYTES
+        || codec::READY_HEAD_BYTES + streams_bytes > FRAME_BYTES
+    {
+        return Err(NotReady::TooLarge);
+    }
+    codec::write_ready(eth_id(code), text, raw_len, streams, out);
+    Ok(())
+}
+
+/// Writes a short message, which is rare.
+fn write_small(id: u8, payload: &[u8], out: &mut Vec<u8>) {
+    codec::write(id, payload, &mut Packer::default(), out);
 }
 
 /// Encodes a message that this version has, alone in `text`; gives its code.

@@ -148,14 +148,16 @@ impl Puppet {
     fn say(&mut self, session: &mut Session, id: u8, payload: &[u8]) {
         let mut wire = Vec::new();
         let packer = &mut Packer::default();
-        codec::write(&mut self.link.writer, id, payload, packer, &mut wire);
+        codec::write(id, payload, packer, &mut wire);
+        self.link.writer.seal(&mut wire);
         session.handle_input(NOW_MS, &mut wire, &chain());
     }
 
     /// A message that is not compressed, or compressed by the test.
     fn say_plain(&mut self, session: &mut Session, id: u8, payload: &[u8]) {
         let mut wire = Vec::new();
-        codec::write_plain(&mut self.link.writer, id, payload, &mut wire);
+        codec::write_plain(id, payload, &mut wire);
+        self.link.writer.seal(&mut wire);
         session.handle_input(NOW_MS, &mut wire, &chain());
     }
 

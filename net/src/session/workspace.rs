@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use snap::raw::{Encoder, max_compress_len};
 
-use crate::limits::WORKSPACE_BYTES;
+use crate::limits::{SEALED_TOGETHER, WORKSPACE_BYTES};
 
 /// Buffers for messages on their way out, and the compressor's tables. The owner of many sessions lends one to each for its turn
 /// ([`Session::lend`](super::Session::lend)), so that a great answer needs no memory that is new, and an idle session has none.
@@ -13,18 +13,26 @@ pub struct Workspace {
     /// A message before it is compressed.
     pub(super) text: Vec<u8>,
     pub(super) packer: Packer,
-    /// What the session that works writes its output into.
-    pub(super) output: Vec<u8>,
+    /// What the session that works writes its output into, and what those that wait to be sealed beside it will.
+    pub(super) outputs: Vec<Vec<u8>>,
 }
 
 impl Workspace {
     /// Gives back what is longer than an answer needs.
     pub(super) fn trim(&mut self) {
-        for buffer in [&mut self.text, &mut self.packer.packed, &mut self.output] {
+        for buffer in [&mut self.text, &mut self.packer.packed] {
             if buffer.capacity() > WORKSPACE_BYTES {
                 *buffer = Vec::new();
             }
         }
+        self.outputs
+            .retain(|buffer| buffer.capacity() <= WORKSPACE_BYTES);
+        self.outputs.truncate(SEALED_TOGETHER);
+    }
+
+    /// Nobody works: gives back what only many sessions at once need.
+    pub(crate) fn rest(&mut self) {
+        self.outputs.truncate(1);
     }
 }
 
@@ -118,10 +126,14 @@ mod tests {
         let mut workspace = Workspace::default();
         workspace.text.resize(WORKSPACE_BYTES, 0);
         workspace.packer.message(&vec![0; WORKSPACE_BYTES]);
-        workspace.output.reserve(2 * WORKSPACE_BYTES);
+        workspace.outputs = vec![
+            Vec::with_capacity(2 * WORKSPACE_BYTES),
+            Vec::with_capacity(9),
+        ];
         workspace.trim();
         assert!(workspace.text.capacity() >= WORKSPACE_BYTES);
         assert_eq!(workspace.packer.packed.capacity(), 0);
-        assert_eq!(workspace.output.capacity(), 0);
+        assert_eq!(workspace.outputs.len(), 1);
+        assert!(workspace.outputs[0].capacity() < WORKSPACE_BYTES);
     }
 }

@@ -15,9 +15,9 @@ mod vectors;
 
 use alloy_primitives::{B256, Bloom};
 use alloy_rlp::{EMPTY_STRING_CODE, Header as Prefix};
-use alloy_trie::root::ordered_trie_root_with_encoder;
 
 use super::error::Fault;
+use super::root::ordered_root;
 use super::{Fork, Rules, SealedHeader};
 pub use error::ReceiptsError;
 use read::Receipt;
@@ -73,9 +73,18 @@ impl<'a> Receipts<'a> {
 
     /// The root that `receiptsRoot` must be.
     pub fn root(&self) -> B256 {
-        ordered_trie_root_with_encoder(&self.list, |receipt, out| {
-            receipt.put_leaf(out);
-        })
+        let mut leaves = Vec::new();
+        let mut ends = Vec::with_capacity(self.list.len());
+        for receipt in &self.list {
+            receipt.put_leaf(&mut leaves);
+            ends.push(leaves.len());
+        }
+        let starts = [0].into_iter().chain(ends.iter().copied());
+        let items: Vec<&[u8]> = starts
+            .zip(&ends)
+            .map(|(start, end)| &leaves[start..*end])
+            .collect();
+        ordered_root(&items)
     }
 
     /// The bloom of all logs, which `logsBloom` must be.

@@ -3,7 +3,7 @@
 
 use cairn_fuzz::input::Input;
 use cairn_net::keccak::Keccak256;
-use cairn_net::rlpx::frame::{FrameReader, FrameWriter, HEADER_BYTES, rest_bytes};
+use cairn_net::rlpx::frame::{FrameReader, FrameWriter, HEADER_BYTES, begin, rest_bytes};
 use cairn_net::rlpx::mac::MacState;
 use libfuzzer_sys::fuzz_target;
 
@@ -18,12 +18,13 @@ fuzz_target!(|data: &[u8]| {
         let body = input.chunk();
         // In two pieces, cut anywhere.
         let cut = usize::from(input.byte()).min(body.len());
-        let mut frame = writer.begin(body.len(), &mut wire);
+        let mut frame = begin(body.len(), &mut wire);
         frame.push(&body[..cut]);
         frame.push(&body[cut..]);
         frame.finish();
         bodies.push(body);
     }
+    writer.seal(&mut wire);
     // The rest is laid over it, and behind it.
     let written = wire.clone();
     let at = usize::from(input.u16()).min(wire.len());

@@ -160,6 +160,40 @@ fn with_lent_memory_a_session_sends_the_same_bytes_and_keeps_none_of_it() {
     assert_eq!(events(&mut lent.b).len(), 1);
 }
 
+#[test]
+fn sessions_that_are_sealed_side_by_side_send_what_they_send_alone() {
+    let mut beside: Vec<Pair> = (1..=5).map(Pair::ready).collect();
+    let mut alone: Vec<Pair> = (1..=5).map(Pair::ready).collect();
+    for (n, (a, b)) in beside.iter_mut().zip(&mut alone).enumerate() {
+        let stream = vec![0; n * 40_000]; // snappy's shortest literal, again and again
+        for pair in [a, b] {
+            for id in 0..3 {
+                let answer = Outgoing::ReadyAnswer {
+                    kind: AnswerKind::Bodies,
+                    id,
+                    raw_len: stream.len() / 2,
+                    streams: &[&stream],
+                };
+                pair.a.send(NOW_MS, answer).unwrap();
+            }
+            assert!(pair.a.unsealed_bytes() > n * 120_000);
+            assert_eq!(pair.a.unsealed_bytes(), pair.a.waiting_bytes());
+        }
+    }
+    seal_each(beside.iter_mut().map(|pair| &mut *pair.a));
+    for (a, b) in beside.iter_mut().zip(&mut alone) {
+        assert_eq!(a.a.unsealed_bytes(), 0);
+        assert!(a.a.output() == b.a.output());
+    }
+    // A session that ends says what it had to say, and then goodbye.
+    let pair = &mut beside[0];
+    let waiting_bytes = pair.a.waiting_bytes();
+    pair.a.disconnect(Cause::Quitting);
+    seal_each([&mut *pair.a]);
+    assert!(pair.a.output().len() > waiting_bytes);
+    assert_eq!(pair.a.unsealed_bytes(), 0);
+}
+
 /// What a session holds on to while nothing happens, buffers and its owner's [`PeerInfo`] aside.
 #[test]
 fn a_session_at_rest_is_small() {

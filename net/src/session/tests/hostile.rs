@@ -373,13 +373,8 @@ fn a_wrong_mac_ends_the_session() {
         let mut session = recipient();
         let mut puppet = Puppet::ready(&mut session);
         let mut wire = Vec::new();
-        codec::write(
-            &mut puppet.link.writer,
-            p2p::PING,
-            &[0xc0],
-            &mut Packer::default(),
-            &mut wire,
-        );
+        codec::write(p2p::PING, &[0xc0], &mut Packer::default(), &mut wire);
+        puppet.link.writer.seal(&mut wire);
         wire[at] ^= 0x80;
         session.handle_input(NOW_MS, &mut wire, &chain());
         assert_ended(
@@ -400,13 +395,8 @@ fn a_frame_said_twice_ends_the_session() {
     let mut puppet = Puppet::ready(&mut session);
     let mut wire = Vec::new();
     let packer = &mut Packer::default();
-    codec::write(
-        &mut puppet.link.writer,
-        p2p::PING,
-        &[0xc0],
-        packer,
-        &mut wire,
-    );
+    codec::write(p2p::PING, &[0xc0], packer, &mut wire);
+    puppet.link.writer.seal(&mut wire);
     session.handle_input(NOW_MS, &mut wire.clone(), &chain());
     assert!(!session.is_closed());
     session.handle_input(NOW_MS, &mut wire, &chain());
