@@ -1,8 +1,8 @@
 //! Keccak-256, one wide and several wide: what the frame MACs, the node ids and the tries' nodes are hashed with.
 //!
 //! One wide it is the assembly that [`keccak256`] is made of too. Several wide, on a machine that has AVX2, four states go through
-//! the permutation side by side in little more time than one takes; elsewhere one goes after the other. With AVX-512 there
-//! would be eight and a rotation: a second module like `avx2`, and a choice between them where `Avx2::find` is asked.
+//! the permutation side by side in little more time than one takes; elsewhere one goes after the other. (With AVX-512
+//! it could be eight, in a module beside `avx2`, once there is a machine to test it on.)
 //!
 //! Source: FIPS 202 for the permutation and the sponge; keccak pads with 0x01 where SHA-3 has 0x06.
 
@@ -121,6 +121,10 @@ fn hash_one_by_one(messages: &[&[u8]], hashes: &mut [B256]) {
         *hash = keccak256(message);
     }
 }
+
+// The assembly of some 32-bit processors keeps the bits of a lane in another order.
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("cairn-net reads keccak's state as 64-bit processors keep it");
 
 /// Takes bytes that do not go past the end of the block into the state, from `offset_bytes` of the block on.
 fn xor_at(lanes: &mut Lanes, offset_bytes: usize, bytes: &[u8]) {

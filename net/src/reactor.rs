@@ -276,12 +276,9 @@ impl Reactor {
                 if let Some(peer) = self.slots.next_turn() {
                     self.turn(peer, service);
                 }
-                if self.unsealed.len() == SEALED_TOGETHER {
-                    self.seal();
-                }
             }
-            self.seal();
             self.fire_timers(service);
+            self.seal();
             self.dial();
             self.shared.set_load(self.thread, self.slots.len());
             if service.has_failed() {

@@ -14,6 +14,10 @@ pub const EMPTY_BODY: &[u8] = &[0xc2, 0xc0, 0xc0];
 /// `[[], [], []]`: no withdrawals either (EIP-4895).
 pub const EMPTY_BODY_WITH_WITHDRAWALS: &[u8] = &[0xc3, 0xc0, 0xc0, 0xc0];
 
+/// Most transactions, and most withdrawals, that are read of one body: of real ones, with their signatures, a message of 10 MiB has no
+/// room for more. So a list of tiny things cannot claim many times its own size of memory.
+pub const ITEMS_LIMIT: usize = 1 << 17;
+
 /// The three lists of a body, as slices of it. Each is known to be a list, and nothing follows the last.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
@@ -34,6 +38,10 @@ pub struct Roots {
     pub ommers: B256,
     /// `withdrawalsRoot`, if the body has withdrawals.
     pub withdrawals: Option<B256>,
+}
+
+fn too_many(list: &str) -> BodyError {
+    malformed(list, format_args!("more than {ITEMS_LIMIT} of them"))
 }
 
 fn malformed(field: impl Into<String>, what: impl std::fmt::Display) -> BodyError {
@@ -110,6 +118,8 @@ pub(crate) fn roots_of(parts: &Parts<'_>, leaves: &[&[u8]]) -> Result<Roots, Bod
 
 /// The transactions of a list's payload as the trie holds them: a legacy one is its RLP list, a typed one (EIP-2718) is its type
 /// byte and payload, without the prefix of the string that carries it in a body.
+///
+/// Of more than [`ITEMS_LIMIT`] none is read: a list of tiny things would take many times its own size of memory.
 pub(crate) fn leaves(transactions: &[u8]) -> Result<Vec<&[u8]>, BodyError> {
     // Guess by a usual size: what is claimed is not believed, and growing is cheap.
     let mut leaves = Vec::with_capacity(transactions.len() / 256);
@@ -117,6 +127,9 @@ pub(crate) fn leaves(transactions: &[u8]) -> Result<Vec<&[u8]>, BodyError> {
     while !rest.is_empty() {
         let item = rlp::item(&mut rest)
             .map_err(|error| malformed(format!("transactions[{}]", leaves.len()), error))?;
+        if leaves.len() == ITEMS_LIMIT {
+            return Err(too_many("transactions"));
+        }
         leaves.push(leaf(&item));
     }
     Ok(leaves)
@@ -145,6 +158,9 @@ fn withdrawals(payload: &[u8]) -> Result<Vec<&[u8]>, BodyError> {
         let before = rest;
         check(&mut rest)
             .map_err(|error| malformed(format!("withdrawals[{}]", leaves.len()), error))?;
+        if leaves.len() == ITEMS_LIMIT {
+            return Err(too_many("withdrawals"));
+        }
         leaves.push(&before[..before.len() - rest.len()]);
     }
     Ok(leaves)

@@ -10,6 +10,9 @@ use cairn_net::keccak::hash_each;
 
 use super::rlp;
 
+/// Nodes that are laid out at once, in bytes: enough of them to go side by side, and few enough to stay in the second cache.
+const BATCH_BYTES: usize = 256 << 10;
+
 /// The root of these items in their order, or the empty trie's.
 pub(crate) fn ordered_root(items: &[&[u8]]) -> B256 {
     if items.is_empty() {
@@ -25,16 +28,23 @@ pub(crate) fn ordered_root(items: &[&[u8]]) -> B256 {
     let mut references = vec![Reference::own(&[]); trie.nodes.len()];
     let mut batch = Batch::default();
     for nodes in &trie.heights {
-        batch.clear();
-        for node in nodes {
-            trie.lay_out(*node, &references, &mut batch);
-        }
-        batch.hash();
-        for (at, node) in nodes.iter().enumerate() {
-            references[*node] = match batch.node(at) {
-                short if short.len() < 32 && *node != root => Reference::own(short),
-                _ => Reference::hash(&batch.hashes[at]),
-            };
+        let mut rest = &nodes[..];
+        while !rest.is_empty() {
+            batch.clear();
+            let mut taken = 0;
+            while taken < rest.len() && batch.bytes.len() < BATCH_BYTES {
+                trie.lay_out(rest[taken], &references, &mut batch);
+                taken += 1;
+            }
+            batch.hash();
+            let (now, later) = rest.split_at(taken);
+            for (at, node) in now.iter().enumerate() {
+                references[*node] = match batch.node(at) {
+                    short if short.len() < 32 && *node != root => Reference::own(short),
+                    _ => Reference::hash(&batch.hashes[at]),
+                };
+            }
+            rest = later;
         }
     }
     B256::from_slice(&references[root].bytes[1..])

@@ -7,7 +7,8 @@ use super::{Command, NetEvent, PeerId, Reactor, Reply, Service, unix_s};
 use crate::eth::message::{Message, Outgoing};
 use crate::fault::Cause;
 use crate::limits::{
-    LINGER_MS, MAX_LINGERING, PAUSE_RETRY_MS, SEAL_APART_BYTES, TURN_BYTES, TURN_MESSAGES,
+    LINGER_MS, MAX_LINGERING, PAUSE_RETRY_MS, SEAL_APART_BYTES, SEALED_TOGETHER, TURN_BYTES,
+    TURN_MESSAGES,
 };
 use crate::scores::Subject;
 use crate::session::{Close, NotReady, SessionEvent, seal_each};
@@ -58,6 +59,9 @@ impl Reactor {
                             Next::Again => self.slots.queue(peer),
                             Next::Seal => self.unsealed.push(peer),
                             _ => {}
+                        }
+                        if self.unsealed.len() >= SEALED_TOGETHER {
+                            self.seal();
                         }
                     }
                 }

@@ -129,3 +129,27 @@ fn no_cut_or_flipped_body_panics_or_keeps_its_roots() {
         }
     }
 }
+
+/// Each takes some hundred bytes of memory on the way to the root, and one byte of a message.
+#[test]
+fn a_list_of_more_tiny_things_than_a_message_has_room_for_real_ones_is_refused() {
+    let list = |count: usize| {
+        let mut out = Vec::new();
+        crate::chain::rlp::list_prefix(&mut out, count);
+        out.resize(out.len() + count, 0xc0);
+        out
+    };
+    let body = |lists: &[Vec<u8>]| {
+        let mut out = Vec::new();
+        crate::chain::rlp::list_prefix(&mut out, lists.iter().map(Vec::len).sum());
+        lists.iter().for_each(|list| out.extend_from_slice(list));
+        out
+    };
+    let empty = list(0);
+    let most = body(&[list(body::ITEMS_LIMIT), empty.clone()]);
+    assert!(body::roots(&most).is_ok());
+    for count in [body::ITEMS_LIMIT + 1, 10 << 20] {
+        let more = body(&[list(count), empty.clone()]);
+        assert_eq!(malformed(body::roots(&more)), "transactions");
+    }
+}
