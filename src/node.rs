@@ -136,7 +136,6 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         tcp: listening.port(),
         udp: listening.port(),
     };
-    log::info!("Listening for peers self={enode} addr={listening}");
     let board = Board::default();
     let ipc = match &config.ipc {
         None => None,
@@ -175,6 +174,8 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             }
         }
     };
+    // Last: who waits for this line finds everything in its place.
+    log::info!("Listening for peers self={enode} addr={listening}");
 
     // Links.
     let (events_in, events) = bounded(EVENTS_BOUND);

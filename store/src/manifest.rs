@@ -237,6 +237,11 @@ impl Manifest {
         {
             return torn(format!("{eras} eras and {runs} runs in {length} bytes"));
         }
+        // Files are named by sequences, eight digits each: none is ever written with more.
+        let sequence = u64_at(bytes, 24);
+        if u32::try_from(sequence).is_err() {
+            return torn(format!("sequence {sequence} is out of names"));
+        }
         let row = |i: usize| {
             let at = FIXED_BYTES + ROW_BYTES * i;
             [
@@ -265,7 +270,7 @@ impl Manifest {
         Ok(Manifest {
             read_version,
             write_version: u16_at(bytes, 18),
-            sequence: u64_at(bytes, 24),
+            sequence,
             store_id: array(bytes, 32),
             chain_id: u64_at(bytes, 48),
             genesis: hash_at(bytes, 56),

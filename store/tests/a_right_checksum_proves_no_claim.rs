@@ -22,6 +22,7 @@ fn claim(dir: &Path, copy: &str, at: usize, bytes: &[u8]) {
     fs::write(&path, manifest).unwrap();
 }
 
+const SEQUENCE: usize = 24;
 const HEADERS_END: usize = 160;
 
 #[test]
@@ -55,6 +56,27 @@ fn a_manifest_of_more_blocks_than_it_has_eras_for_does_not_count() {
         }
     }
     assert_stored(dir.path(), &blocks);
+}
+
+#[test]
+fn a_manifest_whose_sequence_no_file_can_be_named_by_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = chain(3, 0);
+    drop(create(dir.path(), &blocks));
+    for sequence in [1 << 32, u64::MAX] {
+        let found = fs::read(dir.path().join("MANIFEST.0")).unwrap();
+        for copy in ["MANIFEST.0", "MANIFEST.1"] {
+            claim(dir.path(), copy, SEQUENCE, &sequence.to_le_bytes());
+        }
+        let report = check::verify(dir.path(), &mut |_, _| {}).unwrap();
+        assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+        assert!(report.problems[0].what.contains("out of names"));
+        assert!(Reader::open(dir.path()).is_err());
+        for copy in ["MANIFEST.0", "MANIFEST.1"] {
+            fs::write(dir.path().join(copy), &found).unwrap();
+        }
+    }
+    assert_stored(dir.path(), &blocks[..1]);
 }
 
 /// A reader gives no such header, so a store that has one is not sound.
