@@ -1,3 +1,5 @@
+// The chain that all serve: read from its era1 file, each header and body as it must be answered.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The client: asks one server over RLPx, so many requests in flight, and times what it answers.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The server made of go-ethereum's own code.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// What was measured, as a table and as JSON.
+
 package main
 
 import (

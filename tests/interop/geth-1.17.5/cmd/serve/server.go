@@ -1,3 +1,5 @@
+// The serving processes: started, found, measured by what the system counts of them, ended.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// What is asked, and what is right for an answer.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The check of answers refuses what is short, wrong or of another block.
+
 package main
 
 import (
