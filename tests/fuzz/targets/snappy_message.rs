@@ -3,12 +3,14 @@
 #![allow(dead_code)]
 
 use cairn_fuzz::input::Input;
-use cairn_net::rlpx;
+use cairn_net::{limits, rlpx};
 use libfuzzer_sys::fuzz_target;
 
-// Private to a session: the same file is built here once more.
+// Private to a session: the same files are built here once more.
 #[path = "../../../net/src/session/codec.rs"]
 mod codec;
+#[path = "../../../net/src/session/workspace.rs"]
+mod workspace;
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
