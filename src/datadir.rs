@@ -137,7 +137,13 @@ impl DataDir {
             Err(error) => return Err(error.into()),
         };
         self.make_folder()?;
+        // Before the store: a making that is cut short is then gone on with, for the same chain. Beside a store that is damaged, perhaps
+        // of another chain, it waits until that one is known to be none.
+        if let Some(json) = json.filter(|_| damage.is_none()) {
+            self.write_genesis(json)?;
+        }
         let made = Writer::create(&self.blocks(), &of_store(genesis));
+        let is_remade = damage.is_some();
         match (made, damage) {
             (Ok(_), _) => {}
             (
@@ -148,8 +154,7 @@ impl DataDir {
             }
             (Err(error), _) => return Err(error.into()),
         }
-        // After the store: a folder with the file alone would be taken for a new one, one with the store alone asks for it.
-        if let Some(json) = json {
+        if let Some(json) = json.filter(|_| is_remade) {
             self.write_genesis(json)?;
         }
         Ok(Made::New)

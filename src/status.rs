@@ -138,10 +138,13 @@ impl Writer {
         let over_s = ((now_ms - since_ms) as f64 / 1000.0).max(1.0);
         let blocks: u64 = self.stored.iter().map(|entry| entry.1).sum();
         let bytes: u64 = self.stored.iter().map(|entry| entry.2).sum();
+        // Past a clique chain's terminal total difficulty it is never caught up, and there is nothing to fetch.
+        let is_idle =
+            status.target_number.is_none() && status.headers == 0 && status.in_flight == 0;
         self.board.write(Figures {
             phase: match status {
                 _ if status.peers == 0 && !self.seals => Phase::Alone,
-                _ if is_caught_up => Phase::Following,
+                _ if is_caught_up || is_idle => Phase::Following,
                 _ if status.headers > 0 => Phase::Bodies,
                 _ => Phase::Headers,
             },

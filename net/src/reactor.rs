@@ -355,7 +355,8 @@ impl Reactor {
     fn add_static(&mut self, enode: Enode) {
         let now_ms = self.now_ms();
         if !self.shared.book().admission.add_static(enode.id) {
-            log::warn!("Not dialling {}: it is this node itself", enode.tcp_addr());
+            let why = "it is this node itself, or too many are dialled already";
+            log::warn!("Not dialling {}: {why}", enode.tcp_addr());
             return;
         }
         self.dialer.add(enode, now_ms);

@@ -110,6 +110,8 @@ pub struct PeerInfo {
     pub status: Status,
     /// It dialled us.
     pub inbound: bool,
+    /// Number of the head that our Status told it of.
+    pub told_head: u64,
 }
 
 /// How a session ended.

@@ -19,6 +19,8 @@ const MAX_ANSWER_BYTES: u64 = 16 << 20;
 pub enum CallError {
     /// No node is at work in that data folder.
     NotRunning(PathBuf),
+    /// There is a node, and so many ask it that it takes nobody more.
+    Busy(PathBuf),
     /// There is a node, and it cannot be asked.
     Io(PathBuf, io::Error),
     /// What came is no answer.
@@ -36,6 +38,7 @@ pub fn call(path: &Path, method: &str, params: &Value) -> Result<Value, CallErro
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             CallError::NotRunning(path.into())
         }
+        io::ErrorKind::WouldBlock => CallError::Busy(path.into()),
         _ => CallError::Io(path.into(), error),
     };
     let mut stream = socket::connect(path).map_err(told)?;
@@ -62,6 +65,11 @@ impl fmt::Display for CallError {
             CallError::NotRunning(path) => write!(
                 f,
                 "no node is running: nobody listens at {} (is it the right --datadir?)",
+                path.display()
+            ),
+            CallError::Busy(path) => write!(
+                f,
+                "{}: the node takes no more callers now: too many ask it, or it hangs",
                 path.display()
             ),
             CallError::Io(path, error) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -58,7 +58,7 @@ const METHODS: &[(&str, Method)] = &[
     ("admin_addPeer", |desk, params| desk.add_peer(params)),
     ("admin_addTrustedPeer", |desk, params| {
         let node = enode(params)?;
-        match desk.net.has_room_for_trusted() {
+        match desk.net.has_room_for_trusted(&node.id) {
             true => desk.tell(Command::Trust(node)),
             false => Err(RpcError::failed(format!(
                 "{MAX_TRUSTED} nodes are trusted already"
@@ -112,7 +112,7 @@ impl Desk {
         if node.id == self.facts.enode.id {
             return Err(RpcError::params("this is the node itself"));
         }
-        match self.net.has_room_for_static() {
+        match self.net.has_room_for_static(&node.id) {
             true => self.tell(Command::AddStatic(node)),
             false => Err(RpcError::failed(format!(
                 "{MAX_STATICS} nodes are dialled already"

@@ -18,13 +18,16 @@ use crate::chain::SealedHeader;
 impl Machine {
     /// A peer that may be asked.
     pub(super) fn connected(&mut self, now: Now, id: PeerId, info: Arc<PeerInfo>) {
-        let mut peer = Peer::new(info, self.tip.header.header.number, now.ms);
+        let is_untold = info.told_head < self.tip.header.header.number;
+        let mut peer = Peer::new(info, now.ms);
         if peer.head.hash == self.tip.header.hash {
             peer.head.number = Some(self.tip.header.header.number);
         }
         if self.peers.is_empty() {
             self.news_ms = now.ms;
         }
+        // Our Status was said a while ago: of what was stored since, nobody has told this one.
+        self.untold |= is_untold;
         self.peers.insert(id, peer);
         self.receipts_newcomer();
     }

@@ -132,7 +132,8 @@ impl Peer {
     }
 
     /// A peer as its Status describes it.
-    pub(super) fn new(info: Arc<PeerInfo>, our_number: u64, now_ms: u64) -> Peer {
+    pub(super) fn new(info: Arc<PeerInfo>, now_ms: u64) -> Peer {
+        let told_head = info.told_head;
         let status = &info.status;
         let head = Claim {
             number: status.latest,
@@ -163,7 +164,7 @@ impl Peer {
             header_cap: u64::MAX,
             body_cap: usize::MAX,
             known,
-            range_told: (our_number, now_ms),
+            range_told: (told_head, now_ms),
             announced_ms: None,
         }
     }

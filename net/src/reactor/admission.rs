@@ -53,26 +53,33 @@ impl Admission {
         }
     }
 
-    /// This node is to be dialled: `false` if it is ourselves.
+    /// This node is to be dialled: `false` if it is ourselves, or there is no room.
     pub(super) fn add_static(&mut self, id: NodeId) -> bool {
-        if id == self.own {
+        if id == self.own || !self.has_room_for_static(&id) {
             return false;
         }
         self.statics.insert(id);
         true
     }
 
-    /// This node is trusted.
+    /// This node is trusted, if there is room.
     pub(super) fn trust(&mut self, node: Enode) {
+        if !self.has_room_for_trusted(&node.id) {
+            log::warn!(
+                "Not trusting {}: {MAX_TRUSTED} nodes are trusted already",
+                node.tcp_addr()
+            );
+            return;
+        }
         self.trusted.insert(node.id, node.ip.to_canonical());
     }
 
-    pub(super) fn has_room_for_static(&self) -> bool {
-        self.statics.len() < MAX_STATICS
+    pub(super) fn has_room_for_static(&self, id: &NodeId) -> bool {
+        self.statics.contains(id) || self.statics.len() < MAX_STATICS
     }
 
-    pub(super) fn has_room_for_trusted(&self) -> bool {
-        self.trusted.len() < MAX_TRUSTED
+    pub(super) fn has_room_for_trusted(&self, id: &NodeId) -> bool {
+        self.trusted.contains_key(id) || self.trusted.len() < MAX_TRUSTED
     }
 
     /// It is trusted no more.

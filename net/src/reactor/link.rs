@@ -371,14 +371,14 @@ impl Handle {
         all.into_iter().map(peer).collect()
     }
 
-    /// Whether one more node may be dialled ([`MAX_STATICS`](crate::limits::MAX_STATICS)).
-    pub fn has_room_for_static(&self) -> bool {
-        self.shared.book().admission.has_room_for_static()
+    /// Whether this node is dialled, or one more may be ([`MAX_STATICS`](crate::limits::MAX_STATICS)).
+    pub fn has_room_for_static(&self, id: &NodeId) -> bool {
+        self.shared.book().admission.has_room_for_static(id)
     }
 
-    /// Whether one more node may be trusted ([`MAX_TRUSTED`](crate::limits::MAX_TRUSTED)).
-    pub fn has_room_for_trusted(&self) -> bool {
-        self.shared.book().admission.has_room_for_trusted()
+    /// Whether this node is trusted, or one more may be ([`MAX_TRUSTED`](crate::limits::MAX_TRUSTED)).
+    pub fn has_room_for_trusted(&self, id: &NodeId) -> bool {
+        self.shared.book().admission.has_room_for_trusted(id)
     }
 
     /// How many these are.

@@ -57,6 +57,8 @@ pub(super) struct Linked {
     phase: Phase,
     /// Our Status, held back until the owner has seen who the peer is.
     unsaid_status: Option<Vec<u8>>,
+    /// Number of the head in it.
+    told_head: u64,
 }
 
 /// What handling a frame needs beside the link.
@@ -101,6 +103,7 @@ impl Linked {
             proven: false,
             phase: Phase::Hello,
             unsaid_status: None,
+            told_head: 0,
         }
     }
 
@@ -241,6 +244,7 @@ impl Linked {
         let mut status = Vec::with_capacity(128);
         Status::of(cx.chain, eth).encode(&mut status);
         self.unsaid_status = Some(status);
+        self.told_head = cx.chain.head_number;
         self.phase = Phase::Status {
             client: hello.client,
             eth,
@@ -280,6 +284,7 @@ impl Linked {
             eth,
             status,
             inbound: cx.inbound,
+            told_head: self.told_head,
         };
         self.phase = Phase::Ready { eth };
         *cx.timers = Timers::ready(cx.now_ms);

@@ -201,7 +201,7 @@ fn a_peer_that_leaves_over_an_announcement_gets_none_again() {
     };
     world.at(60, Event::Net(gone));
     let mut again = world.peers[&PeerId(2)].clone();
-    let info = again.info(); // the same node: ids are made of the first connection's
+    let info = again.info(world.told_head()); // the same node: ids are made of the first connection's
     again.id = PeerId(9);
     world.peers.insert(again.id, again);
     let addr = ([127, 0, 0, 1], 1).into();

@@ -87,7 +87,8 @@ impl Network {
             .insert((self.now_ms + latency_ms, self.serial), (node, event));
     }
 
-    fn info(&self, node: usize) -> Arc<PeerInfo> {
+    fn info(&self, node: usize, to: usize) -> Arc<PeerInfo> {
+        let told_head = self.nodes[to].machine.tip().header.header.number;
         let tip = self.nodes[node].machine.tip();
         let mut id = [0; 64];
         id[0] = node as u8;
@@ -109,6 +110,7 @@ impl Network {
                 latest: (self.eth > 68).then_some(tip.header.header.number),
             },
             inbound: false,
+            told_head,
         })
     }
 
@@ -118,7 +120,7 @@ impl Network {
         let latency_ms = 1 + self.dice.below(100);
         self.links.push(Link { ends, latency_ms });
         for ((node, peer), (other, _)) in [(ends[0], ends[1]), (ends[1], ends[0])] {
-            let info = self.info(other);
+            let info = self.info(other, node);
             let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
             self.input(node, NetEvent::Connected { peer, addr, info });
         }

@@ -58,8 +58,8 @@ impl SimPeer {
         self.chain.last().unwrap()
     }
 
-    /// What its Status says.
-    pub(super) fn info(&self) -> Arc<PeerInfo> {
+    /// What its Status says, to a node whose own told it of this head.
+    pub(super) fn info(&self, told_head: u64) -> Arc<PeerInfo> {
         let head = self.head();
         let inflated = matches!(self.nature, Nature::Liar(lie) if lie.boasts());
         let hash = if inflated {
@@ -88,6 +88,7 @@ impl SimPeer {
                 latest: (self.eth > 68).then(|| head.number() + boast),
             },
             inbound: false,
+            told_head,
         })
     }
 

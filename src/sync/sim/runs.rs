@@ -308,6 +308,36 @@ fn a_live_block_is_announced_to_those_who_take_it_and_to_nobody_else() {
     assert_eq!(ranges, 1, "after 32 blocks");
 }
 
+/// The head moved while the connection came up: it was announced before the newcomer was there, and after our Status was said.
+#[test]
+fn a_newcomer_whose_status_was_old_is_told_of_the_head() {
+    for (eth, blocks_behind, hashes, ranges) in
+        [(68, 1, 1, 0), (69, 1, 1, 0), (69, 64, 1, 1), (69, 0, 0, 0)]
+    {
+        let mut dice = Dice::new(3);
+        let mut world = World::new(3, RULES.clone(), &CHAIN, 100, config());
+        world.status_is_behind = blocks_behind;
+        let start: Chain = CHAIN[..=10].to_vec();
+        let mut newcomer = peer(1, Nature::Honest, &start, eth, &mut dice);
+        newcomer.client = "cairn";
+        world.join(0, newcomer);
+        world.run(3_000, |_| false);
+        let count =
+            |is: fn(&OwnedOutgoing) -> bool| world.told.iter().filter(|(_, m)| is(m)).count();
+        assert_eq!(
+            count(|m| matches!(m, OwnedOutgoing::NewBlockHashes(_))),
+            hashes,
+            "{eth} {blocks_behind}"
+        );
+        assert_eq!(
+            count(|m| matches!(m, OwnedOutgoing::BlockRange { .. })),
+            ranges,
+            "{eth} {blocks_behind}"
+        );
+        assert_eq!(count(|m| matches!(m, OwnedOutgoing::NewBlock { .. })), 0);
+    }
+}
+
 #[test]
 fn a_heavier_branch_replaces_ours_and_a_lighter_one_does_not() {
     let heavy: Chain = CHAIN[..=290].to_vec(); // FORK leaves at 280 and ends at 296

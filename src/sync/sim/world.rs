@@ -94,6 +94,8 @@ pub(super) struct World {
     pub(super) most_memory: usize,
     pub(super) most_receipts: usize,
     trace: String,
+    /// By how many blocks the Status that a newcomer has had is older than the head.
+    pub(super) status_is_behind: u64,
 }
 
 impl World {
@@ -138,6 +140,7 @@ impl World {
             most_memory: 0,
             most_receipts: 0,
             trace: String::new(),
+            status_is_behind: 0,
         }
     }
 
@@ -155,6 +158,12 @@ impl World {
     pub(super) fn allow(&mut self, chain: &Chain) {
         self.valid
             .extend(chain.iter().map(|block| block.header.hash));
+    }
+
+    /// The head that a Status of ours tells of now; less by what is stored while it is on its way.
+    pub(super) fn told_head(&self) -> u64 {
+        let number = self.machine.tip().header.header.number;
+        number.saturating_sub(self.status_is_behind)
     }
 
     pub(super) fn join(&mut self, ms: u64, peer: SimPeer) {
@@ -225,7 +234,7 @@ impl World {
                 }
                 peer.connected = true;
                 peer.busy_until_ms = 0;
-                let (peer_id, info) = (peer.id, peer.info());
+                let (peer_id, info) = (peer.id, peer.info(self.told_head()));
                 let flighty = peer.nature == Nature::Flighty;
                 self.peers.insert(peer_id, peer);
                 let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
