@@ -146,7 +146,7 @@ pub(crate) fn several(dir: &Path, chain: &Chain, rounds: usize, table: &mut Tabl
     }
     for (count, own) in counts.iter().zip(&samples) {
         let alone = (*count > 1).then_some(("one peer", &samples[0]));
-        let what = format!("bodies to {count} peers at once, CPU s per GB");
+        let what = format!("bodies to several peers at once: {count}, CPU s per GB");
         table.row(&what, own, alone, "");
     }
 }
