@@ -28,14 +28,21 @@ export function identity() {
   return { key, id: idOf(key) }
 }
 
+/** The library drops leading zeros of a signature's numbers. Another nonce makes another signature. */
+const anew = (session) => (session._nonce = noise(32))
+
 /** `[signature, id, nonce, version]` of an auth as this library would send it. */
 export function fields(session) {
-  let text
   const encrypt = session._encryptMessage
-  session._encryptMessage = (plain) => (text = plain)
-  session.createAuthEIP8()
-  session._encryptMessage = encrypt
-  return RLP.decode(text, true).data
+  for (;;) {
+    let text
+    session._encryptMessage = (plain) => (text = plain)
+    session.createAuthEIP8()
+    session._encryptMessage = encrypt
+    const list = RLP.decode(text, true).data
+    if (list[0].length === 65) return list
+    anew(session)
+  }
 }
 
 /** Encrypts a text of any kind as an auth in EIP-8's form; `claimed` is its size prefix where that is not to be the right one. */
@@ -60,8 +67,8 @@ export function authOf(session, bytes) {
 export function plainAuth(session) {
   for (;;) {
     const made = session.createAuthNonEIP8()
-    // The library drops leading zeros of the signature.
     if (made.length === PLAIN_AUTH_BYTES) return made
+    anew(session)
   }
 }
 
