@@ -2,17 +2,7 @@
 #![allow(clippy::unwrap_used)]
 mod common;
 
-use cairn::generate::Params;
 use common::*;
-
-fn small() -> Params {
-    Params {
-        blocks: 30,
-        txs_per_block: 2,
-        seed: 5,
-        ..Params::default()
-    }
-}
 
 #[test]
 fn import_and_export_give_back_the_very_bytes_and_a_second_import_finds_all_there() {

@@ -7,15 +7,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use cairn::generate::Params;
 use common::*;
 
-fn small() -> Params {
-    Params {
-        blocks: 30,
-        txs_per_block: 2,
-        seed: 5,
-        ..Params::default()
-    }
-}
-
 #[test]
 fn a_data_folder_of_another_genesis_is_refused_and_untouched() {
     let dir = tempfile::tempdir().unwrap();

@@ -22,6 +22,12 @@ fn claim(dir: &Path, copy: &str, at: usize, bytes: &[u8]) {
     fs::write(&path, manifest).unwrap();
 }
 
+fn put_back(dir: &Path, found: &[u8]) {
+    for copy in ["MANIFEST.0", "MANIFEST.1"] {
+        fs::write(dir.join(copy), found).unwrap();
+    }
+}
+
 const SEQUENCE: usize = 24;
 const HEADERS_END: usize = 160;
 
@@ -51,9 +57,7 @@ fn a_manifest_of_more_blocks_than_it_has_eras_for_does_not_count() {
         }
         let report = check::verify(dir.path(), &mut |_, _| {}).unwrap();
         assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
-        for copy in ["MANIFEST.0", "MANIFEST.1"] {
-            fs::write(dir.path().join(copy), &found).unwrap();
-        }
+        put_back(dir.path(), &found);
     }
     assert_stored(dir.path(), &blocks);
 }
@@ -72,9 +76,7 @@ fn a_manifest_whose_sequence_no_file_can_be_named_by_does_not_count() {
         assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
         assert!(report.problems[0].what.contains("out of names"));
         assert!(Reader::open(dir.path()).is_err());
-        for copy in ["MANIFEST.0", "MANIFEST.1"] {
-            fs::write(dir.path().join(copy), &found).unwrap();
-        }
+        put_back(dir.path(), &found);
     }
     assert_stored(dir.path(), &blocks[..1]);
 }

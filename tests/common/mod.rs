@@ -228,6 +228,16 @@ pub fn assert_same_chain(left: &Path, right: &Path, number: u64) {
     }
 }
 
+/// Some blocks with some transactions.
+pub fn small() -> Params {
+    Params {
+        blocks: 30,
+        txs_per_block: 2,
+        seed: 5,
+        ..Params::default()
+    }
+}
+
 /// A generated clique chain as a file of blocks and its genesis file, in `dir`.
 pub struct ChainFile {
     pub genesis: PathBuf,
