@@ -381,7 +381,6 @@ impl Reactor {
     }
 
     fn send(&mut self, peer: PeerId, message: &OwnedOutgoing) {
-        let now_ms = self.now_ms();
         let Some(entry) = self.slots.get_mut(peer) else {
             return;
         };
@@ -395,7 +394,7 @@ impl Reactor {
             );
             return;
         }
-        if let Err(error) = connection.session.send(now_ms, message.as_outgoing()) {
+        if let Err(error) = connection.session.send(message.as_outgoing()) {
             log::debug!(
                 "Message not sent {}: {error:?}",
                 Name(connection.id, connection.addr)

@@ -276,7 +276,7 @@ impl Session {
     }
 
     /// Encodes and compresses a message, and lays its frame into the output, to be sealed when it is looked at.
-    pub fn send(&mut self, _now_ms: u64, message: Outgoing<'_>) -> Result<(), NotReady> {
+    pub fn send(&mut self, message: Outgoing<'_>) -> Result<(), NotReady> {
         match &mut self.state {
             State::Handshaking(_) => Err(NotReady::Handshaking),
             State::Linked(linked) => match &mut self.workspace {

@@ -79,9 +79,8 @@ impl Peer {
 
     /// Asks, and waits for the answer.
     pub fn ask(&mut self, request: &Request) -> Message {
-        let now_ms = self.started.elapsed().as_millis() as u64;
         let message = Outgoing::Request { id: 5, request };
-        assert!(self.session.send(now_ms, message).is_ok());
+        assert!(self.session.send(message).is_ok());
         loop {
             let message = self.message();
             if matches!(

@@ -247,11 +247,10 @@ impl Reactor {
                     .info
                     .clone()
                     .expect("a session is ready before it gives messages");
-                let now_ms = self.now_ms();
                 let session = &mut connection.session;
                 let kind = request.answer_kind();
                 let mut send = |message: Outgoing<'_>| {
-                    if let Err(error) = session.send(now_ms, message) {
+                    if let Err(error) = session.send(message) {
                         log::debug!("Answer not sent id={}: {error:?}", info.id.short());
                         // A request must not go without an answer; a session that has closed needs none.
                         if error == NotReady::TooLarge {
@@ -259,7 +258,7 @@ impl Reactor {
                                 code: kind.code(),
                                 id,
                             };
-                            let _ = session.send(now_ms, empty);
+                            let _ = session.send(empty);
                         }
                     }
                 };

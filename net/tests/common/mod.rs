@@ -377,7 +377,7 @@ impl Bare {
     }
 
     pub fn send(&mut self, message: Outgoing<'_>) -> Result<(), NotReady> {
-        self.session.send(self.now_ms(), message)
+        self.session.send(message)
     }
 
     pub fn request(&mut self, id: u64, request: &Request) {

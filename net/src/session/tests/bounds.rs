@@ -96,7 +96,7 @@ fn an_idle_session_keeps_no_buffers() {
             id: 1,
             items: &[&item],
         };
-        pair.a.send(NOW_MS, answer).unwrap();
+        pair.a.send(answer).unwrap();
         pair.run();
         assert_eq!(events(&mut pair.b).len(), 1);
     }
@@ -134,8 +134,8 @@ fn with_lent_memory_a_session_sends_the_same_bytes_and_keeps_none_of_it() {
             items,
         };
         lent.a.lend(workspace);
-        lent.a.send(NOW_MS, answer()).unwrap();
-        alone.a.send(NOW_MS, answer()).unwrap();
+        lent.a.send(answer()).unwrap();
+        alone.a.send(answer()).unwrap();
         assert_eq!(lent.a.output(), alone.a.output());
         lent.run();
         alone.run();
@@ -154,7 +154,7 @@ fn with_lent_memory_a_session_sends_the_same_bytes_and_keeps_none_of_it() {
         code: AnswerKind::Headers.code(),
         id: 8,
     };
-    lent.a.send(NOW_MS, answer).unwrap();
+    lent.a.send(answer).unwrap();
     lent.a.reclaim().unwrap();
     lent.run();
     assert_eq!(events(&mut lent.b).len(), 1);
@@ -174,7 +174,7 @@ fn sessions_that_are_sealed_side_by_side_send_what_they_send_alone() {
                     raw_len: stream.len() / 2,
                     streams: &[&stream],
                 };
-                pair.a.send(NOW_MS, answer).unwrap();
+                pair.a.send(answer).unwrap();
             }
             assert!(pair.a.unsealed_bytes() > n * 120_000);
             assert_eq!(pair.a.unsealed_bytes(), pair.a.waiting_bytes());
@@ -221,7 +221,7 @@ fn a_session_whose_output_is_full_says_so_until_it_is_drained() {
             id: sent,
             items: &[&item],
         };
-        pair.a.send(NOW_MS, answer).unwrap();
+        pair.a.send(answer).unwrap();
         sent += 1;
         assert!(sent < 200, "never full");
     }

@@ -217,26 +217,20 @@ fn messages_go_both_ways_whole_and_in_order() {
     let request = Request::Bodies {
         hashes: vec![B256::repeat_byte(9); 128],
     };
-    let (a, now_ms) = (&mut pair.a, pair.now_ms);
-    a.send(
-        now_ms,
-        Outgoing::Request {
-            id: 5,
-            request: &request,
-        },
-    )
+    let a = &mut pair.a;
+    a.send(Outgoing::Request {
+        id: 5,
+        request: &request,
+    })
     .unwrap();
-    a.send(
-        now_ms,
-        Outgoing::NewBlockHashes(&[(B256::repeat_byte(4), 8)]),
-    )
-    .unwrap();
+    a.send(Outgoing::NewBlockHashes(&[(B256::repeat_byte(4), 8)]))
+        .unwrap();
     let answer = Outgoing::Answer {
         kind: AnswerKind::Headers,
         id: 6,
         items: &items,
     };
-    pair.b.send(now_ms, answer).unwrap();
+    pair.b.send(answer).unwrap();
     pair.run();
     let request = SessionEvent::Message(Message::Request { id: 5, request });
     let announced = SessionEvent::Message(Message::NewBlockHashes(vec![(B256::repeat_byte(4), 8)]));
@@ -277,36 +271,27 @@ fn a_ready_answer_says_what_the_answer_of_the_same_items_says() {
     let streams: Vec<&[u8]> = streams.iter().map(Vec::as_slice).collect();
     let raw_len = bodies.iter().map(Vec::len).sum();
     pair.a
-        .send(
-            NOW_MS,
-            Outgoing::Answer {
-                kind,
-                id: 1,
-                items: &items,
-            },
-        )
+        .send(Outgoing::Answer {
+            kind,
+            id: 1,
+            items: &items,
+        })
         .unwrap();
     pair.a
-        .send(
-            NOW_MS,
-            Outgoing::ReadyAnswer {
-                kind,
-                id: 1,
-                raw_len,
-                streams: &streams,
-            },
-        )
+        .send(Outgoing::ReadyAnswer {
+            kind,
+            id: 1,
+            raw_len,
+            streams: &streams,
+        })
         .unwrap();
     pair.a
-        .send(
-            NOW_MS,
-            Outgoing::ReadyAnswer {
-                kind,
-                id: 2,
-                raw_len: 0,
-                streams: &[],
-            },
-        )
+        .send(Outgoing::ReadyAnswer {
+            kind,
+            id: 2,
+            raw_len: 0,
+            streams: &[],
+        })
         .unwrap();
     pair.run();
     let bodies = bodies.into_iter().map(Bytes::from).collect();
@@ -324,14 +309,11 @@ fn a_message_that_no_peer_would_take_is_not_sent() {
     let (kind, id) = (AnswerKind::Bodies, 1);
     let half = vec![0; 6 << 20];
     let items: [&[u8]; 2] = [&half, &half];
-    let refused = pair.a.send(
-        NOW_MS,
-        Outgoing::Answer {
-            kind,
-            id,
-            items: &items,
-        },
-    );
+    let refused = pair.a.send(Outgoing::Answer {
+        kind,
+        id,
+        items: &items,
+    });
     assert_eq!(refused, Err(NotReady::TooLarge));
     let ready = Outgoing::ReadyAnswer {
         kind,
@@ -339,14 +321,14 @@ fn a_message_that_no_peer_would_take_is_not_sent() {
         raw_len: 12 << 20,
         streams: &[],
     };
-    assert_eq!(pair.a.send(NOW_MS, ready), Err(NotReady::TooLarge));
+    assert_eq!(pair.a.send(ready), Err(NotReady::TooLarge));
     let ready = Outgoing::ReadyAnswer {
         kind,
         id,
         raw_len: 1,
         streams: &[&half, &half, &half],
     };
-    assert_eq!(pair.a.send(NOW_MS, ready), Err(NotReady::TooLarge));
+    assert_eq!(pair.a.send(ready), Err(NotReady::TooLarge));
     assert!(pair.a.output().is_empty());
 }
 
@@ -360,7 +342,7 @@ fn a_message_that_the_peers_version_has_not_is_not_sent() {
         latest: 1,
         latest_hash,
     };
-    assert_eq!(pair.a.send(NOW_MS, range), Err(NotReady::NotOfVersion));
+    assert_eq!(pair.a.send(range), Err(NotReady::NotOfVersion));
     assert!(pair.a.output().is_empty());
 
     let mut pair = Pair::new(1, &[70], &[70]);
@@ -369,18 +351,18 @@ fn a_message_that_the_peers_version_has_not_is_not_sent() {
         id: 1,
         request: &Request::BlockAccessLists { hashes: vec![] },
     };
-    assert_eq!(pair.a.send(NOW_MS, request), Err(NotReady::NotOfVersion));
+    assert_eq!(pair.a.send(request), Err(NotReady::NotOfVersion));
 }
 
 #[test]
 fn nothing_is_sent_before_the_session_is_ready_or_after_it_ended() {
     let message = Outgoing::EmptyAnswer { code: 4, id: 1 };
     let mut session = recipient();
-    assert_eq!(session.send(NOW_MS, message), Err(NotReady::Handshaking));
+    assert_eq!(session.send(message), Err(NotReady::Handshaking));
     Puppet::dial(&mut session);
-    assert_eq!(session.send(NOW_MS, message), Err(NotReady::Handshaking));
+    assert_eq!(session.send(message), Err(NotReady::Handshaking));
     session.disconnect(Cause::Quitting);
-    assert_eq!(session.send(NOW_MS, message), Err(NotReady::Closed));
+    assert_eq!(session.send(message), Err(NotReady::Closed));
 }
 
 #[test]
@@ -480,14 +462,11 @@ fn a_flipped_bit_anywhere_ends_the_session() {
                     item.extend(noise);
                     for session in [&mut pair.a, &mut pair.b] {
                         let (kind, id) = (AnswerKind::Headers, 1);
-                        let _ = session.send(
-                            NOW_MS,
-                            Outgoing::Answer {
-                                kind,
-                                id,
-                                items: &[&item],
-                            },
-                        );
+                        let _ = session.send(Outgoing::Answer {
+                            kind,
+                            id,
+                            items: &[&item],
+                        });
                     }
                 }
             }
