@@ -40,18 +40,10 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-const VALIDATOR: [&str; 5] = [
-    "--enable-consensus",
-    "--validator",
-    DEV_SIGNER,
-    "--block-interval-ms",
-    "1000",
-];
-
 #[test]
 fn a_running_node_is_asked_and_shown() {
     let dir = tempfile::tempdir().unwrap();
-    let validator = Node::start(&dir.path().join("validator"), &VALIDATOR);
+    let validator = Node::start(&dir.path().join("validator"), &SEALING);
     let mut follower = Node::start(
         &dir.path().join("follower"),
         &["--bootnodes", &validator.enode],

@@ -6,16 +6,6 @@ use std::time::{Duration, Instant};
 
 use common::*;
 
-fn sealing() -> Vec<&'static str> {
-    vec![
-        "--enable-consensus",
-        "--validator",
-        DEV_SIGNER,
-        "--block-interval-ms",
-        "1000",
-    ]
-}
-
 #[test]
 fn a_full_node_follows_a_validator_and_both_go_on_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
@@ -24,7 +14,7 @@ fn a_full_node_follows_a_validator_and_both_go_on_after_a_restart() {
         dir.path().join("data/fullnode"),
     );
     std::fs::create_dir_all(dir.path().join("data")).unwrap();
-    let mut validator = Node::start(&left, &sealing());
+    let mut validator = Node::start(&left, &SEALING);
     let enode = validator.enode.clone();
     assert!(
         validator.log().contains("EVERYBODY knows"),
@@ -55,7 +45,7 @@ fn a_full_node_follows_a_validator_and_both_go_on_after_a_restart() {
     // The validator is away, and is dialled again.
     assert!(validator.stop() < Duration::from_secs(1));
     let before = head(&left);
-    let mut validator = Node::start_on(&left, port(&enode), &sealing());
+    let mut validator = Node::start_on(&left, port(&enode), &SEALING);
     assert_eq!(validator.enode, enode);
     validator.wait_head(before + 2);
     fullnode.wait_head(before + 2);
@@ -68,7 +58,7 @@ fn a_full_node_follows_a_validator_and_both_go_on_after_a_restart() {
 fn peers_that_are_spread_over_threads_follow_as_well() {
     let dir = tempfile::tempdir().unwrap();
     let left = dir.path().join("validator");
-    let validator = Node::start(&left, &[&sealing()[..], &["--net-threads", "3"]].concat());
+    let validator = Node::start(&left, &[&SEALING[..], &["--net-threads", "3"]].concat());
     let mut followers: Vec<Node> = (0..4)
         .map(|n| {
             let args = ["--net-threads", "2", "--bootnodes", &validator.enode];
@@ -90,7 +80,7 @@ fn peers_that_are_spread_over_threads_follow_as_well() {
 fn blocks_are_sealed_at_the_longer_of_the_period_and_the_interval() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("slow");
-    let mut args = sealing();
+    let mut args = SEALING.to_vec();
     args[4] = "3000";
     let mut node = Node::start(&data, &args);
     node.wait_head(2);

@@ -18,6 +18,15 @@ pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub const DEV_SIGNER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 
+/// What makes a node seal the development chain, a block a second.
+pub const SEALING: [&str; 5] = [
+    "--enable-consensus",
+    "--validator",
+    DEV_SIGNER,
+    "--block-interval-ms",
+    "1000",
+];
+
 pub fn cairn() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
     command.env_remove("RUST_LOG").stdin(Stdio::null());
