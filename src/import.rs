@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use cairn_store::{Head, Snapshot, Writer};
 use serde::Serialize;
@@ -28,6 +28,7 @@ use self::importer::Place;
 use self::source::{FileBlock, RlpBlocks, Source};
 use crate::blockfile::BlockFile;
 use crate::chain::Genesis;
+use crate::clock::unix_s;
 use crate::era1;
 use crate::logging::{elapsed, size};
 use crate::progress::Progress;
@@ -327,12 +328,6 @@ fn not_checked_with_receipts(seals_checked: bool) -> Vec<String> {
     list.push("state roots and requests, and whether the receipts are true: transactions are not executed".into());
     list.push("the signatures of transactions".into());
     list
-}
-
-fn unix_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 impl fmt::Display for Imported {

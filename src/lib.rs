@@ -7,6 +7,7 @@ pub mod bans;
 pub mod blockfile;
 pub mod chain;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod datadir;
 pub mod demo;

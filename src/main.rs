@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use cairn::cli::{Cli, Command, Common, Format};
+use cairn::clock::unix_s;
 use cairn::config::{self, Config, ConfigError};
 use cairn::datadir::{self, Made};
 use cairn::demo::{self, DemoOptions};
@@ -173,10 +174,9 @@ fn export(
 fn status(common: &Common) -> Result<(), Failure> {
     let socket = config::ipc(&config::datadir(common)?, common);
     let status = ipc::call(&socket, "cairn_status", &serde_json::json!([])).map_err(failed)?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let report = Report {
         status: &status,
-        now_s: now.map_or(0, |since| since.as_secs()),
+        now_s: unix_s(),
     };
     print(common, &status, &report.to_string())
 }

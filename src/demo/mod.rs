@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cairn_store::{Snapshot, Writer};
@@ -15,6 +15,7 @@ use cairn_store::{Snapshot, Writer};
 use crate::chain::body::transactions;
 use crate::chain::clique::address_of;
 use crate::chain::{DEV_SIGNER_KEY, Genesis};
+use crate::clock::unix_s;
 use crate::datadir::DataDir;
 use crate::generate::{self, Params};
 use crate::import::Importer;
@@ -154,9 +155,7 @@ pub fn run(options: &DemoOptions) -> Result<Outcome, DemoError> {
 
 /// Fills the validator's folder with a generated chain that ends now, checked like any other.
 fn make_chain(dir: &Path, options: &DemoOptions) -> Result<(), DemoError> {
-    let now_s = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now_s = unix_s();
     let params = Params {
         blocks: options.blocks,
         txs_per_block: options.txs_per_block,

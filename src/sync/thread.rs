@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use alloy_primitives::{B256, U256};
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use super::machine::Machine;
 use super::receipts::Found;
 use crate::bans::BanFile;
 use crate::chain::{Genesis, Rules, Tip};
+use crate::clock::unix_s;
 use crate::logging::{elapsed, short};
 use crate::status;
 
@@ -496,12 +497,6 @@ impl Asked {
             };
         }
     }
-}
-
-fn unix_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 impl fmt::Display for SyncError {
