@@ -12,6 +12,7 @@ mod peer;
 mod receipts;
 mod runs;
 mod targets;
+mod whole;
 mod world;
 
 /// How many seeds a test runs: `few`, or more with `CAIRN_SIM_SEEDS=10000 cargo test --release -p cairn --lib sync::sim`.
