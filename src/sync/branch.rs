@@ -245,6 +245,15 @@ impl Machine {
                     Ok(())
                 };
             }
+            if number == top && number < ours {
+                // Our head has moved on since it was asked: of what lies above nothing is known. Begun again, if it claims more.
+                if let Some(peer) = self.peers.get_mut(&id)
+                    && peer.head.number.is_none_or(|head| head <= top)
+                {
+                    peer.judged = Some(peer.head.hash);
+                }
+                return Ok(());
+            }
             return self.follow_from(now, branch, number, chain);
         }
         if lowest == 0 {
@@ -455,7 +464,10 @@ impl Machine {
             return false;
         }
         if is_better(pipe.top(), &self.tip) {
-            if pipe.bodies.front_is_refused_by(id) {
+            // It is held up by nobody who lacks the next body, or has forgotten it.
+            let earliest = self.peers.get(&id).map_or(0, |peer| peer.earliest);
+            let next = pipe.bodies.front_missing_number();
+            if pipe.bodies.front_is_refused_by(id) || next.is_some_and(|next| next < earliest) {
                 self.judge(id, branch.head);
                 return false;
             }

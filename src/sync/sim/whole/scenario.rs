@@ -21,6 +21,9 @@ const HOUR_MS: u64 = 3_600_000;
 /// Everything that goes wrong begins within this time: a catch-up with a short chain takes some seconds.
 const FAULTS_WITHIN_MS: u64 = 6_000;
 
+/// A kill that meets no action, and trouble of the disk that meets no change, are over after this time.
+pub(super) const PATIENCE_MS: u64 = 3_000;
+
 /// What goes wrong with the node or its network.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
@@ -242,27 +245,21 @@ impl Scenario {
         if is_live {
             self.epoch_s = GENESIS_S + (height + 1) * PERIOD_S - from_ms / 1000;
         }
-        let have_it: Vec<u64> = (0u64..)
-            .zip(&self.remotes)
-            .filter(|(id, remote)| {
-                let last = remote.sim.head().header.hash;
-                *id == 0 || last == base[usize::try_from(height).unwrap()].header.hash
-            })
-            .map(|(id, _)| id)
-            .collect();
-        let moves_over_ms = self.turns.iter().filter(|turn| turn.1 == 0);
-        let moves_over_ms = moves_over_ms.map(|turn| turn.0).max().unwrap_or(0);
-        for (n, block) in (0..)
-            .zip(&base[usize::try_from(height + 1).unwrap()..][..usize::try_from(growth).unwrap()])
-        {
-            let at_ms = from_ms + n * every_ms;
-            for &id in &have_it {
-                let at_ms = if id == 0 {
-                    at_ms.max(moves_over_ms + 1)
-                } else {
-                    at_ms
-                };
-                self.turn(at_ms + dice.below(50), id, Turn::Grow(block.clone()));
+        let at = |number: u64| usize::try_from(number).unwrap();
+        let last = base[at(height)].header.hash;
+        let moves_over = self.turns.iter().filter(|turn| turn.1 == 0);
+        let moved_over_ms = moves_over.map(|turn| turn.0).max().unwrap_or(0) + 1;
+        for id in 0..self.remotes.len() as u64 {
+            let delay_ms = dice.below(50);
+            if id > 0 && self.remotes[at(id)].sim.head().header.hash != last {
+                continue;
+            }
+            for (n, block) in (0..).zip(&base[at(height + 1)..=at(height + growth)]) {
+                let mut at_ms = from_ms + n * every_ms + delay_ms;
+                if id == 0 {
+                    at_ms = at_ms.max(moved_over_ms); // of one time they stay in order
+                }
+                self.turn(at_ms, id, Turn::Grow(block.clone()));
             }
         }
     }
@@ -284,13 +281,13 @@ impl Scenario {
                     Fault::Kill {
                         actions: dice.below(12),
                     },
-                    0,
+                    PATIENCE_MS,
                 ),
                 4 | 5 => {
                     let trouble = Trouble::Kill {
                         changes: dice.below(40),
                     };
-                    (self.disk(trouble, 0), 0)
+                    (self.disk(trouble, PATIENCE_MS), PATIENCE_MS)
                 }
                 6 | 7 => {
                     let room_bytes = dice.below(2 << 20);
@@ -300,7 +297,7 @@ impl Scenario {
                     let trouble = Trouble::Fails {
                         changes: dice.below(40),
                     };
-                    (self.disk(trouble, 0), 0)
+                    (self.disk(trouble, PATIENCE_MS), PATIENCE_MS)
                 }
                 9 => (Fault::LoseAll { for_ms: some_ms }, some_ms),
                 10 | 11 => {

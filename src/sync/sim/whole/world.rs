@@ -16,7 +16,7 @@ use super::disk::{SimDisk, Trouble};
 use super::link::Link;
 use super::node::{Clocks, Death, Node, Outside};
 use super::remote::Remote;
-use super::scenario::{Fault, Scenario, Turn};
+use super::scenario::{Fault, PATIENCE_MS, Scenario, Turn};
 use super::trace::Trace;
 use super::watch::Watch;
 use crate::chain::Genesis;
@@ -31,8 +31,6 @@ const REDIAL_MAX_MS: u64 = cairn_net::limits::REDIAL_MAX_MS;
 const SESSION_LASTED_MS: u64 = cairn_net::limits::SESSION_LASTED_MS;
 /// A process that dies for want of room is started again this often.
 const RESTART_FULL_MS: u64 = 1_000;
-/// A kill that meets no action comes after this time all the same.
-const KILL_PATIENCE_MS: u64 = 3_000;
 /// Steps of a run, at the most: more, and it spins.
 const STEPS_MOST: u64 = 400_000;
 /// The time after the end in which the head must stay.
@@ -444,6 +442,7 @@ impl World {
                     self.remotes[index].say(self.now_ms, peer, link, &message);
                 }
             }
+            Event::Start if self.asleep => self.later(RESTART_FULL_MS, Event::Start),
             Event::Start => self.start(),
             Event::Kill => {
                 if self.node.run.is_some() && self.node.kill_in.is_some() {
@@ -545,16 +544,14 @@ impl World {
         match fault {
             Fault::Kill { actions } => {
                 self.node.kill_in = Some(actions);
-                self.later(KILL_PATIENCE_MS, Event::Kill);
+                self.later(PATIENCE_MS, Event::Kill);
             }
             Fault::Disk {
                 trouble,
                 room_after_ms,
             } => {
                 self.node.disk.set(Some(trouble));
-                if let Trouble::Full { .. } = trouble {
-                    self.later(room_after_ms, Event::Room);
-                }
+                self.later(room_after_ms, Event::Room);
             }
             Fault::LoseAll { for_ms } => {
                 for link in self.links.values_mut() {
