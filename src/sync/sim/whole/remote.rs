@@ -9,7 +9,7 @@ use cairn_net::enode::NodeId;
 use cairn_net::eth::message::{AnswerKind, Message, Outgoing, Request, Start};
 use cairn_net::eth::status::LocalChain;
 use cairn_net::reactor::PeerId;
-use cairn_net::session::{Config, NotReady, Session, SessionEvent};
+use cairn_net::session::{Close, Config, NotReady, Role, Session, SessionEvent};
 use secp256k1::SecretKey;
 
 use super::link::{Cut, Link, Parcel, Side};
@@ -167,12 +167,7 @@ impl Remote {
     }
 
     /// A session of its own for a new connection, if it speaks the protocol.
-    pub(super) fn session(
-        &self,
-        now_ms: u64,
-        role: cairn_net::session::Role,
-        seed: [u8; 32],
-    ) -> Option<Session> {
+    pub(super) fn session(&self, now_ms: u64, role: Role, seed: [u8; 32]) -> Option<Session> {
         match self.wire {
             Wire::Mute | Wire::Noise => None,
             _ => Some(Session::new(self.config.clone(), role, seed, now_ms)),
@@ -191,7 +186,8 @@ impl Remote {
     fn reads(&self) -> bool {
         let Some(open) = &self.open else { return false };
         let is_full = open.session.as_ref().is_some_and(Session::output_is_full);
-        !is_full && !(self.wire == Wire::Deaf && open.is_ready)
+        let is_deaf = self.wire == Wire::Deaf && open.is_ready;
+        !is_full && !is_deaf
     }
 
     /// Everything that can be done now.
@@ -271,6 +267,9 @@ impl Remote {
                 }
                 SessionEvent::Message(message) => open.judge(message, valid),
                 SessionEvent::Closed(close) => {
+                    if let Close::Local { cause, .. } = &close {
+                        assert_eq!(cause.weight(), 0, "the node breaks the protocol: {close:?}");
+                    }
                     let text = format!("{close:?}");
                     trace.step(
                         now_ms,

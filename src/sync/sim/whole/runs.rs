@@ -61,7 +61,7 @@ fn whatever_goes_wrong_the_node_ends_in_the_right_head() {
         return;
     }
     let count = seeds(1_000);
-    let (mut slowest, mut sums) = ((0.0, 0, 0, 0), [0usize; 6]);
+    let (mut slowest, mut sums) = ((0.0, 0, 0, 0), [0usize; 9]);
     for seed in 0..count {
         let Outcome {
             took_ms,
@@ -75,6 +75,9 @@ fn whatever_goes_wrong_the_node_ends_in_the_right_head() {
         }
         let counts = [
             watch.restarts - 1,
+            watch.deaths[0],
+            watch.deaths[1],
+            watch.deaths[2],
             watch.commits,
             watch.reorgs,
             watch.punished,
@@ -84,9 +87,20 @@ fn whatever_goes_wrong_the_node_ends_in_the_right_head() {
         sums.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
     }
     let (part, seed, took_ms, bound_ms) = slowest;
+    let [
+        restarts,
+        kills,
+        full,
+        failed,
+        commits,
+        reorgs,
+        punished,
+        stalls,
+        blocks,
+    ] = sums;
     println!(
-        "{count} seeds: {} restarts, {} commits of {} blocks, {} reorganisations, {} peers punished, {} times no room for events",
-        sums[0], sums[1], sums[5], sums[2], sums[3], sums[4]
+        "{count} seeds: {restarts} restarts ({kills} kills, {full} full disks, {failed} failed ones), {commits} commits of {blocks} \
+         blocks, {reorgs} reorganisations, {punished} peers punished, {stalls} times no room for events"
     );
     println!(
         "the slowest is seed {seed}: {took_ms} of {bound_ms} ms ({:.0} %)",

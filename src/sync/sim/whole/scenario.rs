@@ -10,6 +10,7 @@ use super::disk::Trouble;
 use super::link::Cut;
 use super::remote::{Remote, Wire};
 use crate::sync::MachineConfig;
+use crate::sync::limits::RECEIPTS_REWIND_MS;
 use crate::sync::sim::Dice;
 use crate::sync::sim::chain::{CHAIN, Chain, GENESIS_S, PERIOD_S, STAKE, SimBlock, grow, seal};
 use crate::sync::sim::liars::Lie;
@@ -361,13 +362,16 @@ impl Scenario {
             true => 2_000,
             false => 62_000,
         } + 8 * anchor.latency_ms;
-        // Each liar may be asked for what comes next, once by itself and once beside others, until it is found silent.
+        // Each liar may be asked for what comes next, one after the other, until it is found silent.
         let liars = self.remotes.iter().filter(|remote| !remote.is_honest());
-        let liars_ms = 2 * limits.request_timeout_ms * liars.count() as u64;
-        // Who announces nothing is asked in turn.
-        let poll_ms = limits.poll_ms * (1 + self.remotes.len() as u64);
-        // What nobody has is asked for again after a while; so is what was of the future, by a clock that was wrong.
-        let stuck_ms = 3 * limits.stuck_ms;
+        let liars_ms = limits.request_timeout_ms * liars.count() as u64;
+        // Who announces nothing is asked in turn; and so everybody is for what was of the future, by a clock that was wrong.
+        let poll_ms = limits.poll_ms * self.remotes.len() as u64;
+        // What nobody had is asked for again after a while; receipts that were passed over, after a longer one.
+        let stuck_ms = match self.config.receipts {
+            true => RECEIPTS_REWIND_MS + 3 * limits.request_timeout_ms,
+            false => limits.stuck_ms,
+        };
         // The bytes and the round trips of it all, from the one that is sure to have it.
         let blocks = self.chains[0].len() as u64;
         let bytes: u64 = self.chains[0]

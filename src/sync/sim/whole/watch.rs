@@ -31,6 +31,9 @@ pub(super) struct Watch {
     pub(super) commits: usize,
     pub(super) reorgs: usize,
     pub(super) restarts: usize,
+    /// Ends of the process: killed, for want of room, by a fault of the disk.
+    pub(super) deaths: [usize; 3],
+    /// Times that sync had no room for an event.
     pub(super) stalls: usize,
     pub(super) blocks_stored: usize,
     pub(super) bodies_asked: usize,
@@ -48,6 +51,7 @@ impl Watch {
             commits: 0,
             reorgs: 0,
             restarts: 0,
+            deaths: [0; 3],
             stalls: 0,
             blocks_stored: 0,
             bodies_asked: 0,
@@ -68,6 +72,19 @@ impl Watch {
         (self.head, self.attempted) = (head, None);
         self.restarts += 1;
         self.compare(&writer.reader().snapshot());
+    }
+
+    /// The process has ended: no more is lost than the batch in hand.
+    pub(super) fn died(machine: &Machine) {
+        let limits = &machine.config.limits;
+        let (blocks, bytes) = machine.main.bodies.ready();
+        let most_bytes = limits
+            .commit_bytes
+            .min(machine.config.memory_limit_bytes / 2);
+        assert!(
+            blocks < limits.commit_blocks && bytes < most_bytes,
+            "{blocks} whole blocks of {bytes} bytes were not stored"
+        );
     }
 
     /// These blocks are about to be stored.
@@ -167,6 +184,11 @@ impl Watch {
             "{} bytes held and expected",
             self.most_memory
         );
+    }
+
+    /// Whether the receipts of every block are stored.
+    pub(super) fn has_receipts(stored: &Snapshot) -> bool {
+        (1..=stored.head().number).all(|number| stored.has_receipts(number).unwrap())
     }
 
     /// All that a reader of the files finds is what the valid chain has.
