@@ -12,7 +12,7 @@ use super::limits::FUTURE_S;
 use super::machine::{Machine, due_s};
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
-use crate::chain::{Rules, Tip};
+use crate::chain::{Rules, Tip, clique};
 
 /// What verifying a line's next headers came to.
 pub(super) enum Verified {
@@ -187,6 +187,7 @@ pub(super) fn verify_next(
         pipe.headers.give_back(first, count);
         return Verified::Unlinked(got.peer);
     }
+    let mut is_begun = false;
     let mut headers = got.headers.into_iter();
     while let Some(header) = headers.next() {
         if !rules.seal_is_checked_after(pipe.top()) {
@@ -194,7 +195,13 @@ pub(super) fn verify_next(
         }
         let number = header.header.number;
         match rules.extend(pipe.top(), header.clone(), Some(now.s)) {
-            Ok(tip) => pipe.bodies.push(tip, got.peer),
+            Ok(tip) => {
+                pipe.bodies.push(tip, got.peer);
+                // The first one hangs where it should: the others are worth the work of several threads.
+                if rules.spec.clique.is_some() && !std::mem::replace(&mut is_begun, true) {
+                    clique::find_signers(headers.as_slice());
+                }
+            }
             Err(error) => {
                 let Some(due_s) = due_s(&error) else {
                     pipe.headers.give_back(number, first + count - number);
