@@ -1,0 +1,121 @@
+//! Twelve nodes as a network: real processes, each in a network namespace of its own, joined through a relay that delays, throttles,
+//! cuts and silences their connections. Four of them seal, four follow the signers, four know only followers.
+//!
+//! The schedule comes from a seed, which is printed: `CAIRN_NETWORK_SEED=N` replays it (the schedule, not the moments at which
+//! processes do things). A longer run, by name: `CAIRN_NETWORK_MINUTES=30 cargo test --test network -- --ignored --nocapture longer`.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+#![cfg(target_os = "linux")]
+
+mod chain;
+#[path = "../common/mod.rs"]
+mod common;
+mod dice;
+mod fleet;
+mod relay;
+mod scenes;
+mod space;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use cairn::generate::Params;
+use chain::Chain;
+use dice::Dice;
+use fleet::{Cut, Fleet};
+use relay::Line;
+
+const SIGNERS: usize = 4;
+const NODES: usize = 12;
+
+fn seed() -> u64 {
+    let seed = std::env::var("CAIRN_NETWORK_SEED").map_or(1, |seed| seed.parse().unwrap());
+    println!("CAIRN_NETWORK_SEED={seed}");
+    seed
+}
+
+/// Signers dial each other, and so do two neighbours; the next four dial two signers and one another, the last four only those.
+fn lines() -> Vec<Line> {
+    let mut lines = Vec::new();
+    for from in 0..SIGNERS {
+        lines.extend((0..SIGNERS).filter(|to| *to != from).map(|to| (from, to)));
+    }
+    for n in 0..4 {
+        let (middle, edge) = (SIGNERS + n, SIGNERS + 4 + n);
+        let beside = |base: usize| base + (n + 1) % 4;
+        lines.extend([(middle, n), (middle, beside(0)), (middle, beside(SIGNERS))]);
+        lines.extend([
+            (edge, middle),
+            (edge, beside(SIGNERS)),
+            (edge, beside(SIGNERS + 4)),
+        ]);
+    }
+    lines
+}
+
+/// A folder of this name, and in it what the network begins with: a chain that ended a moment ago.
+fn begin(name: &str, signers: usize, blocks: u64, txs_per_block: u32) -> Chain {
+    let dir = fleet::folder(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let params = Params {
+        blocks,
+        txs_per_block,
+        body_bytes: Some(8_000),
+        seed: 12,
+        end_time_s: Some(now),
+        ..Params::default()
+    };
+    chain::write(&dir, signers, &params)
+}
+
+#[test]
+fn twelve_nodes_are_one_network_whatever_happens_to_their_lines_and_processes() {
+    let name = "twelve_nodes_are_one_network_whatever_happens_to_their_lines_and_processes";
+    if !space::is_inside(name) {
+        return;
+    }
+    let mut dice = Dice::new(seed());
+    let chain = begin("network", SIGNERS, 3_000, 8);
+    let mut fleet = Fleet::new("network", SIGNERS, NODES, &lines(), &chain);
+    scenes::start(&mut fleet, &chain);
+    scenes::partition(&mut fleet, &mut dice, Some(Cut::Reset));
+    scenes::partition(&mut fleet, &mut dice, None);
+    scenes::kills(&mut fleet, &mut dice);
+    scenes::bad_lines(&mut fleet, &mut dice);
+    scenes::unplugged(&mut fleet, &mut dice);
+    scenes::late_joiner(&mut fleet, &mut dice, &chain);
+    scenes::end(&mut fleet);
+    fleet.finish();
+}
+
+#[test]
+#[ignore = "takes CAIRN_NETWORK_MINUTES"]
+fn a_longer_run_of_scenes_at_random() {
+    if !space::is_inside("a_longer_run_of_scenes_at_random") {
+        return;
+    }
+    let minutes = std::env::var("CAIRN_NETWORK_MINUTES").map_or(10, |text| text.parse().unwrap());
+    let end = Instant::now() + Duration::from_secs(60 * minutes);
+    let mut dice = Dice::new(seed());
+    let chain = begin("network-longer", SIGNERS, 3_000, 8);
+    let mut fleet = Fleet::new("network-longer", SIGNERS, NODES, &lines(), &chain);
+    scenes::start(&mut fleet, &chain);
+    while Instant::now() < end {
+        match dice.below(5) {
+            0 => {
+                let how = [None, Some(Cut::Reset), Some(Cut::Paused), Some(Cut::Lost)];
+                let how = dice.pick(&how);
+                scenes::partition(&mut fleet, &mut dice, how);
+            }
+            1 => scenes::kills(&mut fleet, &mut dice),
+            2 => scenes::bad_lines(&mut fleet, &mut dice),
+            3 => scenes::unplugged(&mut fleet, &mut dice),
+            _ => scenes::late_joiner(&mut fleet, &mut dice, &chain),
+        }
+    }
+    scenes::end(&mut fleet);
+    fleet.finish();
+}

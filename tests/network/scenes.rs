@@ -1,0 +1,231 @@
+//! What happens to the network. Each scene begins and ends with all nodes on one chain.
+
+use std::time::{Duration, Instant};
+
+use super::chain::Chain;
+use super::dice::Dice;
+use super::fleet::{Cut, Fleet};
+use super::relay::Line;
+use super::space;
+
+/// What a healed network may take to be on one chain: the longest wait before a lost peer is dialled again (30 s and a
+/// quarter), and some blocks.
+const HEAL_S: u64 = 45;
+/// How long a partition lasts.
+const APART: Duration = Duration::from_secs(15);
+
+/// Everybody starts; those who have nothing catch up, and all follow.
+pub fn start(fleet: &mut Fleet, chain: &Chain) {
+    (0..fleet.count()).for_each(|place| fleet.start(place));
+    fleet.note("all are started");
+    let all: Vec<usize> = (0..fleet.count()).collect();
+    let least = chain.last + 3;
+    fleet.wait("all have caught up and follow", 60, |fleet| {
+        fleet.agree(&all, least)
+    });
+}
+
+/// The network is cut in two, in one way or (`None`) each line in its own; where the majority of the signers is it goes on, and
+/// healed all follow that chain.
+pub fn partition(fleet: &mut Fleet, dice: &mut Dice, how: Option<Cut>) {
+    let signers: Vec<usize> = (0..fleet.signers).collect();
+    let others: Vec<usize> = (fleet.signers..fleet.count()).collect();
+    // The fewest that are no majority's hindrance go with some of the others.
+    let mut small = dice.some(&signers, (fleet.signers - 1) / 2);
+    let count = 2 + dice.below(others.len() / 2);
+    small.extend(dice.some(&others, count));
+    let large: Vec<usize> = (0..fleet.count())
+        .filter(|place| !small.contains(place))
+        .collect();
+    let crosses = |line: &&Line| small.contains(&line.0) != small.contains(&line.1);
+    let lines: Vec<Line> = fleet.lines.iter().filter(crosses).copied().collect();
+    let cuts: Vec<(Line, Cut)> = lines
+        .into_iter()
+        .map(|line| (line, how.unwrap_or_else(|| dice.pick(&Cut::ALL))))
+        .collect();
+    let count = |kind: Cut| cuts.iter().filter(|(_, how)| *how == kind).count();
+    fleet.note(&format!(
+        "cut off {small:?}: {} lines reset, {} paused, {} lost",
+        count(Cut::Reset),
+        count(Cut::Paused),
+        count(Cut::Lost)
+    ));
+    cuts.iter().for_each(|(line, cut)| fleet.cut(*line, *cut));
+    let before = fleet.top(&large);
+    fleet.pass(APART);
+    let (large_top, small_top) = (fleet.top(&large), fleet.top(&small));
+    fleet.note(&format!(
+        "the larger side stands at {large_top}, the smaller at {small_top}"
+    ));
+    // Out of turn a block comes up to a second and a half late.
+    let least = before + APART.as_secs() / 3;
+    if large_top < least {
+        fleet.fail(&format!(
+            "the majority did not go on: {large_top} instead of {least}"
+        ));
+    }
+    cuts.iter().for_each(|(line, cut)| fleet.join(*line, *cut));
+    fleet.wait_all("joined, all are on one chain", HEAL_S, 1);
+}
+
+/// Three nodes are killed, a signer among them, and come back.
+pub fn kills(fleet: &mut Fleet, dice: &mut Dice) {
+    let mut killed = vec![dice.below(fleet.signers)];
+    let others: Vec<usize> = (fleet.signers..fleet.count()).collect();
+    killed.extend(dice.some(&others, 2));
+    fleet.note(&format!("kill {killed:?}"));
+    killed.iter().for_each(|place| fleet.kill(*place));
+    fleet.wait_all("the others go on", 20, 3);
+    fleet.pass(dice.between_ms(0, 3000));
+    fleet.note("start them again");
+    killed.iter().for_each(|place| fleet.start(*place));
+    fleet.wait_all("all are on one chain", HEAL_S, 2);
+}
+
+/// A follower's lines go bad in every way that tells nobody: it follows by what is left.
+pub fn bad_lines(fleet: &mut Fleet, dice: &mut Dice) {
+    let place = fleet.signers + dice.below(fleet.count() - fleet.signers);
+    let lines = fleet.lines_of(place);
+    let chosen = dice.some(&lines, 3);
+    let (&[slow, late, silent] | &[slow, late, silent, ..]) = &chosen[..] else {
+        panic!("node {place} has fewer than three lines: {lines:?}");
+    };
+    fleet.note(&format!(
+        "of node {place} line {slow:?} passes 4 kB/s, {late:?} takes 500 ms, {silent:?} is silent"
+    ));
+    fleet
+        .relay
+        .change(slow, |nature| nature.bytes_per_s = 4_000);
+    fleet
+        .relay
+        .change(late, |nature| nature.latency = Duration::from_millis(500));
+    fleet.cut(silent, Cut::Paused);
+    let end = Instant::now() + Duration::from_secs(14); // more than a request may take
+    while Instant::now() < end {
+        fleet.wait_all("all follow", 10, 1);
+        fleet.pass(Duration::from_secs(2));
+    }
+    fleet.mend();
+    fleet.wait_all("all are on one chain", 10, 1);
+}
+
+/// A node's wire is pulled: its packets vanish. Back in, it follows again.
+pub fn unplugged(fleet: &mut Fleet, dice: &mut Dice) {
+    let place = dice.below(fleet.count());
+    fleet.note(&format!("pull the wire of node {place}"));
+    space::plug(place, false);
+    fleet.pass(dice.between_ms(2_000, 12_000));
+    space::plug(place, true);
+    fleet.note("put it back");
+    fleet.wait_all("all are on one chain", HEAL_S, 1);
+}
+
+/// A node that lost everything catches up, over lines of which one is slow, one takes long and all are cut at random.
+pub fn late_joiner(fleet: &mut Fleet, dice: &mut Dice, chain: &Chain) {
+    let place = fleet.signers + dice.below(fleet.count() - fleet.signers);
+    let lines = fleet.lines_of(place);
+    fleet.wipe(place, chain);
+    for (index, line) in lines.iter().enumerate() {
+        fleet.relay.change(*line, |nature| {
+            nature.bytes_per_s = 1_000_000;
+            match index {
+                0 => nature.bytes_per_s = 8_000,
+                1 => nature.latency = Duration::from_millis(500),
+                _ => nature.latency = Duration::from_millis(20),
+            }
+        });
+    }
+    fleet.note(&format!(
+        "node {place} begins with nothing; a line of its is cut now and then"
+    ));
+    fleet.start(place);
+    let all: Vec<usize> = (0..fleet.count())
+        .filter(|place| fleet.is_running(*place))
+        .collect();
+    let (mut cuts, mut next) = (0, Instant::now());
+    let least = fleet.top(&all) + 1;
+    fleet.wait("it has caught up and follows", 60, |fleet| {
+        if Instant::now() >= next && cuts < 12 {
+            fleet.relay.cut(dice.pick(&lines), false);
+            next = Instant::now() + dice.between_ms(600, 2_000);
+            cuts += 1;
+        }
+        fleet.agree(&all, least)
+    });
+    fleet.note(&format!("{cuts} cuts"));
+    fleet.mend();
+}
+
+/// Everybody has the same chain, and nobody thinks ill of anybody.
+pub fn end(fleet: &mut Fleet) {
+    for place in 0..fleet.count() {
+        let status = fleet.status(place);
+        let stored = fleet.head(place).unwrap();
+        let said = status["head"]["number"].as_u64().unwrap();
+        assert!(
+            said <= stored.number && said + 2 >= stored.number,
+            "node {place}: {status}, stored {stored:?}"
+        );
+        assert_eq!(
+            status["sync"]["phase"], "following",
+            "node {place}: {status}"
+        );
+        assert!(
+            !status["peers"].as_array().unwrap().is_empty(),
+            "node {place}: {status}"
+        );
+    }
+    fleet.stop();
+    let mut warnings = std::collections::BTreeMap::new();
+    for place in 0..fleet.count() {
+        let bans = std::fs::read_to_string(fleet.datadir(place).join("bans.json"));
+        assert!(
+            bans.as_ref().is_err() || bans.as_ref().is_ok_and(|bans| bans == "[]"),
+            "node {place} banned a peer: {bans:?}"
+        );
+        for wrong in ["panicked", " ERROR ", "Our own sealed block"] {
+            let found = fleet.lines_with(place, wrong);
+            assert!(found.is_empty(), "node {place}: {found:?}");
+        }
+        for line in fleet.lines_with(place, "Dropping peer") {
+            // A silent line may cost its peer the connection, and nothing else.
+            assert!(
+                line.contains("gave no answer"),
+                "node {place} dropped an honest peer: {line}"
+            );
+        }
+        for line in fleet.lines_with(place, " WARN ") {
+            let words: Vec<&str> = line.split_whitespace().skip(2).take(4).collect();
+            *warnings.entry(words.join(" ")).or_insert(0) += 1;
+        }
+    }
+    for (warning, count) in warnings {
+        fleet.note(&format!("{count} times warned: {warning} ..."));
+    }
+    one_chain(fleet);
+}
+
+/// Every number has the same hash in all stores, up to the lowest head.
+fn one_chain(fleet: &mut Fleet) {
+    let heads: Vec<u64> = (0..fleet.count())
+        .map(|place| fleet.head(place).unwrap().number)
+        .collect();
+    let lowest = *heads.iter().min().unwrap();
+    for number in 0..=lowest {
+        let first = fleet.hash(0, number).unwrap();
+        for place in 1..fleet.count() {
+            // The last ones may have been in dispute when all were stopped.
+            if number + 3 <= lowest {
+                assert_eq!(
+                    fleet.hash(place, number),
+                    Some(first),
+                    "block {number} of node {place}"
+                );
+            }
+        }
+    }
+    fleet.note(&format!(
+        "one chain of {lowest} blocks in {} stores",
+        heads.len()
+    ));
+}
