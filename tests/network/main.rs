@@ -13,6 +13,7 @@ mod dice;
 mod fleet;
 mod relay;
 mod scenes;
+mod signers;
 mod space;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,6 +31,10 @@ fn seed() -> u64 {
     let seed = std::env::var("CAIRN_NETWORK_SEED").map_or(1, |seed| seed.parse().unwrap());
     println!("CAIRN_NETWORK_SEED={seed}");
     seed
+}
+
+fn minutes(default: u64) -> u64 {
+    std::env::var("CAIRN_NETWORK_MINUTES").map_or(default, |minutes| minutes.parse().unwrap())
 }
 
 /// Signers dial each other, and so do two neighbours; the next four dial two signers and one another, the last four only those.
@@ -97,8 +102,7 @@ fn a_longer_run_of_scenes_at_random() {
     if !space::is_inside("a_longer_run_of_scenes_at_random") {
         return;
     }
-    let minutes = std::env::var("CAIRN_NETWORK_MINUTES").map_or(10, |text| text.parse().unwrap());
-    let end = Instant::now() + Duration::from_secs(60 * minutes);
+    let end = Instant::now() + Duration::from_secs(60 * minutes(10));
     let mut dice = Dice::new(seed());
     let chain = begin("network-longer", SIGNERS, 3_000, 8);
     let mut fleet = Fleet::new("network-longer", SIGNERS, NODES, &lines(), &chain);
@@ -116,6 +120,41 @@ fn a_longer_run_of_scenes_at_random() {
             _ => scenes::late_joiner(&mut fleet, &mut dice, &chain),
         }
     }
+    scenes::end(&mut fleet);
+    fleet.finish();
+}
+
+#[test]
+#[ignore = "takes minutes: figures of networks of signers that are killed"]
+fn signers_stand_still_without_a_majority_and_go_on_with_one() {
+    if !space::is_inside("signers_stand_still_without_a_majority_and_go_on_with_one") {
+        return;
+    }
+    let mut dice = Dice::new(seed());
+    let chain = begin("network-majority", 4, 0, 0);
+    let mut fleet = Fleet::new("network-majority", 4, 4, &signers::mesh(4), &chain);
+    signers::start(&mut fleet);
+    for _ in 0..3 {
+        signers::no_majority(&mut fleet, &mut dice);
+    }
+    signers::tell_reorgs(&mut fleet);
+    scenes::end(&mut fleet);
+    fleet.finish();
+}
+
+#[test]
+#[ignore = "takes CAIRN_NETWORK_MINUTES"]
+fn five_signers_go_on_while_one_after_another_is_killed() {
+    if !space::is_inside("five_signers_go_on_while_one_after_another_is_killed") {
+        return;
+    }
+    let mut dice = Dice::new(seed());
+    let chain = begin("network-kills", 5, 0, 0);
+    let mut fleet = Fleet::new("network-kills", 5, 5, &signers::mesh(5), &chain);
+    signers::start(&mut fleet);
+    let time = Duration::from_secs(60 * minutes(3));
+    signers::one_after_another(&mut fleet, &mut dice, time);
+    signers::tell_reorgs(&mut fleet);
     scenes::end(&mut fleet);
     fleet.finish();
 }
