@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy_primitives::{B256, hex};
 use cairn_net::enode::{Enode, NodeId};
-use cairn_store::{Head, Reader};
+use cairn_store::{Head, Reader, Snapshot};
 use rustix::process::{Pid, Signal, kill_process};
 use secp256k1::{Secp256k1, SecretKey};
 use serde_json::Value;
@@ -179,37 +180,44 @@ impl Fleet {
         self.init(place, &chain.genesis);
     }
 
+    /// Sends a signal to a node that runs.
+    pub fn signal(&self, place: usize, signal: Signal) {
+        let child = self.nodes[place].as_ref().unwrap();
+        kill_process(Pid::from_child(child), signal).unwrap();
+    }
+
     /// Ends all as Ctrl-C does.
     pub fn stop(&mut self) {
-        let running = self.nodes.iter().flatten();
-        for child in running {
-            kill_process(Pid::from_child(child), Signal::INT).unwrap();
-        }
-        for place in 0..self.count() {
-            if let Some(mut child) = self.nodes[place].take() {
-                let status = child.wait().unwrap();
-                assert!(status.success(), "node {place}: {status}");
-            }
+        let running: Vec<usize> = (0..self.count())
+            .filter(|place| self.is_running(*place))
+            .collect();
+        running
+            .iter()
+            .for_each(|place| self.signal(*place, Signal::INT));
+        for place in running {
+            let status = self.nodes[place].take().unwrap().wait().unwrap();
+            assert!(status.success(), "node {place}: {status}");
         }
     }
 
     /// The head that a node has stored, if its store can be looked into by now.
     pub fn head(&mut self, place: usize) -> Option<Head> {
-        Some(self.reader(place)?.snapshot().head())
+        Some(self.snapshot(place)?.head())
     }
 
-    fn reader(&mut self, place: usize) -> Option<&Reader> {
+    /// What a node has stored.
+    pub fn snapshot(&mut self, place: usize) -> Option<Arc<Snapshot>> {
         let blocks = self.datadir(place).join("blocks");
         let reader = &mut self.readers[place];
         match reader {
             Some(known) => known.refresh().unwrap(),
             None => *reader = Reader::open(&blocks).ok(),
         }
-        reader.as_ref()
+        reader.as_ref().map(Reader::snapshot)
     }
 
-    pub fn hash(&mut self, place: usize, number: u64) -> Option<B256> {
-        self.reader(place)?.snapshot().hash(number).unwrap()
+    fn hash(&mut self, place: usize, number: u64) -> Option<B256> {
+        self.snapshot(place)?.hash(number).unwrap()
     }
 
     /// The highest head among `places`.
@@ -352,8 +360,7 @@ impl Fleet {
     }
 
     /// The folder goes; of a failure it stays.
-    pub fn finish(mut self) {
-        self.stop();
+    pub fn finish(self) {
         fs::remove_dir_all(&self.dir).unwrap();
     }
 }

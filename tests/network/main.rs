@@ -86,11 +86,12 @@ fn twelve_nodes_are_one_network_whatever_happens_to_their_lines_and_processes() 
     let chain = begin("network", SIGNERS, 3_000, 8);
     let mut fleet = Fleet::new("network", SIGNERS, NODES, &lines(), &chain);
     scenes::start(&mut fleet, &chain);
-    scenes::partition(&mut fleet, &mut dice, Some(Cut::Reset));
-    scenes::partition(&mut fleet, &mut dice, None);
+    scenes::partition(&mut fleet, &mut dice, Some(Cut::Reset), 18);
+    scenes::partition(&mut fleet, &mut dice, None, 18);
     scenes::kills(&mut fleet, &mut dice);
     scenes::bad_lines(&mut fleet, &mut dice);
-    scenes::unplugged(&mut fleet, &mut dice);
+    scenes::unplugged(&mut fleet, &mut dice, 8);
+    scenes::asleep(&mut fleet, &mut dice, 8);
     scenes::late_joiner(&mut fleet, &mut dice, &chain);
     scenes::end(&mut fleet);
     fleet.finish();
@@ -108,15 +109,16 @@ fn a_longer_run_of_scenes_at_random() {
     let mut fleet = Fleet::new("network-longer", SIGNERS, NODES, &lines(), &chain);
     scenes::start(&mut fleet, &chain);
     while Instant::now() < end {
-        match dice.below(5) {
+        match dice.below(6) {
             0 => {
                 let how = [None, Some(Cut::Reset), Some(Cut::Paused), Some(Cut::Lost)];
                 let how = dice.pick(&how);
-                scenes::partition(&mut fleet, &mut dice, how);
+                scenes::partition(&mut fleet, &mut dice, how, 60);
             }
             1 => scenes::kills(&mut fleet, &mut dice),
             2 => scenes::bad_lines(&mut fleet, &mut dice),
-            3 => scenes::unplugged(&mut fleet, &mut dice),
+            3 => scenes::unplugged(&mut fleet, &mut dice, 60),
+            4 => scenes::asleep(&mut fleet, &mut dice, 60),
             _ => scenes::late_joiner(&mut fleet, &mut dice, &chain),
         }
     }
@@ -136,6 +138,9 @@ fn signers_stand_still_without_a_majority_and_go_on_with_one() {
     signers::start(&mut fleet);
     for _ in 0..3 {
         signers::no_majority(&mut fleet, &mut dice);
+    }
+    for _ in 0..6 {
+        signers::halves(&mut fleet, &mut dice);
     }
     signers::tell_reorgs(&mut fleet);
     scenes::end(&mut fleet);

@@ -1,7 +1,11 @@
 //! What happens to the network. Each scene begins and ends with all nodes on one chain.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use cairn_store::Snapshot;
+use rustix::process::Signal;
 
 use super::chain::Chain;
 use super::dice::Dice;
@@ -28,7 +32,7 @@ pub fn start(fleet: &mut Fleet, chain: &Chain) {
 
 /// The network is cut in two, in one way or (`None`) each line in its own; where the majority of the signers is it goes on, and
 /// healed all follow that chain.
-pub fn partition(fleet: &mut Fleet, dice: &mut Dice, how: Option<Cut>) {
+pub fn partition(fleet: &mut Fleet, dice: &mut Dice, how: Option<Cut>, longest_s: usize) {
     let signers: Vec<usize> = (0..fleet.signers).collect();
     let others: Vec<usize> = (fleet.signers..fleet.count()).collect();
     // The fewest that are no majority's hindrance go with some of the others.
@@ -53,7 +57,7 @@ pub fn partition(fleet: &mut Fleet, dice: &mut Dice, how: Option<Cut>) {
     ));
     cuts.iter().for_each(|(line, cut)| fleet.cut(*line, *cut));
     let before = fleet.top(&large);
-    let apart = dice.between_ms(10_000, 20_000);
+    let apart = dice.between_ms(10_000, longest_s * 1000);
     fleet.pass(apart);
     let (large_top, small_top) = (fleet.top(&large), fleet.top(&small));
     fleet.note(&format!(
@@ -111,19 +115,35 @@ pub fn bad_lines(fleet: &mut Fleet, dice: &mut Dice) {
 }
 
 /// A node's wire is pulled: its packets vanish. Back in, it follows again.
-pub fn unplugged(fleet: &mut Fleet, dice: &mut Dice) {
+pub fn unplugged(fleet: &mut Fleet, dice: &mut Dice, longest_s: usize) {
     let place = dice.below(fleet.count());
     fleet.note(&format!("pull the wire of node {place}"));
     space::plug(place, false);
-    fleet.pass(dice.between_ms(2_000, 12_000));
+    fleet.pass(dice.between_ms(2_000, longest_s * 1000));
     space::plug(place, true);
     fleet.note("put it back");
     fleet.wait_all("all are on one chain", HEAL_S, 1);
 }
 
+/// A signer and a follower stand still for a while, as a machine does that sleeps, and wake up in a network that went on.
+pub fn asleep(fleet: &mut Fleet, dice: &mut Dice, longest_s: usize) {
+    let follower = fleet.signers + dice.below(fleet.count() - fleet.signers);
+    let places = [dice.below(fleet.signers), follower];
+    fleet.note(&format!("stop {places:?}"));
+    places
+        .iter()
+        .for_each(|place| fleet.signal(*place, Signal::STOP));
+    fleet.pass(dice.between_ms(4_000, longest_s * 1000));
+    places
+        .iter()
+        .for_each(|place| fleet.signal(*place, Signal::CONT));
+    fleet.note("they go on");
+    fleet.wait_all("all are on one chain", HEAL_S, 1);
+}
+
 /// A node that lost everything catches up, over lines of which one is slow, one takes long and all are cut at random.
 pub fn late_joiner(fleet: &mut Fleet, dice: &mut Dice, chain: &Chain) {
-    let place = fleet.signers + dice.below(fleet.count() - fleet.signers);
+    let place = dice.below(fleet.count());
     let lines = fleet.lines_of(place);
     fleet.wipe(place, chain);
     for (index, line) in lines.iter().enumerate() {
@@ -206,21 +226,24 @@ pub fn end(fleet: &mut Fleet) {
 
 /// Every number has the same hash in all stores, but for the last ones, which may have been in dispute when all were stopped.
 fn one_chain(fleet: &mut Fleet) {
-    let all = 0..fleet.count();
-    let heads = all.clone().map(|place| fleet.head(place).unwrap().number);
+    let stores: Vec<Arc<Snapshot>> = (0..fleet.count())
+        .map(|place| fleet.snapshot(place).unwrap())
+        .collect();
+    let heads = stores.iter().map(|store| store.head().number);
     let last = heads.min().unwrap().saturating_sub(3);
     for number in 0..=last {
-        let first = fleet.hash(0, number);
-        for place in all.clone() {
-            let hash = fleet.hash(place, number);
+        let hash = |store: &Arc<Snapshot>| store.hash(number).unwrap();
+        let first = hash(&stores[0]);
+        for (place, store) in stores.iter().enumerate() {
             assert!(
-                hash.is_some() && hash == first,
-                "block {number} of node {place}: {hash:?}, of node 0: {first:?}"
+                first.is_some() && hash(store) == first,
+                "block {number} of node {place}: {:?}, of node 0: {first:?}",
+                hash(store)
             );
         }
     }
+    let count = stores.len();
     fleet.note(&format!(
-        "one chain of {last} blocks and more in {} stores",
-        all.len()
+        "one chain of {last} blocks and more in {count} stores"
     ));
 }

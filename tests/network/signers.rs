@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::dice::Dice;
-use super::fleet::Fleet;
+use super::fleet::{Cut, Fleet};
 use super::relay::Line;
 
 /// How often the heads are looked at where pauses are measured.
@@ -61,6 +61,34 @@ pub fn no_majority(fleet: &mut Fleet, dice: &mut Dice) {
         resumed.as_secs_f64(),
         agreed.as_secs_f64()
     ));
+}
+
+/// They are cut in two so that neither side is a majority: both come to stand, and joined they go on, whatever each has sealed alone.
+pub fn halves(fleet: &mut Fleet, dice: &mut Dice) {
+    let all: Vec<usize> = (0..fleet.signers).collect();
+    let half = dice.some(&all, fleet.signers / 2);
+    let cut = dice.pick(&Cut::ALL);
+    let crosses = |line: &&Line| half.contains(&line.0) != half.contains(&line.1);
+    let lines: Vec<Line> = fleet.lines.iter().filter(crosses).copied().collect();
+    fleet.note(&format!("cut off {half:?}: {cut:?}"));
+    lines.iter().for_each(|line| fleet.cut(*line, cut));
+    let apart = dice.between_ms(1_000, 12_000);
+    fleet.pass(apart);
+    let before = fleet.top(&all);
+    let tds: Vec<_> = all
+        .iter()
+        .map(|place| fleet.head(*place).unwrap())
+        .collect();
+    let heads: Vec<String> = tds
+        .iter()
+        .map(|head| format!("{} td {}", head.number, head.td))
+        .collect();
+    fleet.note(&format!("joined: they stand at {}", heads.join(", ")));
+    lines.iter().for_each(|line| fleet.join(*line, cut));
+    fleet.wait("a block is sealed", 60, |fleet| {
+        fleet.top(&all) > before + 1
+    });
+    fleet.wait_all("all are on one chain", 60, 2);
 }
 
 /// One after the other is killed and comes back, never so many at once that the rest are no majority.
