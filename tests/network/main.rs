@@ -16,13 +16,15 @@ mod scenes;
 mod signers;
 mod space;
 
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cairn::generate::Params;
 use chain::Chain;
 use dice::Dice;
 use fleet::{Cut, Fleet};
-use relay::Line;
+use relay::{Line, Relay};
 
 const SIGNERS: usize = 4;
 const NODES: usize = 12;
@@ -76,6 +78,72 @@ fn begin(name: &str, signers: usize, blocks: u64, txs_per_block: u32) -> Chain {
     chain::write(&dir, signers, &params)
 }
 
+/// What the other tests rest on.
+#[test]
+fn the_relay_delays_throttles_silences_and_cuts() {
+    if !space::is_inside("the_relay_delays_throttles_silences_and_cuts") {
+        return;
+    }
+    let line = (0, 1);
+    (0..2).for_each(space::nearby);
+    let node = TcpListener::bind((space::address(1), relay::NODE_PORT)).unwrap();
+    let relay = Relay::start(&[line]);
+    let dial = || {
+        let near = TcpStream::connect(relay::dialled(line)).unwrap();
+        let (far, from) = node.accept().unwrap();
+        assert_eq!(from.ip(), space::alias(0));
+        for side in [&near, &far] {
+            side.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        }
+        (near, far)
+    };
+    let (mut near, mut far) = dial();
+    let mut pass = |count: usize| {
+        let start = Instant::now();
+        near.write_all(&vec![1; count]).unwrap();
+        far.read_exact(&mut vec![0; count]).unwrap();
+        start.elapsed()
+    };
+    let quick = pass(300_000);
+    assert!(quick < Duration::from_secs(1), "{quick:?}");
+    relay.change(line, |nature| nature.latency = Duration::from_millis(300));
+    let late = pass(1);
+    assert!(late >= Duration::from_millis(300), "{late:?}");
+    relay.mend(line);
+    relay.change(line, |nature| nature.bytes_per_s = 20_000);
+    let slow = pass(20_000);
+    assert!(slow >= Duration::from_millis(900), "{slow:?}");
+    relay.mend(line);
+
+    relay.silence(line, true);
+    std::thread::sleep(Duration::from_millis(50)); // until the relay has heard of it
+    near.write_all(&[7]).unwrap();
+    far.set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let read = far.read(&mut [0]).unwrap_err().kind();
+    assert_eq!(read, ErrorKind::WouldBlock);
+    relay.silence(line, false);
+    assert_eq!(far.read(&mut [0]).unwrap(), 1);
+
+    relay.cut(line, true);
+    for side in [&mut near, &mut far] {
+        let read = side.read(&mut [0]).unwrap_err().kind();
+        assert_eq!(read, ErrorKind::ConnectionReset);
+    }
+    let read = TcpStream::connect(relay::dialled(line))
+        .unwrap()
+        .read(&mut [0]);
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    relay.cut(line, false);
+    let (near, mut far) = dial();
+    drop(near);
+    assert_eq!(
+        far.read(&mut [0]).unwrap(),
+        0,
+        "an end is passed on as an end"
+    );
+}
+
 #[test]
 fn twelve_nodes_are_one_network_whatever_happens_to_their_lines_and_processes() {
     let name = "twelve_nodes_are_one_network_whatever_happens_to_their_lines_and_processes";
@@ -109,7 +177,7 @@ fn a_longer_run_of_scenes_at_random() {
     let mut fleet = Fleet::new("network-longer", SIGNERS, NODES, &lines(), &chain);
     scenes::start(&mut fleet, &chain);
     while Instant::now() < end {
-        match dice.below(6) {
+        match dice.below(7) {
             0 => {
                 let how = [None, Some(Cut::Reset), Some(Cut::Paused), Some(Cut::Lost)];
                 let how = dice.pick(&how);
@@ -118,6 +186,7 @@ fn a_longer_run_of_scenes_at_random() {
             1 => scenes::kills(&mut fleet, &mut dice),
             2 => scenes::bad_lines(&mut fleet, &mut dice),
             3 => scenes::unplugged(&mut fleet, &mut dice, 60),
+            5 => scenes::outage(&mut fleet, &mut dice),
             4 => scenes::asleep(&mut fleet, &mut dice, 60),
             _ => scenes::late_joiner(&mut fleet, &mut dice, &chain),
         }

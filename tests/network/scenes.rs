@@ -87,6 +87,16 @@ pub fn kills(fleet: &mut Fleet, dice: &mut Dice) {
     fleet.wait_all("all are on one chain", HEAL_S, 2);
 }
 
+/// The lights go out everywhere, and come back.
+pub fn outage(fleet: &mut Fleet, dice: &mut Dice) {
+    fleet.note("kill all");
+    (0..fleet.count()).for_each(|place| fleet.kill(place));
+    fleet.pass(dice.between_ms(0, 5_000));
+    (0..fleet.count()).for_each(|place| fleet.start(place));
+    fleet.note("all are started");
+    fleet.wait_all("all are on one chain", HEAL_S, 2);
+}
+
 /// A follower's lines go bad in every way that tells nobody: it follows by what is left.
 pub fn bad_lines(fleet: &mut Fleet, dice: &mut Dice) {
     let place = fleet.signers + dice.below(fleet.count() - fleet.signers);

@@ -138,6 +138,13 @@ impl Drop for Space {
     }
 }
 
+/// Node `place` without a namespace of its own: its addresses are this machine's.
+pub fn nearby(place: usize) {
+    for address in [hub(place), address(place), alias(place)] {
+        sh(&format!("ip address add {address}/32 dev lo"));
+    }
+}
+
 /// Takes the wire of node `place` away, or puts it back: packets vanish, and nobody is told.
 pub fn plug(place: usize, is_in: bool) {
     let to = if is_in { "up" } else { "down" };
