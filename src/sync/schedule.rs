@@ -121,17 +121,26 @@ impl Machine {
         }
     }
 
-    /// Whether headers or bodies of the main line are in flight.
+    /// Whether headers or bodies of the main line are in flight that are not here yet: what was asked for twice may still be owed by
+    /// the slower one, and nobody waits for that.
     pub(super) fn is_coming(&self) -> bool {
-        let epoch = self.main.epoch;
+        let (epoch, verified) = (self.main.epoch, self.main.top_number());
+        let stored = self.tip.header.header.number;
         self.peers
             .values()
             .flat_map(|peer| peer.asked.values())
             .any(|asked| {
                 !asked.given_up
                     && match &asked.what {
-                        What::Rising { epoch: of, .. } => *of == epoch,
-                        What::Bodies { .. } | What::Falling { .. } => true,
+                        What::Rising {
+                            epoch: of,
+                            first,
+                            count,
+                        } => *of == epoch && first.saturating_add(*count) > verified + 1,
+                        What::Bodies { wanted } => {
+                            wanted.iter().any(|header| header.number() > stored)
+                        }
+                        What::Falling { .. } => true,
                         _ => false,
                     }
             })
