@@ -55,6 +55,10 @@ impl Machine {
     /// [`STALE_PERIODS`] periods, or as many times what the head itself took, where nothing beyond a trusted head is followed after a
     /// minute. Of a chain that seals when it likes nobody can say.
     pub fn overdue_s(&self, now_s: u64) -> Option<u64> {
+        // Who has just started has not had the time to hear of anything newer.
+        if self.clocks.ms < STALE_LEAST_S * 1000 {
+            return None;
+        }
         let age_s = now_s.saturating_sub(self.tip.header.header.timestamp);
         let allowed_s = match &self.rules.spec.clique {
             Some(clique) if self.rules.seal_is_checked_after(&self.tip) => {

@@ -64,7 +64,7 @@ pub struct Machine {
     /// Peers (by public key) that left when they were sent an announcement.
     pub(super) shy: BTreeSet<[u8; 64]>,
     /// The two clocks when they were last given together.
-    clocks: Now,
+    pub(super) clocks: Now,
     /// The next moment at which time alone changes something.
     pub(super) deadline: Option<u64>,
 }

@@ -144,3 +144,21 @@ fn what_a_slow_peer_still_owes_of_blocks_that_are_stored_keeps_nobody_from_seali
     assert!(in_flight > 0, "the slow one was quick enough");
     assert!(world.machine.is_caught_up(), "at {} ms", world.now_ms);
 }
+
+#[test]
+fn a_head_is_stale_when_nothing_newer_has_come_for_long_but_not_at_once() {
+    let last = CHAIN.last().unwrap();
+    let mut world = World::new(1, RULES.clone(), &CHAIN, last.number(), config());
+    let made_s = last.header.header.timestamp;
+    let overdue = |world: &mut World, ms: u64, s: u64| {
+        world.machine.handle_timeout(ms, s, &world.store);
+        world.machine.overdue_s(s)
+    };
+    assert_eq!(
+        overdue(&mut world, 1_000, made_s + 9_000),
+        None,
+        "it has just started"
+    );
+    assert_eq!(overdue(&mut world, 61_000, made_s + 59), None);
+    assert_eq!(overdue(&mut world, 61_000, made_s + 9_000), Some(9_000));
+}
