@@ -422,6 +422,10 @@ impl Machine {
         };
         let base = pipe.base.header.header.number;
         let ours = self.tip.header.header.number;
+        let first = pipe.bodies.tip(0).map(|tip| tip.header.hash);
+        if first.is_some_and(|first| self.canonical(&first, base + 1, chain)) {
+            return false; // our chain has gone the same way meanwhile: where it leaves it now is looked for anew
+        }
 
         let (ready, _) = pipe.bodies.ready();
         let better = (0..ready).find(|&i| {
