@@ -23,9 +23,8 @@ const PEERS_LIMIT: usize = 700;
 /// A longer interval is a slip of the finger.
 const INTERVAL_LIMIT_MS: u64 = 366 * 24 * 3600 * 1000;
 
-/// What `--sync-memory-mb` may be: two answers of the size that other clients give fit into the least, and more than the most brings
-/// nothing more.
-const SYNC_MEMORY_MB: RangeInclusive<usize> = 8..=4096;
+/// What `--sync-memory-mb` may be: less leaves no room for bodies beside the headers, and more than the most brings nothing more.
+const SYNC_MEMORY_MB: RangeInclusive<usize> = 16..=4096;
 
 /// Everything a running node is told, checked.
 #[derive(Debug)]

@@ -23,7 +23,8 @@ pub fn start(verbosity: u8) {
     builder.target(env_logger::Target::Pipe(Box::new(Lines)));
     // To what is not standard error itself no colours would be written by themselves.
     let is_coloured = std::io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+        && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     builder.write_style(match is_coloured {
         true => env_logger::WriteStyle::Always,
         false => env_logger::WriteStyle::Never,

@@ -6,10 +6,13 @@
 
 /// Pieces from this size on are maps of their own, which go back to the system when they are freed: answers with bodies are, what
 /// serving uses again and again is not freed.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAP_FROM_BYTES: i32 = 256 << 10;
 /// Freed memory at the end of the heap that is kept.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEEP_BYTES: i32 = 1 << 20;
 /// Heaps at the most: threads share them, for they allocate little.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 const HEAPS_MAX: i32 = 2;
 
 /// Sets the allocator up; to be called before there are threads.
@@ -22,10 +25,8 @@ pub fn set_up() {
             (libc::M_ARENA_MAX, HEAPS_MAX),
         ];
         for (option, value) in options {
-            // SAFETY: `mallopt` takes two numbers, and there is one thread.
-            if unsafe { libc::mallopt(option, value) } == 0 {
-                log::debug!("The allocator does not take option {option}={value}");
-            }
+            // SAFETY: `mallopt` takes two numbers, and there is one thread. Where it does not take them, memory is kept longer.
+            unsafe { libc::mallopt(option, value) };
         }
     }
 }

@@ -122,8 +122,8 @@ impl CatchUp {
             self.bar = put_bar(0, "{prefix} {bar:32} {human_pos}/{human_len} {msg}");
         }
         let Some(bar) = &self.bar else { return };
-        bar.set_length(figures.target_number.unwrap_or(figures.number));
-        bar.set_position(figures.number);
+        bar.set_length(figures.target_number.unwrap_or(figures.reached));
+        bar.set_position(figures.reached);
         bar.set_prefix(figures.phase.name());
         let left = figures
             .left_s()

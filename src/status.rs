@@ -70,6 +70,8 @@ pub struct Figures {
     pub started_at: u64,
     /// The head.
     pub number: u64,
+    /// The last block that is stored: the head, or that of a branch on its way in.
+    pub reached: u64,
     /// The head's hash.
     pub hash: B256,
     /// The total difficulty up to it.
@@ -93,7 +95,7 @@ pub struct Figures {
 impl Figures {
     /// How long it takes to the target at this rate.
     pub fn left_s(&self) -> Option<u64> {
-        let left = self.target_number?.saturating_sub(self.number);
+        let left = self.target_number?.saturating_sub(self.reached);
         (self.blocks_per_s > 0.0).then(|| (left as f64 / self.blocks_per_s).ceil() as u64)
     }
 }
@@ -165,6 +167,7 @@ impl Writer {
             phase,
             started_at: self.started_at,
             number: tip.header.header.number,
+            reached: status.reached,
             hash: tip.header.hash,
             td: tip.td,
             timestamp_s: tip.header.header.timestamp,
@@ -223,9 +226,9 @@ impl fmt::Display for Report<'_> {
         )?;
         let mut sync = text("/sync/phase");
         if let Some(target) = at("/sync/target").as_u64() {
-            let (from, head) = (number("/sync/started_at"), number("/head/number"));
+            let (from, reached) = (number("/sync/started_at"), number("/sync/reached"));
             let all = target.saturating_sub(from).max(1);
-            let part = 100.0 * head.saturating_sub(from) as f64 / all as f64;
+            let part = 100.0 * reached.saturating_sub(from) as f64 / all as f64;
             let mb_per_s = rate("/sync/bytes_per_s") / 1e6;
             write!(
                 sync,
@@ -296,6 +299,7 @@ mod tests {
     fn shown(writer: &mut Writer, now_ms: u64, target: Option<u64>) -> Figures {
         let tip = Rules::new(&Genesis::dev()).genesis_tip();
         let status = SyncStatus {
+            reached: 0,
             target_number: target,
             headers: 1,
             in_flight: 2,
@@ -326,6 +330,7 @@ mod tests {
         assert_eq!(shown(&mut writer, 0, None).phase, Phase::Following);
         let tip = Rules::new(&Genesis::dev()).genesis_tip();
         let status = SyncStatus {
+            reached: 0,
             target_number: None,
             headers: 0,
             in_flight: 0,

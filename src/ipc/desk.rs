@@ -213,6 +213,7 @@ impl Desk {
             "sync": {
                 "phase": figures.phase.name(),
                 "started_at": figures.started_at,
+                "reached": figures.reached,
                 "target": figures.target_number,
                 "headers_waiting": figures.headers,
                 "requests_in_flight": figures.in_flight,

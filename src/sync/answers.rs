@@ -12,6 +12,7 @@ use super::headers::Got;
 use super::limits::{HEADERS_LEAST, STALL_FORGIVEN_AFTER};
 use super::machine::Machine;
 use super::peers::{Asked, What};
+use super::target::Target;
 use crate::chain::{BodyError, Rules, SealedHeader, body};
 
 impl Machine {
@@ -105,7 +106,7 @@ impl Machine {
                 self.ancestor_answer(now, id, (top, count), &headers, chain)
             }
             What::Falling { hash, .. } => {
-                self.falling_answer(id, hash, headers, asked.given_up, chain)
+                self.falling_answer(now, id, hash, headers, asked.given_up, chain)
             }
             What::Bodies { .. } | What::FetchBody { .. } | What::Receipts { .. } => Ok(()),
         }
@@ -290,6 +291,9 @@ impl Machine {
             return;
         }
         let on_main = self.main.bodies.source(header);
+        // Of a branch that was weighed one peer vouched for every header, whoever gave it again.
+        let claimed = self.target.as_ref().and_then(Target::claimed);
+        let on_main = on_main.map(|source| claimed.map_or(source, |(peer, _)| peer));
         let source = on_main.or_else(|| {
             self.branch_pipe()
                 .and_then(|pipe| pipe.bodies.source(header))

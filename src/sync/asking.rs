@@ -93,7 +93,7 @@ impl Machine {
             return;
         }
         let ours = self.tip.header.header.number;
-        let window_end = ours.saturating_add(self.config.header_window());
+        let window_end = ours.saturating_add(self.header_window());
         for &id in order {
             let peer = &self.peers[&id];
             // Headers are served below `earliest` too: it bounds bodies.

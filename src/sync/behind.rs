@@ -33,6 +33,16 @@ impl Behind {
         }
     }
 
+    /// Patience begins anew.
+    pub(super) fn begin_again(&mut self, now: Now) {
+        (self.spent_ms, self.looked_ms) = (0, now.ms);
+    }
+
+    /// Whether we have been behind for as long as we wait.
+    pub(super) fn is_out_of_patience(&self) -> bool {
+        self.spent_ms >= CATCH_UP_PATIENCE_MS
+    }
+
     /// When patience ends, if we are behind.
     pub(super) fn deadline(&self) -> Option<u64> {
         let left_ms = CATCH_UP_PATIENCE_MS - self.spent_ms;
@@ -56,7 +66,8 @@ impl Machine {
     /// minute. Of a chain that seals when it likes nobody can say.
     pub fn overdue_s(&self, now_s: u64) -> Option<u64> {
         // Who has just started has not had the time to hear of anything newer.
-        if self.clocks.ms < STALE_LEAST_S * 1000 {
+        let first_ms = self.first_ms.unwrap_or(self.clocks.ms);
+        if self.clocks.ms.saturating_sub(first_ms) < STALE_LEAST_S * 1000 {
             return None;
         }
         let age_s = now_s.saturating_sub(self.tip.header.header.timestamp);
@@ -110,6 +121,7 @@ impl Machine {
                 .saturating_add(CATCH_UP_PATIENCE_S);
             old_s <= now.s
         };
+        let (td, head_is_old) = (self.tip.td, is_old(&self.tip));
         let behind = &mut self.behind;
         let passed_ms = now.ms.saturating_sub(behind.looked_ms);
         behind.spent_ms = if behind.was_behind {
@@ -117,13 +129,16 @@ impl Machine {
         } else {
             behind.spent_ms.saturating_sub(passed_ms)
         };
-        let got_on = (best.td > behind.verified_td && is_old(&best))
-            || (self.tip.td > behind.stored_td && is_old(&self.tip));
+        let gets_on = self.staged_gets_on();
+        let behind = &mut self.behind;
+        let got_on = gets_on
+            || (best.td > behind.verified_td && is_old(&best))
+            || (td > behind.stored_td && head_is_old);
         if got_on {
             behind.spent_ms = 0;
         }
-        behind.verified_td = behind.verified_td.max(best.td).max(self.tip.td);
-        behind.stored_td = self.tip.td;
+        behind.verified_td = behind.verified_td.max(best.td).max(td);
+        behind.stored_td = td;
         behind.looked_ms = now.ms;
         behind.was_behind = is_behind;
     }

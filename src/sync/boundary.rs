@@ -48,11 +48,6 @@ pub struct MachineConfig {
 }
 
 impl MachineConfig {
-    /// Headers, verified and in flight, ahead of the stored head: a quarter of the memory.
-    pub(super) fn header_window(&self) -> u64 {
-        (self.memory_limit_bytes / 4 / self.limits.header_bytes.max(1)) as u64
-    }
-
     /// What a branch may hold before it is better than our chain: a quarter of the memory.
     pub(super) fn branch_bytes(&self) -> usize {
         self.memory_limit_bytes / 4
@@ -172,6 +167,8 @@ pub enum Staging {
 /// How far sync is, to be shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SyncStatus {
+    /// The last block that is stored: the head, or that of a branch on its way in, which may be lower.
+    pub reached: u64,
     /// The highest number that a peer claims (or the target's), if it is above our head.
     pub target_number: Option<u64>,
     /// Headers verified and not yet stored.

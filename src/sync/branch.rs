@@ -10,7 +10,7 @@ use super::asking::headers_of;
 use super::boundary::{ChainView, Now};
 use super::fault::Fault;
 use super::follow::Follow;
-use super::limits::{ANCESTOR_FIRST, RESTORE_MIN_MS};
+use super::limits::{ANCESTOR_FIRST, RESTORE_MIN_MS, SLOW_TIMEOUTS};
 use super::machine::Machine;
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
@@ -25,6 +25,9 @@ pub(super) struct Branch {
     /// The head that was claimed when the search began.
     pub(super) head: B256,
     pub(super) stage: Stage,
+    /// How far it was when it was last looked at, and since when that has not changed.
+    pub(super) reached: (u64, usize),
+    pub(super) since_ms: u64,
 }
 
 /// How far the search is.
@@ -108,7 +111,7 @@ impl Machine {
             return false;
         }
         if self.branch.is_none() && self.main_is_idle() {
-            self.begin_branch(chain);
+            self.begin_branch(now, chain);
         }
         let Some(mut branch) = self.branch.take() else {
             return false;
@@ -138,7 +141,7 @@ impl Machine {
     }
 
     /// The best claim among the peers that do not follow our line.
-    fn begin_branch(&mut self, chain: &dyn ChainView) {
+    fn begin_branch(&mut self, now: Now, chain: &dyn ChainView) {
         let ours = self.tip.header.header.number;
         loop {
             let best = self
@@ -173,9 +176,42 @@ impl Machine {
                 peer: id,
                 head,
                 stage,
+                reached: (0, 0),
+                since_ms: now.ms,
             });
             return;
         }
+    }
+
+    /// Lets a branch go of which nothing has come for as long as a request may take: others may be had meanwhile.
+    pub(super) fn unstick_branch(&mut self, now: Now) {
+        let patience_ms = self.branch_patience_ms();
+        let Some(branch) = &mut self.branch else {
+            return;
+        };
+        let Stage::Follow(follow) = &branch.stage else {
+            return; // its requests have their own timeouts
+        };
+        let reached = (follow.pipe.top_number(), follow.pipe.bodies.held_bytes());
+        if branch.reached != reached {
+            (branch.reached, branch.since_ms) = (reached, now.ms);
+        } else if now.ms.saturating_sub(branch.since_ms) >= patience_ms {
+            let (id, head) = (branch.peer, branch.head);
+            self.branch = None;
+            self.judge(id, head);
+        }
+    }
+
+    fn branch_patience_ms(&self) -> u64 {
+        let timeout_ms = self.config.limits.request_timeout_ms;
+        timeout_ms.saturating_mul(SLOW_TIMEOUTS)
+    }
+
+    /// When that is.
+    pub(super) fn branch_deadline(&self) -> Option<u64> {
+        let branch = self.branch.as_ref()?;
+        Some(branch.since_ms.saturating_add(self.branch_patience_ms()))
+            .filter(|_| branch.fork().is_some())
     }
 
     fn ask_ancestors(&mut self, now: Now, id: PeerId, top: u64, count: u64) {

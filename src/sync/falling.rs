@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use cairn_net::reactor::PeerId;
 
-use super::boundary::ChainView;
+use super::boundary::{ChainView, Now};
 use super::fault::Fault;
 use super::machine::Machine;
 use super::target::{Fall, Phase, Target, Window};
@@ -15,6 +15,7 @@ impl Machine {
     /// Headers falling from `hash`, which link to it and to each other.
     pub(super) fn falling_answer(
         &mut self,
+        now: Now,
         id: PeerId,
         hash: B256,
         headers: Vec<Arc<SealedHeader>>,
@@ -49,7 +50,7 @@ impl Machine {
         }
         self.target = Some(target);
         if let Some(fork) = landed {
-            self.rise_from(fork, chain);
+            self.rise_from(now, fork, chain);
         }
         Ok(())
     }
@@ -106,7 +107,7 @@ impl Machine {
     }
 
     /// Begins to put the target's chain in the place of ours above block `fork`: as soon as it is as long as ours, or whole.
-    fn rise_from(&mut self, fork: u64, chain: &dyn ChainView) {
+    fn rise_from(&mut self, now: Now, fork: u64, chain: &dyn ChainView) {
         let Some(base) = self.tip_at(fork, chain) else {
             log::error!(
                 "Cannot rebuild the chain's state at block {fork}: the sync target is left"
@@ -120,7 +121,7 @@ impl Machine {
         let ours = self.tip.header.header.number;
         let until = target.number.map_or(ours, |number| number.min(ours));
         let main = self.new_pipe(base.clone());
-        self.begin_staged(&base, until, main, target);
+        self.begin_staged(now, &base, until, main, target);
     }
 }
 

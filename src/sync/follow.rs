@@ -99,6 +99,10 @@ impl Machine {
             }
         }
         let outweighs = is_better(follow.pipe.top(), &self.tip);
+        let first = follow.pipe.bodies.tip(0).map(|tip| tip.header.clone());
+        if first.is_some_and(|first| self.canonical(&first.hash, first.number(), chain)) {
+            return false; // our chain has gone the same way meanwhile: where it leaves it now is looked for anew
+        }
         let (ready, _) = follow.pipe.bodies.ready();
         let is_whole = follow.anchors.is_none();
         let better = follow.better(&self.tip);
@@ -110,20 +114,26 @@ impl Machine {
         if !is_whole || (is_too_much && !outweighs) {
             let every = self.config.limits.anchor_every.max(1);
             if !follow.let_go(every) {
-                let lowest = follow.base.header.header.number + 1;
-                self.refuse(id, lowest, branch.head, chain);
+                log::warn!("Left a branch of more than {ANCHORS_LIMIT} times {every} blocks");
+                self.judge(id, branch.head);
                 return false;
             }
         }
         if outweighs && (is_too_much || !is_whole) {
-            return self.stage_branch(branch, chain);
+            if !self.main_is_idle() {
+                branch.since_ms = now.ms;
+                self.branch = Some(branch); // our chain may outweigh it yet
+                return false;
+            }
+            return self.stage_branch(now, branch, chain);
         }
         if outweighs {
-            // It is held up by nobody who lacks the next body, or has forgotten it.
-            let earliest = self.peers.get(&id).map_or(0, |peer| peer.earliest);
+            // It is held up by nobody who lacks the next body, has forgotten it or does not claim it any more.
+            let peer = self.peers.get(&id);
+            let has = peer.map_or(0..=0, |peer| peer.earliest..=peer.top().unwrap_or(0));
             let bodies = &follow.pipe.bodies;
             let next = bodies.front_missing_number();
-            if bodies.front_is_refused_by(id) || next.is_some_and(|next| next < earliest) {
+            if bodies.front_is_refused_by(id) || next.is_some_and(|next| !has.contains(&next)) {
                 self.judge(id, branch.head);
                 return false;
             }
@@ -191,8 +201,18 @@ impl Machine {
     }
 
     /// Has the branch, whose headers outweigh our chain, fetched into the store part by part.
-    fn stage_branch(&mut self, branch: Branch, chain: &dyn ChainView) -> bool {
+    fn stage_branch(&mut self, now: Now, branch: Branch, chain: &dyn ChainView) -> bool {
         let claimed = (branch.peer, branch.head);
+        let first = branch.fork().map_or(0, |fork| fork + 1);
+        let mut claiming = self
+            .peers
+            .values()
+            .filter(|peer| peer.claims_better(&self.tip));
+        if claiming.all(|peer| peer.earliest > first) {
+            log::info!("Left a branch that nobody has whole: from block {first} on");
+            self.judge(branch.peer, branch.head);
+            return false;
+        }
         let Some(follow) = self.still_hangs(branch, chain) else {
             return false;
         };
@@ -203,12 +223,12 @@ impl Machine {
         } = follow;
         let top = pipe.top().clone();
         let bottom = base.header.header.number + 1;
-        let target = Target::weighed(&top, bottom, anchors.clone().unwrap_or_default(), claimed);
         let main = match anchors {
             None => pipe,
             Some(_) => self.new_pipe(base.clone()),
         };
-        self.begin_staged(&base, top.header.header.number, main, target);
+        let target = Target::weighed(&top, bottom, anchors.unwrap_or_default(), claimed);
+        self.begin_staged(now, &base, top.header.header.number, main, target);
         true
     }
 

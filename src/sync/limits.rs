@@ -103,12 +103,14 @@ pub(super) const OPEN_PER_PEER: usize = 32;
 pub(super) const FUTURE_S: u64 = 15;
 /// Blocks held because they are of the near future: one for each signer of a large network.
 pub(super) const HELD_BLOCKS: usize = 64;
-/// Remembered hashes of a branch that is weighed: 4 MiB, for a branch of 134 million blocks.
-pub(super) const ANCHORS_LIMIT: usize = 1 << 17;
+/// Remembered hashes of a branch that is weighed: some 4 MiB, for a branch of 67 million blocks.
+pub(super) const ANCHORS_LIMIT: usize = 1 << 16;
 /// What a branch that goes into the store part by part holds there: what sync itself may hold is less by that.
 pub(super) const STAGED_BYTES: usize = 12 << 20;
-/// Times in a row that such a branch may be stuck before it is let go: in half a minute whoever has it has shown some of it.
-pub(super) const STAGED_STUCK_ALLOWED: u32 = 3;
+/// What must come of such a branch in [`CATCH_UP_PATIENCE_MS`] lest it is let go: so many blocks ...
+pub(super) const STAGED_PACE_BLOCKS: u64 = 32;
+/// ... or so many bytes, which is a slow line's.
+pub(super) const STAGED_PACE_BYTES: usize = 1 << 20;
 /// Of these, from one peer: one that sends nothing but the future leaves room for the others.
 pub(super) const HELD_PER_PEER: usize = 8;
 /// Blocks beside our chain that are kept, because their children may make them the better branch.

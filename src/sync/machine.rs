@@ -55,6 +55,8 @@ pub struct Machine {
     pub(super) stuck_since_ms: Option<u64>,
     /// The last block of which was told that nobody has its body.
     pub(super) told_lacking: Option<u64>,
+    /// The last block of a target of which was told that it is ahead of the clock.
+    pub(super) told_future: Option<u64>,
     /// For how long a better chain has been claimed.
     pub(super) behind: Behind,
     /// Blocks were stored in catch-up that no peer has been told of.
@@ -65,6 +67,8 @@ pub struct Machine {
     pub(super) shy: BTreeSet<[u8; 64]>,
     /// The two clocks when they were last given together.
     pub(super) clocks: Now,
+    /// When it was first called.
+    pub(super) first_ms: Option<u64>,
     /// The next moment at which time alone changes something.
     pub(super) deadline: Option<u64>,
 }
@@ -100,10 +104,12 @@ impl Machine {
             progress: (0, 0, 0, 0),
             stuck_since_ms: None,
             told_lacking: None,
+            told_future: None,
             behind,
             untold: false,
             shy: BTreeSet::new(),
             clocks: Now { ms: 0, s: 0 },
+            first_ms: None,
             deadline: None,
         }
     }
@@ -196,7 +202,11 @@ impl Machine {
                 .max(),
         };
         SyncStatus {
-            target_number: target.filter(|&number| number > ours),
+            reached: match self.staged {
+                Some(_) => self.main.base.header.header.number,
+                None => ours,
+            },
+            target_number: target.filter(|&number| number > ours || self.staged.is_some()),
             headers: self.main.bodies.len() as u64,
             in_flight: self.peers.values().map(|peer| peer.asked.len()).sum(),
             peers: self.peers.len(),
@@ -229,7 +239,13 @@ impl Machine {
         }
     }
 
+    /// Headers, verified and in flight, ahead of what is stored: a quarter of the memory.
+    pub(super) fn header_window(&self) -> u64 {
+        (self.memory_limit_bytes() / 4 / self.config.limits.header_bytes.max(1)) as u64
+    }
+
     fn clock(&mut self, ms: u64, s: u64) -> Now {
+        self.first_ms.get_or_insert(ms);
         self.clocks = Now { ms, s };
         self.clocks
     }

@@ -46,6 +46,7 @@ impl Machine {
         self.keep_receipts(now);
         self.unstick(now);
         self.count_behind(now);
+        self.leave_slow_staged();
         self.tell(now);
         self.poll(now);
         self.deadline = self.next_deadline(now);
@@ -90,8 +91,9 @@ impl Machine {
         }
         let most = limits.commit_blocks.max(1);
         let mut blocks = self.main.bodies.pop(count.min(most));
+        let was_staged = self.staged.is_some();
         self.check_ommers(&mut blocks);
-        if blocks.is_empty() {
+        if blocks.is_empty() || was_staged != self.staged.is_some() {
             return false;
         }
         self.main.ready_since_ms = None;
@@ -125,7 +127,7 @@ impl Machine {
     /// the slower one, and nobody waits for that.
     pub(super) fn is_coming(&self) -> bool {
         let (epoch, verified) = (self.main.epoch, self.main.top_number());
-        let stored = self.tip.header.header.number;
+        let stored = self.main.base.header.header.number;
         self.peers
             .values()
             .flat_map(|peer| peer.asked.values())

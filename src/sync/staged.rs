@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cairn_net::reactor::PeerId;
 
 use super::boundary::{Action, Block, Now, Staging};
-use super::limits::{RECENT_TIPS, STAGED_STUCK_ALLOWED};
+use super::limits::{RECENT_TIPS, STAGED_PACE_BLOCKS, STAGED_PACE_BYTES};
 use super::machine::Machine;
 use super::pipe::Pipe;
 use super::target::Target;
@@ -23,14 +23,24 @@ pub(super) struct Staged {
     until: u64,
     /// Its last blocks, as many as are remembered of our chain.
     tips: VecDeque<Tip>,
-    /// How often in a row nothing of it was to be had.
-    stuck: u32,
+    /// Whether the store knows of it.
+    is_begun: bool,
+    /// How far it was when it had got on last, and the bytes that have come since.
+    paced: u64,
+    bytes: usize,
 }
 
 impl Machine {
     /// Begins to put a branch into the store that hangs on our block `base`. Its blocks come through `main`, their headers by
     /// `target`, and with block `until` it takes the place of ours.
-    pub(super) fn begin_staged(&mut self, base: &Tip, until: u64, main: Pipe, target: Target) {
+    pub(super) fn begin_staged(
+        &mut self,
+        now: Now,
+        base: &Tip,
+        until: u64,
+        main: Pipe,
+        target: Target,
+    ) {
         let fork = (base.header.header.number, base.header.hash);
         log::info!(
             "Fetching a branch fork={} hash={} until={until} head={}",
@@ -45,12 +55,13 @@ impl Machine {
             fork,
             until,
             tips: VecDeque::new(),
-            stuck: 0,
+            is_begun: false,
+            paced: fork.0,
+            bytes: 0,
         });
         self.ommers = OmmerWindow::new();
         self.off_chain_forgotten();
-        self.actions
-            .push_back(Action::Stage(Staging::Begin { fork: fork.0 }));
+        self.behind.begin_again(now);
     }
 
     /// Gives the branch's next blocks out; with the last one it becomes our chain.
@@ -59,7 +70,13 @@ impl Machine {
             return;
         };
         let mut out = Vec::with_capacity(blocks.len());
+        if !std::mem::replace(&mut staged.is_begun, true) {
+            let fork = staged.fork.0;
+            self.actions
+                .push_back(Action::Stage(Staging::Begin { fork }));
+        }
         for (tip, body, source) in blocks {
+            staged.bytes += tip.header.raw.len() + body.len();
             if let Some(peer) = self.peers.get_mut(&source) {
                 peer.empty_claims = 0;
             }
@@ -107,42 +124,47 @@ impl Machine {
 
     /// Lets the branch go, if one is on its way: our chain stays.
     pub(super) fn leave_staged(&mut self) {
-        if self.staged.take().is_none() {
+        let Some(staged) = self.staged.take() else {
             return;
-        }
+        };
         if let Some((id, head)) = self.target.as_ref().and_then(Target::claimed) {
             self.target = None;
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.judged = Some(head);
             }
         }
-        self.actions.push_back(Action::Stage(Staging::Leave));
+        if staged.is_begun {
+            self.actions.push_back(Action::Stage(Staging::Leave));
+        }
     }
 
-    /// Nothing of the branch was to be had for long. True if it is let go for that: it was a peer's word that there is one.
-    pub(super) fn staged_is_stuck(&mut self) -> bool {
+    /// Lets a branch go that does not get on, for nothing else is stored meanwhile: it was a peer's word that there is one.
+    pub(super) fn leave_slow_staged(&mut self) {
         let is_weighed = self.target.as_ref().is_some_and(Target::is_weighed);
-        let Some(staged) = self.staged.as_mut().filter(|_| is_weighed) else {
+        if let Some(staged) = self.staged.as_ref().filter(|_| is_weighed)
+            && self.behind.is_out_of_patience()
+        {
+            log::warn!(
+                "Left a branch that nobody has whole, or not fast enough: fork={} until={} reached={}",
+                staged.fork.0,
+                staged.until,
+                self.main.base.header.header.number
+            );
+            self.restart_main();
+        }
+    }
+
+    /// Whether a good part of the branch has come since this was last so.
+    pub(super) fn staged_gets_on(&mut self) -> bool {
+        let reached = self.main.base.header.header.number;
+        let Some(staged) = &mut self.staged else {
             return false;
         };
-        staged.stuck += 1;
-        if staged.stuck <= STAGED_STUCK_ALLOWED {
-            return false;
+        let gets_on = reached >= staged.paced.saturating_add(STAGED_PACE_BLOCKS)
+            || staged.bytes >= STAGED_PACE_BYTES;
+        if gets_on {
+            (staged.paced, staged.bytes) = (reached, 0);
         }
-        log::warn!(
-            "Left a branch that nobody has whole: fork={} until={} reached={}",
-            staged.fork.0,
-            staged.until,
-            self.main.base.header.header.number
-        );
-        self.restart_main();
-        true
-    }
-
-    /// Something of the branch has come.
-    pub(super) fn staged_moves(&mut self) {
-        if let Some(staged) = &mut self.staged {
-            staged.stuck = 0;
-        }
+        gets_on
     }
 }

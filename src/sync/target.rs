@@ -262,7 +262,7 @@ impl Machine {
     /// Takes the next windows into the main line, as far as it has room.
     pub(super) fn feed_target(&mut self, now: Now) {
         let limits = &self.config.limits;
-        let (every, room) = (limits.anchor_every.max(1), self.config.header_window());
+        let (every, room) = (limits.anchor_every.max(1), self.header_window());
         let Some(target) = &mut self.target else {
             return;
         };
@@ -292,8 +292,16 @@ impl Machine {
                 {
                     Ok(tip) => self.main.bodies.push(tip, window.source),
                     Err(error) => {
-                        if due_s(&error).is_some_and(|due| due <= now.s.saturating_add(FUTURE_S)) {
-                            self.main.pause_until_s = due_s(&error).unwrap_or(0);
+                        if let Some(due_s) = due_s(&error) {
+                            // Its time is right, since its hash is: if it is far off, the clock is wrong, and may be set.
+                            let soon_s = now.s.saturating_add(FUTURE_S);
+                            if due_s > soon_s && self.told_future.replace(number) != Some(number) {
+                                log::warn!(
+                                    "Block {number} of the sync target's chain is {} s ahead of this machine's clock: is that right?",
+                                    due_s - now.s
+                                );
+                            }
+                            self.main.pause_until_s = due_s.min(soon_s);
                             window.falling.push(header);
                             return;
                         }
@@ -319,7 +327,7 @@ impl Machine {
         let (every, urgent_ms) = (limits.anchor_every.max(1), limits.urgent_ms);
         let (per_peer, ahead) = (
             limits.headers_per_peer,
-            (self.config.header_window() / 2 / every).max(1),
+            (self.header_window() / 2 / every).max(1),
         );
         let Some(target) = &mut self.target else {
             return;

@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 use super::boundary::{Action, Block, SealedBlock, Staging};
 use super::machine::Machine;
 use super::storing::{self, View};
-use super::told::Told;
+use super::told::{Kind, Told};
 use crate::bans::BanFile;
 use crate::chain::{Genesis, Tip};
 use crate::clock::unix_s;
@@ -218,8 +218,7 @@ impl Turns {
             .role
             .board
             .show(now_ms, machine.tip(), &status, is_caught_up, overdue_s);
-        self.told.show(now_ms, &figures, &status);
-        let catches_up = figures.phase.catches_up();
+        let catches_up = self.told.show(now_ms, &figures, &status);
         if std::mem::replace(&mut self.catches_up, catches_up) && !catches_up {
             memory::give_back();
         }
@@ -238,7 +237,8 @@ impl Turns {
                     let start = Instant::now();
                     let bytes = storing::commit(room.whole(), &blocks, &tip);
                     let bytes = bytes.map_err(SyncError::Store)?;
-                    self.stored(&blocks, bytes, live, start);
+                    let kind = if live { Kind::Live } else { Kind::CaughtUp };
+                    self.stored(&blocks, bytes, kind, start);
                     self.set_chain(&tip);
                 }
                 Action::Stage(Staging::Begin { fork }) => {
@@ -249,7 +249,7 @@ impl Turns {
                     let start = Instant::now();
                     let bytes = storing::append(room.branch(), &blocks);
                     let bytes = bytes.map_err(SyncError::Store)?;
-                    self.stored(&blocks, bytes, false, start);
+                    self.stored(&blocks, bytes, Kind::Staged, start);
                 }
                 Action::Stage(Staging::Publish { tip }) => {
                     let branch = room.into_branch();
@@ -288,7 +288,7 @@ impl Turns {
     }
 
     /// Counts blocks that have been stored.
-    fn stored(&mut self, blocks: &[Block], bytes: usize, live: bool, start: Instant) {
+    fn stored(&mut self, blocks: &[Block], bytes: usize, kind: Kind, start: Instant) {
         let now_ms = self.now_ms();
         self.role
             .board
@@ -296,7 +296,7 @@ impl Turns {
         if let Some(last) = blocks.last() {
             let took = start.elapsed();
             self.told
-                .stored(now_ms, &last.header, (blocks.len(), bytes), live, took);
+                .stored(now_ms, &last.header, (blocks.len(), bytes), kind, took);
         }
     }
 

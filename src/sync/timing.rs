@@ -57,6 +57,7 @@ impl Machine {
 
     /// When nothing has come for long, though there is work, what the peers lacked is asked for again.
     pub(super) fn unstick(&mut self, now: Now) {
+        self.unstick_branch(now);
         let limits = &self.config.limits;
         let waiting =
             self.main.bodies.len() > 0 || self.main.headers.is_waiting() || self.target_waits();
@@ -68,7 +69,6 @@ impl Machine {
         );
         if !waiting || self.progress != progress {
             self.progress = progress;
-            self.staged_moves();
             self.stuck_since_ms = waiting.then_some(now.ms);
             return;
         }
@@ -82,9 +82,6 @@ impl Machine {
             return;
         }
         self.stuck_since_ms = Some(now.ms);
-        if self.staged_is_stuck() {
-            return;
-        }
         if self.is_pruned_everywhere() {
             return; // asking for the same headers again brings no body nearer
         }
@@ -176,6 +173,7 @@ impl Machine {
             self.poll_deadline(),
             self.receipts_deadline(now),
             self.behind.deadline(),
+            self.branch_deadline(),
         ]
         .into_iter()
         .flatten()

@@ -12,6 +12,8 @@ use crate::logging::{elapsed, short};
 use crate::progress::CatchUp;
 use crate::status::{Figures, Span};
 
+/// What takes no longer is no catch-up that is shown.
+const SHORT_MS: u64 = 1_000;
 /// In a catch-up a line comes this often at the most.
 const LINE_INTERVAL_MS: u64 = 5_000;
 /// What was asked of peers is told this often at the most.
@@ -30,8 +32,21 @@ pub(super) struct Told {
     bar: CatchUp,
     /// That there are receipts which cannot be kept.
     receipts_refused: bool,
-    /// When it was told that the head is stale, if it is.
-    stale_ms: Option<u64>,
+    /// When it was told that the head is stale, and which.
+    stale: Option<(u64, u64)>,
+    /// Since when there is something to catch up with.
+    behind_since_ms: Option<u64>,
+}
+
+/// How blocks came to be stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Announced or sealed just now.
+    Live,
+    /// Caught up with.
+    CaughtUp,
+    /// As a part of a branch that is not our chain yet.
+    Staged,
 }
 
 /// Blocks stored in catch-up since the last line.
@@ -42,6 +57,8 @@ struct Stored {
     took: Duration,
     line_ms: Option<u64>,
     last: Option<String>,
+    /// They are those of a branch that is not our chain yet.
+    is_staged: bool,
 }
 
 /// Announcements in the log, at most so many a second: any stranger can send them.
@@ -133,10 +150,15 @@ impl Told {
         now_ms: u64,
         head: &SealedHeader,
         (blocks, bytes): (usize, usize),
-        live: bool,
+        kind: Kind,
         took: Duration,
     ) {
+        let is_staged = kind == Kind::Staged;
+        if self.stored.is_staged != is_staged {
+            self.tell_stored(now_ms, None);
+        }
         let stored = &mut self.stored;
+        stored.is_staged = is_staged;
         stored.blocks += blocks;
         stored.bytes += bytes;
         stored.took += took;
@@ -145,7 +167,7 @@ impl Told {
             head.header.number,
             short(&head.hash)
         ));
-        if live {
+        if kind == Kind::Live {
             self.tell_stored(now_ms, None);
         }
     }
@@ -162,18 +184,26 @@ impl Told {
         } = self.stored;
         let took = elapsed(took);
         let rest = figures.map_or_else(String::new, |(figures, status)| told(figures, status));
-        log::info!(
-            "Imported new chain segment {last} blocks={blocks} bytes={bytes} elapsed={took}{rest}"
-        );
+        let what = match self.stored.is_staged {
+            true => "Fetched a part of a branch",
+            false => "Imported new chain segment",
+        };
+        log::info!("{what} {last} blocks={blocks} bytes={bytes} elapsed={took}{rest}");
         self.stored = Stored {
             line_ms: Some(now_ms),
             ..Stored::default()
         };
     }
 
-    /// Shows how things are: the bar, the line that is due, whether the head is stale.
-    pub(super) fn show(&mut self, now_ms: u64, figures: &Figures, status: &SyncStatus) {
-        let is_catching_up = figures.phase.catches_up();
+    /// Shows how things are: the bar, the line that is due, whether the head is stale. Gives whether there is a catch-up of more than
+    /// a moment.
+    pub(super) fn show(&mut self, now_ms: u64, figures: &Figures, status: &SyncStatus) -> bool {
+        let since_ms = match figures.phase.catches_up() {
+            true => Some(*self.behind_since_ms.get_or_insert(now_ms)),
+            false => self.behind_since_ms.take().and(None),
+        };
+        // A block that was announced and is being fetched is no catch-up worth telling of.
+        let is_catching_up = since_ms.is_some_and(|at| now_ms.saturating_sub(at) >= SHORT_MS);
         self.bar
             .show(is_catching_up.then_some(figures), status.peers);
         let line_ms = *self.stored.line_ms.get_or_insert(now_ms);
@@ -184,15 +214,16 @@ impl Told {
             log::info!(
                 "Syncing phase={} number={} headers={}{}",
                 figures.phase.name(),
-                figures.number,
+                figures.reached,
                 figures.headers,
                 told(figures, status)
             );
             self.stored.line_ms = Some(now_ms);
         }
-        match (figures.overdue_s, self.stale_ms) {
-            (Some(age_s), told_ms)
-                if told_ms.is_none_or(|at| now_ms.saturating_sub(at) >= STALE_LINE_INTERVAL_MS) =>
+        match (figures.overdue_s, self.stale) {
+            (Some(age_s), told)
+                if told
+                    .is_none_or(|(at, _)| now_ms.saturating_sub(at) >= STALE_LINE_INTERVAL_MS) =>
             {
                 log::warn!(
                     "The head is stale: block {} is {} old, and nothing newer comes; peers={}",
@@ -200,14 +231,16 @@ impl Told {
                     Span(age_s),
                     status.peers
                 );
-                self.stale_ms = Some(now_ms);
+                self.stale = Some((now_ms, figures.number));
             }
-            (None, Some(_)) => {
+            // One that is caught up with is not fresh yet.
+            (None, Some((_, number))) if number != figures.number && !is_catching_up => {
                 log::info!("The head is fresh again: number={}", figures.number);
-                self.stale_ms = None;
+                self.stale = None;
             }
             _ => {}
         }
+        is_catching_up
     }
 
     /// Tells of receipts that were kept, or were not.

@@ -520,3 +520,27 @@ fn an_early_header_is_told_from_a_wrong_one() {
     let judged = rules.extend(&parent, stranger, Some(due_s - 1));
     assert_eq!(super::refused(judged), "extraData");
 }
+
+#[test]
+fn signers_that_several_threads_find_are_those_that_one_finds() {
+    let key = SecretKey::from_byte_array(&[7; 32]).unwrap();
+    let sealed = |number: u64| {
+        let mut header = Header {
+            number,
+            ..Default::default()
+        };
+        clique::seal(&mut header, &key);
+        if number % 10 == 3 {
+            header.extra_data = vec![0xff; header.extra_data.len()].into();
+        }
+        Arc::new(SealedHeader::from_header(header))
+    };
+    for count in [0, 1, 31, 32, 33, 100] {
+        let headers: Vec<_> = (0..count).map(sealed).collect();
+        clique::find_signers(&headers);
+        for header in &headers {
+            assert_eq!(header.signer(), clique::signer(&header.header));
+            assert_eq!(header.signer().is_err(), header.number() % 10 == 3);
+        }
+    }
+}

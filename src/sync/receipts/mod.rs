@@ -43,6 +43,8 @@ pub(super) struct Receipts {
     /// A peer has come since, which may have them.
     newcomer: bool,
     rewound_ms: u64,
+    /// Up to here a block may have been stored before, on a branch that gave way, and the store passes over what comes with it.
+    replaced_to: u64,
 }
 
 impl Receipts {
@@ -58,6 +60,7 @@ impl Receipts {
             passed: None,
             newcomer: false,
             rewound_ms: 0,
+            replaced_to: 0,
         })
     }
 }
@@ -78,13 +81,19 @@ impl Machine {
     pub(super) fn cut_receipts(&mut self, ancestor: u64) {
         if let Some(receipts) = &mut self.receipts {
             receipts.queue.cut(ancestor);
+            let ours = self.tip.header.header.number;
+            if ancestor < ours {
+                receipts.replaced_to = receipts.replaced_to.max(ours);
+            }
         }
     }
 
     /// The receipts of a block that is about to be stored, if they are known and those of all blocks before it are kept.
     pub(super) fn known_receipts(&mut self, header: &SealedHeader) -> Option<Bytes> {
-        let queue = &mut self.receipts.as_mut()?.queue;
-        if queue.len() > 0 || queue.next() != header.header.number || !has_none(header) {
+        let receipts = self.receipts.as_mut()?;
+        let (queue, number) = (&mut receipts.queue, header.header.number);
+        let is_next = queue.len() == 0 && queue.next() == number && number > receipts.replaced_to;
+        if !is_next || !has_none(header) {
             return None;
         }
         queue.pass();
@@ -290,11 +299,13 @@ impl Machine {
     pub(super) fn receipts_deadline(&self, now: Now) -> Option<u64> {
         let receipts = self.receipts.as_ref()?;
         let limits = &self.config.limits;
-        let looks = receipts.unseen.then_some(now.ms);
-        let flush = receipts.ready_since_ms.map(|since| since + limits.flush_ms);
-        let lacking = receipts
-            .lacking_since_ms
-            .map(|since| since + limits.stuck_ms);
+        // None of it is done while a branch goes into the store.
+        let is_free = self.staged.is_none();
+        let looks = receipts.unseen.then_some(now.ms).filter(|_| is_free);
+        let flush = receipts.ready_since_ms.filter(|_| is_free);
+        let flush = flush.map(|since| since + limits.flush_ms);
+        let lacking = receipts.lacking_since_ms.filter(|_| is_free);
+        let lacking = lacking.map(|since| since + limits.stuck_ms);
         let mute = self
             .peers
             .values()

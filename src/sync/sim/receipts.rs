@@ -275,3 +275,17 @@ fn the_receipts_of_a_replaced_branch_are_replaced() {
     assert_eq!(world.reorgs, 1);
     assert!(world.punished.is_empty(), "{:?}", world.punished);
 }
+
+/// Found by the whole simulation, seed 197: the store passed over the receipts that came with a block it had without.
+#[test]
+fn a_block_that_is_ours_again_after_two_reorganisations_gets_its_receipts() {
+    let mut world = world(1, 290);
+    world.allow(&FORK);
+    let mut dice = Dice::new(1);
+    world.join(0, peer(1, Nature::Honest, &FORK, 69, &mut dice));
+    let on_fork = FORK[296].header.hash;
+    assert!(world.run(60_000, |world| world.head() == on_fork));
+    world.join(world.now_ms, peer(2, Nature::Honest, &CHAIN, 69, &mut dice));
+    assert!(world.run(240_000, has_all), "{}", state(&world));
+    assert_eq!(world.reorgs, 2);
+}

@@ -1,8 +1,8 @@
 //! The runs with branches that are longer than the memory: weighed by their headers, fetched into the store part by part.
 
 use alloy_primitives::B256;
-use cairn_net::eth::message::Request;
-use cairn_net::reactor::{OwnedOutgoing, PeerId};
+use cairn_net::eth::message::{Message, Request};
+use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
 
 use super::chain::{
     CHAIN, Chain, GENESIS_S, PERIOD_S, RULES, STAKE, STAKE_RULES, grow, seal, stake,
@@ -22,6 +22,10 @@ fn apart(seed: u64, at: u64) -> World {
         290,
         config(),
     )
+}
+
+fn is_asked_for_bodies(world: &World) -> bool {
+    world.requests.iter().any(is_bodies)
 }
 
 fn is_bodies((_, message): &(PeerId, OwnedOutgoing)) -> bool {
@@ -60,6 +64,7 @@ fn a_branch_longer_than_the_memory_takes_the_place_of_ours_at_once_and_from_seve
             world.punished
         );
         assert_eq!(world.reorgs, 1, "seed {seed}: never a part of it");
+        assert!(world.stagings > 0, "seed {seed}: it was held in memory");
         check_punished(&world, seed);
         assert!(
             world.most_memory <= MEMORY + MEMORY / 2,
@@ -70,17 +75,31 @@ fn a_branch_longer_than_the_memory_takes_the_place_of_ours_at_once_and_from_seve
 }
 
 #[test]
+fn a_branch_that_nobody_keeps_the_bodies_of_is_not_begun_with() {
+    let mut world = apart(3, 20);
+    let mine = world.head();
+    let mut pruned = peer(1, Nature::Honest, &CHAIN, 69, &mut Dice::new(3));
+    pruned.earliest = 250;
+    world.join(0, pruned);
+    world.run(200_000, |_| false);
+    assert_eq!((world.head(), world.stagings), (mine, 0));
+    assert!(world.machine.is_caught_up());
+    assert!(world.punished.is_empty(), "{:?}", world.punished);
+}
+
+#[test]
 fn a_branch_that_is_weighed_and_not_to_be_had_is_let_go_and_our_chain_goes_on() {
     let mut world = apart(3, 20);
     let mine = world.head();
-    let mut withholding = peer(1, Nature::Honest, &CHAIN, 69, &mut Dice::new(3));
-    withholding.earliest = 250;
-    world.join(0, withholding);
-    assert!(world.run(60_000, |world| world.staged.is_some()));
+    let withholding = Nature::Liar(Lie::NoBodies);
+    world.join(0, peer(1, withholding, &CHAIN, 69, &mut Dice::new(3)));
+    assert!(world.run(60_000, |world| is_asked_for_bodies(world)));
     assert!(!world.machine.is_caught_up());
-    assert!(world.run(200_000, |world| world.staged.is_none()));
-    assert_eq!(world.head(), mine);
-    assert!(world.punished.is_empty(), "{:?}", world.punished);
+    let patience_ms = 31_000;
+    assert!(world.run(world.now_ms + patience_ms, |world| {
+        world.machine.is_caught_up()
+    }));
+    assert_eq!((world.head(), world.staged.is_none()), (mine, true));
     // It is not begun with again, and a block of our own chain is taken.
     let ours: Chain = grow(&CHAIN, 20, 290, 7);
     let time_s = GENESIS_S + 291 * PERIOD_S;
@@ -91,6 +110,50 @@ fn a_branch_that_is_weighed_and_not_to_be_had_is_let_go_and_our_chain_goes_on() 
     world.at(world.now_ms + 1_000, Event::Grow(PeerId(2), next.clone()));
     let taken = world.run(260_000, |world| world.head() == next.header.hash);
     assert!(taken && world.staged.is_none());
+}
+
+#[test]
+fn receipts_wait_while_a_branch_comes_in() {
+    let mut config = config();
+    config.receipts = true;
+    let mine = grow(&CHAIN, 20, 290, 7);
+    let mut world = World::new(6, RULES.clone(), &mine, 290, config);
+    let mut slow = peer(1, Nature::Honest, &CHAIN, 69, &mut Dice::new(3));
+    slow.bytes_per_ms = 20;
+    world.join(0, slow);
+    let head = CHAIN[300].header.hash;
+    assert!(world.run(240_000, |world| world.head() == head)); // and it does not spin
+    assert_eq!(world.stagings, 1);
+    let whole = |world: &World| world.first_without_receipts(21).is_none();
+    assert!(world.run(world.now_ms + 240_000, whole));
+}
+
+#[test]
+fn a_branch_that_its_peer_does_not_claim_any_more_makes_room_for_others() {
+    let mut config = config();
+    config.memory_limit_bytes = 1 << 20; // it is held in memory
+    let mine = grow(&CHAIN, 200, 290, 7);
+    let mut world = World::new(8, RULES.clone(), &mine, 290, config);
+    let lying = Nature::Liar(Lie::NoBodies);
+    world.join(0, peer(1, lying, &CHAIN, 69, &mut Dice::new(3)));
+    let is_verified = |world: &World| is_asked_for_bodies(world);
+    assert!(world.run(60_000, is_verified));
+    let message = Message::BlockRange {
+        earliest: 0,
+        latest: 1,
+        latest_hash: CHAIN[1].header.hash,
+    };
+    let event = NetEvent::Message {
+        peer: PeerId(1),
+        message,
+    };
+    world.at(world.now_ms, Event::Net(event));
+    world.join(
+        world.now_ms + 100,
+        peer(2, Nature::Honest, &CHAIN, 69, &mut Dice::new(4)),
+    );
+    let head = CHAIN[300].header.hash;
+    assert!(world.run(world.now_ms + 60_000, |world| world.head() == head));
 }
 
 #[test]

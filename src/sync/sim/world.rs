@@ -85,11 +85,15 @@ pub(super) struct World {
     rules: Arc<Rules>,
     /// Every valid block there is.
     valid: BTreeSet<B256>,
+    /// Every block that was ever stored: as in the real store, what comes with it a second time is passed over.
+    ever: BTreeSet<B256>,
     pub(super) punished: Vec<(PeerId, Fault)>,
     pub(super) commits: Vec<(u64, usize, bool)>,
     pub(super) reorgs: usize,
     /// The branch that is on its way in, and the block it hangs on.
     pub(super) staged: Option<(u64, Vec<Block>)>,
+    /// How often one was begun with.
+    pub(super) stagings: usize,
     /// Announcements that the machine sent.
     pub(super) told: Vec<(PeerId, OwnedOutgoing)>,
     pub(super) requests: Vec<(PeerId, OwnedOutgoing)>,
@@ -134,10 +138,12 @@ impl World {
             serial: 0,
             rules,
             valid: BTreeSet::new(),
+            ever: have.iter().map(|block| block.header.hash).collect(),
             punished: Vec::new(),
             commits: Vec::new(),
             reorgs: 0,
             staged: None,
+            stagings: 0,
             told: Vec::new(),
             requests: Vec::new(),
             most_memory: 0,
@@ -335,6 +341,7 @@ impl World {
             Staging::Begin { fork } => {
                 assert!(self.staged.is_none() && fork < self.store.0.len() as u64);
                 self.staged = Some((fork, Vec::new()));
+                self.stagings += 1;
             }
             Staging::Add { blocks } => self.staged.as_mut().unwrap().1.extend(blocks),
             Staging::Publish { tip } => {
@@ -381,7 +388,8 @@ impl World {
             self.rules.check_body(&block.header, &block.body).unwrap();
             assert_eq!(block.td, parent.3 + header.difficulty);
             let (hash, raw) = (block.header.hash, block.header.raw.clone());
-            if let Some(receipts) = &block.receipts {
+            let is_new = self.ever.insert(hash);
+            if let Some(receipts) = block.receipts.as_ref().filter(|_| is_new) {
                 assert_eq!(**receipts, receipts_of(&block.body));
                 self.store.3.insert(header.number, (hash, receipts.clone()));
             }

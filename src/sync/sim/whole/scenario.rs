@@ -150,6 +150,10 @@ impl Scenario {
                 2 => "ranges",
                 _ => "geth",
             };
+            if id == 0 && self.config.receipts {
+                // Of a peer that tells of no new block it is not known that it has the block's receipts.
+                sim.client = "cairn";
+            }
             if nature == Nature::Poor {
                 let top = main.len() as u64 - 1;
                 match dice.below(6) {

@@ -257,8 +257,10 @@ impl World {
             return "the node is down".into();
         };
         let head = run.writer.head();
+        let stored = run.writer.reader().snapshot();
+        let without = (1..=head.number).find(|number| !stored.has_receipts(*number).unwrap());
         format!(
-            "head {} {}, expected {} {}; {:?}",
+            "head {} {}, first without receipts {without:?}, expected {} {}; {:?}",
             head.number,
             head.hash,
             self.scenario.head.number(),
