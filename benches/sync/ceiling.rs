@@ -7,6 +7,7 @@ use std::path::Path;
 
 use aes::Aes256Enc;
 use alloy_primitives::keccak256;
+use alloy_trie::root::ordered_trie_root_encoded;
 use cairn::chain::{SealedHeader, body, clique};
 use cairn_net::keccak::Keccak256;
 use ctr::Ctr64BE;
@@ -39,10 +40,19 @@ pub(crate) struct Sample {
 pub(crate) struct Floor {
     /// MAC, AES, decompression.
     pub(crate) receive: f64,
-    /// The roots of the body, the hash of the header, compression, and the copy into a file.
-    pub(crate) check: f64,
-    /// What the seal takes beside that, where there is one.
+    /// The roots of the body and the hash of the header.
+    pub(crate) roots: f64,
+    /// Compression, and the copy into a file.
+    pub(crate) store: f64,
+    /// The recovery of the signer, where there is a seal.
     pub(crate) seal: f64,
+}
+
+impl Floor {
+    /// All that a checker must do.
+    pub(crate) fn check(&self) -> f64 {
+        self.roots + self.store + self.seal
+    }
 }
 
 fn cipher() -> Ctr64BE<Aes256Enc> {
@@ -101,10 +111,17 @@ impl Sample {
         self.blocks.len()
     }
 
+    /// What of its bytes goes over the wire.
+    pub(crate) fn compresses_to(&self) -> f64 {
+        let wire: usize = self.messages.iter().map(Vec::len).sum();
+        wire as f64 / self.bytes as f64
+    }
+
     pub(crate) fn floor(&self, dir: &Path) -> Floor {
         Floor {
             receive: self.receive(),
-            check: self.check(dir),
+            roots: self.roots(),
+            store: self.store(dir),
             seal: self.seal(),
         }
     }
@@ -114,26 +131,45 @@ impl Sample {
         let (mut cipher, mut mac) = (cipher(), Keccak256::new());
         let mut decoder = Decoder::new();
         let mut body = vec![0; 2 * ANSWER_BYTES];
-        let before = thread_cpu();
-        for message in &mut wire {
-            for chunk in message.chunks_mut(CHUNK_BYTES) {
-                mac.update(&*chunk);
-                cipher.apply_keystream(chunk);
+        timed(|| {
+            for message in &mut wire {
+                for chunk in message.chunks_mut(CHUNK_BYTES) {
+                    mac.update(&*chunk);
+                    cipher.apply_keystream(chunk);
+                }
+                black_box(decoder.decompress(message, &mut body).unwrap());
             }
-            black_box(decoder.decompress(message, &mut body).unwrap());
-        }
-        (thread_cpu() - before).as_secs_f64()
+        })
     }
 
-    fn check(&self, dir: &Path) -> f64 {
+    fn roots(&self) -> f64 {
+        timed(|| {
+            for (header, body) in &self.blocks {
+                black_box(keccak256(header));
+                black_box(body::roots(body).unwrap());
+            }
+        })
+    }
+
+    /// CPU seconds for the roots of the transactions alone, by our code and by alloy-trie's.
+    pub(crate) fn ordered(&self) -> [f64; 2] {
+        let ours = timed(|| {
+            for (_, body) in &self.blocks {
+                black_box(body::roots(body).unwrap());
+            }
+        });
+        let alloys = timed(|| {
+            for (_, body) in &self.blocks {
+                let leaves: Vec<&[u8]> = body::transactions(body).collect();
+                black_box(ordered_trie_root_encoded(&leaves));
+            }
+        });
+        [ours, alloys]
+    }
+
+    fn store(&self, dir: &Path) -> f64 {
         let mut file = tempfile::tempfile_in(dir).unwrap();
-        let before = thread_cpu();
-        for (header, body) in &self.blocks {
-            black_box(keccak256(header));
-            black_box(body::roots(body).unwrap());
-        }
-        self.append(&mut file);
-        (thread_cpu() - before).as_secs_f64()
+        timed(|| self.append(&mut file))
     }
 
     fn append(&self, file: &mut File) {
@@ -158,12 +194,19 @@ impl Sample {
         let headers: Vec<SealedHeader> = headers
             .map(|(header, _)| SealedHeader::decode(header.clone().into()).unwrap())
             .collect();
-        let before = thread_cpu();
-        for header in &headers {
-            let _ = black_box(clique::signer(&header.header)); // of a chain without seals it fails at once
-        }
-        (thread_cpu() - before).as_secs_f64()
+        timed(|| {
+            for header in &headers {
+                let _ = black_box(clique::signer(&header.header)); // of a chain without seals it fails at once
+            }
+        })
     }
+}
+
+/// CPU seconds that this takes.
+fn timed(work: impl FnOnce()) -> f64 {
+    let before = thread_cpu();
+    work();
+    (thread_cpu() - before).as_secs_f64()
 }
 
 fn enciphered(mut messages: Vec<Vec<u8>>) -> Vec<Vec<u8>> {

@@ -77,6 +77,7 @@ pub(crate) fn full(bench: &mut Bench) {
     let unit = Unit::megabytes(&chain, &sample);
     let what = format!("{} blocks of 60 kB from one peer", chain.last);
     rounds(bench, &what, &chain, &sample, &unit);
+    root(bench, &sample, &unit);
 }
 
 /// Empty blocks: headers are all that is asked for.
@@ -103,6 +104,20 @@ pub(crate) fn mainnet(bench: &mut Bench) {
     rounds(bench, what, &chain, &sample, &unit);
 }
 
+/// What made the check slow.
+fn root(bench: &mut Bench, sample: &Sample, unit: &Unit) {
+    let [mut ours, mut alloys] = samples();
+    for _ in 0..bench.rounds {
+        let [our, alloy] = sample.ordered();
+        ours.push(our / unit.sampled * unit.cost_amount);
+        alloys.push(alloy / unit.sampled * unit.cost_amount);
+    }
+    let what = format!("root of the transactions, {}", unit.cost);
+    bench
+        .table
+        .row(&what, &ours, Some(("alloy-trie", &alloys)), "300 %");
+}
+
 fn rounds(bench: &mut Bench, what: &str, chain: &Chain, sample: &Sample, unit: &Unit) {
     let cores = std::thread::available_parallelism().unwrap().get() as f64;
     let [mut rate, mut single, mut shared] = samples();
@@ -114,7 +129,8 @@ fn rounds(bench: &mut Bench, what: &str, chain: &Chain, sample: &Sample, unit: &
         mut all,
         mut peer,
     ] = samples();
-    let [mut receive, mut check, mut seal, mut slower] = samples();
+    let [mut receive, mut check, mut slower] = samples();
+    let [mut roots, mut store, mut seal] = samples();
     let mut peak_mib = 0_f64;
     for _ in 0..bench.rounds {
         let floor = sample.floor(&bench.root);
@@ -122,9 +138,11 @@ fn rounds(bench: &mut Bench, what: &str, chain: &Chain, sample: &Sample, unit: &
         peak_mib = peak_mib.max(run.peak_mib);
         let cost =
             |seconds: f64, amount: f64| seconds / amount * unit.cost_amount * unit.cost_parts;
-        let slowest = floor.receive.max(floor.check + floor.seal);
+        let slowest = floor.receive.max(floor.check());
         receive.push(cost(floor.receive, unit.sampled));
-        check.push(cost(floor.check + floor.seal, unit.sampled));
+        check.push(cost(floor.check(), unit.sampled));
+        roots.push(cost(floor.roots, unit.sampled));
+        store.push(cost(floor.store, unit.sampled));
         seal.push(cost(floor.seal, unit.sampled));
         slower.push(cost(slowest, unit.sampled));
         single.push(unit.sampled / slowest);
@@ -171,7 +189,14 @@ fn rounds(bench: &mut Bench, what: &str, chain: &Chain, sample: &Sample, unit: &
         Some(("check", &check)),
         "",
     );
-    table.row(&cost("of the check's ceiling, the seal"), &seal, None, "");
+    table.row(
+        &cost("ceiling of the check: roots and hash"),
+        &roots,
+        None,
+        "",
+    );
+    table.row(&cost("... compression and append"), &store, None, "");
+    table.row(&cost("... recovery of the seal"), &seal, None, "");
     table.row(&cost("all threads of the full node"), &all, None, "");
     table.row(&cost("all threads of its peer"), &peer, None, "");
     bench.peak(what, peak_mib);

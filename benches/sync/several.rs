@@ -5,6 +5,7 @@ use std::time::Duration;
 use cairn_net::enode::{Enode, EnodeUrl};
 
 use crate::Bench;
+use crate::ceiling::Sample;
 use crate::chains::Chain;
 use crate::node::{Follower, anon_kib};
 use crate::program::Node;
@@ -29,21 +30,15 @@ pub(crate) fn several(bench: &mut Bench) {
             Node::start(&folder, &[])
         })
         .collect();
-    let mut alone = Samples::new();
+    let of_wire = 1.0 / Sample::of(&chain.dir).compresses_to();
     for count in [1, 2, 4, 8] {
-        let lines = vec![LINE; count];
-        let rate = fetch(bench, &chain, &peers, &lines, |_| {});
-        let what = format!("from {count} peers at 5 MB/s each on the wire, MB/s of blocks");
-        if count == 1 {
-            alone.push(rate);
-            bench.table.rate(&what, &alone, None, "");
-        } else {
-            let (mut own, mut ideal) = (Samples::new(), Samples::new());
-            own.push(rate);
-            ideal.push(alone.median() * count as f64);
-            let name = format!("{count} times one");
-            bench.table.rate(&what, &own, Some((&name, &ideal)), "");
-        }
+        let [mut own, mut lines] = [const { Samples::new() }; 2];
+        own.push(fetch(bench, &chain, &peers, &vec![LINE; count], |_| {}));
+        lines.push(LINE / 1e6 * of_wire * count as f64);
+        let what = format!("peers at 5 MB/s each on the wire: {count}, MB/s of blocks");
+        bench
+            .table
+            .rate(&what, &own, Some(("the lines", &lines)), "");
     }
     let (mut equal, mut one_slow) = (Samples::new(), Samples::new());
     let mut idle = Samples::new();
@@ -59,7 +54,7 @@ pub(crate) fn several(bench: &mut Bench) {
         one_slow.push(fetch(bench, &chain, &peers, &lines, rest));
     }
     bench.table.rate(
-        "from 8 peers, one of them 50 times slower, MB/s of blocks",
+        "8 such peers, one of them 50 times slower, MB/s of blocks",
         &one_slow,
         Some(("8 equal ones", &equal)),
         "80 %",
@@ -91,7 +86,7 @@ fn fetch(
     let wanted = (chain.last / PEERS as u64 * lines.len() as u64).min(chain.last);
     let (head, time) = follower.reach(wanted);
     then(&mut follower);
-    let what = format!("from {} peers", lines.len());
+    let what = format!("peers: {}", lines.len());
     bench.peak(&what, follower.peak_mib());
     chain.bytes(head) as f64 / 1e6 / time.as_secs_f64()
 }

@@ -14,7 +14,7 @@ impl Samples {
         self.0.push(value);
     }
 
-    pub(crate) fn median(&self) -> f64 {
+    fn median(&self) -> f64 {
         middle(self.0.clone())
     }
 
