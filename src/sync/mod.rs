@@ -4,7 +4,8 @@
 //! asked (`answers.rs`), headers wait in order in `headers.rs` until the rules have taken them, then wait for their bodies
 //! in `bodies.rs`, and leave whole in an [`Action::Commit`]. `schedule.rs` decides who is asked for what; `live.rs`
 //! takes announced blocks, `branch.rs` heavier branches, `target.rs` chains that follow a hash they were told to trust;
-//! `receipts/` fetches the receipts of what is stored.
+//! `receipts/` fetches the receipts of what is stored. `storing.rs` carries out against the store what `thread.rs` (or a simulation) is
+//! given to do.
 
 mod announce;
 mod announced;
@@ -27,6 +28,7 @@ mod receipts;
 mod schedule;
 #[cfg(test)]
 mod sim;
+mod storing;
 mod target;
 mod thread;
 mod timing;

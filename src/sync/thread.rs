@@ -3,23 +3,22 @@
 //! It owns the store's only `Writer`. A commit is durable before the next event is looked at; a commit that fails ends
 //! the node, because nothing that follows could be trusted.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use alloy_primitives::{B256, U256};
-use bytes::Bytes;
+use alloy_primitives::B256;
 use cairn_net::eth::status::LocalChain;
 use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
-use cairn_store::{NewBlock, NewReceipts, Snapshot, Writer};
+use cairn_store::Writer;
 use crossbeam_channel::{Receiver, Sender, select};
 
-use super::boundary::{Action, Block, ChainView, SealedBlock};
+use super::boundary::{Action, Block, SealedBlock};
 use super::machine::Machine;
 use super::receipts::Found;
+use super::storing::{self, Kept, View};
 use crate::bans::BanFile;
 use crate::chain::{Genesis, Rules, Tip};
 use crate::clock::unix_s;
@@ -157,11 +156,7 @@ impl SyncRole {
                 self.net.wake();
             }
             let now_ms = start.elapsed().as_millis() as u64;
-            let reader = self.writer.reader();
-            let view = View {
-                snapshot: reader.snapshot(),
-                failed: RefCell::new(None),
-            };
+            let view = View::of(&self.writer);
             match input {
                 Input::Event(event) => {
                     announcements.tell(&event, now_ms);
@@ -170,7 +165,7 @@ impl SyncRole {
                 Input::Sealed(block) => self.machine.handle_sealed(now_ms, block, &view),
                 Input::Timeout => self.machine.handle_timeout(now_ms, unix_s(), &view),
             }
-            if let Some(error) = view.failed.into_inner() {
+            if let Some(error) = view.failed() {
                 return Err(SyncError::Store(error));
             }
         }
@@ -230,24 +225,7 @@ impl SyncRole {
     /// Stores blocks, and gives their bytes.
     fn commit(&mut self, blocks: &[Block], tip: &Tip, live: bool) -> Result<usize, SyncError> {
         let start = Instant::now();
-        let new: Vec<NewBlock<'_>> = blocks
-            .iter()
-            .map(|block| NewBlock {
-                number: block.header.header.number,
-                hash: block.header.hash,
-                td: block.td,
-                header: &block.header.raw,
-                body: &block.body,
-                receipts: block.receipts.as_deref(),
-            })
-            .collect();
-        self.writer
-            .commit(&new, tip.header.hash)
-            .map_err(SyncError::Store)?;
-        let bytes: usize = blocks
-            .iter()
-            .map(|b| b.header.raw.len() + b.body.len())
-            .sum();
+        let bytes = storing::commit(&mut self.writer, blocks, tip).map_err(SyncError::Store)?;
         let status = self.machine.status();
         log::info!(
             "Imported new chain segment number={} hash={} blocks={} bytes={bytes} elapsed={}{}",
@@ -266,36 +244,19 @@ impl SyncRole {
     /// Keeps receipts of stored blocks, those of blocks left out that are not canonical any more.
     fn keep(&mut self, found: &[Found], told: &mut Told) -> Result<(), SyncError> {
         let start = Instant::now();
-        let snapshot = self.writer.reader().snapshot();
-        let mut new = Vec::with_capacity(found.len());
-        for Found {
-            number,
-            hash,
-            receipts,
-        } in found
-        {
-            if snapshot.hash(*number).map_err(SyncError::Store)? == Some(*hash) {
-                new.push(NewReceipts {
-                    number: *number,
-                    hash: *hash,
-                    receipts,
-                });
-            }
-        }
-        let (Some(first), Some(last)) = (new.first(), new.last()) else {
-            return Ok(());
-        };
-        let (first, last) = (first.number, last.number);
-        match self.writer.add_receipts(&new) {
-            Ok(()) => log::info!(
-                "Kept receipts first={first} last={last} blocks={} bytes={} elapsed={}",
-                new.len(),
-                new.iter().map(|new| new.receipts.len()).sum::<usize>(),
+        match storing::keep(&mut self.writer, found).map_err(SyncError::Store)? {
+            Kept::None => {}
+            Kept::Stored {
+                first,
+                last,
+                blocks,
+                bytes,
+            } => log::info!(
+                "Kept receipts first={first} last={last} blocks={blocks} bytes={bytes} elapsed={}",
                 elapsed(start.elapsed())
             ),
-            // Nothing was written: they lie too far from those that are kept, and are fetched again after a restart. So do those
-            // of many blocks to come, which it is enough to warn of once.
-            Err(error @ cairn_store::Error::BadBlock { .. }) => {
+            // They are fetched again after a restart. So may be those of many blocks to come, which it is enough to warn of once.
+            Kept::Refused { first, last, error } => {
                 let level = match std::mem::replace(&mut told.receipts_refused, true) {
                     false => log::Level::Warn,
                     true => log::Level::Debug,
@@ -305,7 +266,6 @@ impl SyncRole {
                     "Receipts are not kept first={first} last={last}: {error}"
                 );
             }
-            Err(error) => return Err(SyncError::Store(error)),
         }
         Ok(())
     }
@@ -351,45 +311,6 @@ enum Input {
     Event(NetEvent),
     Sealed(SealedBlock),
     Timeout,
-}
-
-/// The stored canonical chain, as the machine looks at it. A read that fails is kept: the thread ends with it.
-struct View {
-    snapshot: Arc<Snapshot>,
-    failed: RefCell<Option<cairn_store::Error>>,
-}
-
-impl View {
-    fn keep<T>(&self, read: Result<Option<T>, cairn_store::Error>) -> Option<T> {
-        read.unwrap_or_else(|error| {
-            self.failed.borrow_mut().get_or_insert(error);
-            None
-        })
-    }
-}
-
-impl ChainView for View {
-    fn header(&self, number: u64) -> Option<Bytes> {
-        self.keep(self.snapshot.header(number))
-            .map(|record| Bytes::copy_from_slice(&record))
-    }
-
-    fn hash(&self, number: u64) -> Option<B256> {
-        self.keep(self.snapshot.hash(number))
-    }
-
-    fn number(&self, hash: &B256) -> Option<u64> {
-        self.keep(self.snapshot.number(hash))
-    }
-
-    fn td(&self, number: u64) -> Option<U256> {
-        self.keep(self.snapshot.td(number))
-    }
-
-    fn has_receipts(&self, number: u64) -> bool {
-        let has = self.snapshot.has_receipts(number).map(Some);
-        self.keep(has).unwrap_or(false)
-    }
 }
 
 /// Announcements in the log, at most so many a second: any stranger can send them.

@@ -91,14 +91,16 @@ fn locate(segment: &Mapped, number: u64, start: u64, entry: Entry) -> Result<Fou
             entry.end
         )));
     }
-    if entry.raw as usize > MAX_RECORD_BYTES
-        || (segment.page.kind == Kind::Headers && entry.raw as usize != to - from)
-    {
+    let is_header = segment.page.kind == Kind::Headers;
+    if entry.raw as usize > MAX_RECORD_BYTES || (is_header && entry.raw as usize != to - from) {
         return Err(fault(format!(
             "{} bytes are kept of a record of {}",
             to - from,
             entry.raw
         )));
+    }
+    if is_header && entry.raw == 0 {
+        return Err(fault("a header of no bytes".into()));
     }
     Ok(Found {
         start: from,

@@ -81,12 +81,13 @@ fn a_manifest_whose_sequence_no_file_can_be_named_by_does_not_count() {
     assert_stored(dir.path(), &blocks[..1]);
 }
 
+const TABLE_START: usize = 4096;
+const ENTRY_BYTES: usize = 16;
+const DATA_START: usize = TABLE_START + 8192 * ENTRY_BYTES;
+
 /// A reader gives no such header, so a store that has one is not sound.
 #[test]
 fn a_header_of_another_length_than_is_claimed_is_found() {
-    const TABLE_START: usize = 4096;
-    const ENTRY_BYTES: usize = 16;
-    const DATA_START: usize = TABLE_START + 8192 * ENTRY_BYTES;
     let dir = tempfile::tempdir().unwrap();
     let blocks = chain(2_200, 0);
     let mut writer = create(dir.path(), &blocks);
@@ -124,4 +125,40 @@ fn a_header_of_another_length_than_is_claimed_is_found() {
     }
     fs::write(&path, found).unwrap();
     assert_stored(dir.path(), &blocks);
+}
+
+/// Bodies and receipts may be absent, headers not.
+#[test]
+fn a_header_of_no_bytes_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = chain(2_200, 0);
+    let mut writer = create(dir.path(), &blocks);
+    commit(&mut writer, &blocks[1..2_000]).unwrap();
+    commit(&mut writer, &blocks[2_000..]).unwrap();
+    drop(writer);
+    let snapshot = Reader::open(dir.path()).unwrap().snapshot();
+    let last = snapshot.first_unsettled() - 1;
+    let mut files = fs::read_dir(dir.path().join("headers")).unwrap();
+    let path = files.next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&path).unwrap();
+    let kind = bytes[12..16].to_vec();
+    let at = TABLE_START + last as usize * ENTRY_BYTES;
+    let before: [u8; 8] = bytes[at - ENTRY_BYTES..][..8].try_into().unwrap();
+    let mut of = last.to_le_bytes().to_vec();
+    of.extend(kind);
+    of.extend([0; 4]);
+    bytes[at..at + 8].copy_from_slice(&before);
+    bytes[at + 8..at + 12].fill(0);
+    bytes[at + 12..at + 16].copy_from_slice(&crc32fast::hash(&of).to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    let snapshot = Reader::open(dir.path()).unwrap().snapshot();
+    assert!(snapshot.header(last).is_err());
+    assert!(
+        snapshot.hash(last - 1).is_err(),
+        "it is what the header names"
+    );
+    let report = check::verify(dir.path(), &mut |_, _| {}).unwrap();
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    let what = &report.problems[0].what;
+    assert!(what.contains("not the RLP of a header"), "{what}");
 }
