@@ -142,6 +142,28 @@ impl Follower {
         self.node.child.id()
     }
 
+    /// The time that its log says was spent in commits.
+    pub(crate) fn committing(&self) -> Duration {
+        let log = self.node.log();
+        let commits = log
+            .lines()
+            .filter(|line| line.contains("Imported new chain segment"));
+        let seconds = commits.map(|line| {
+            let (_, rest) = line.split_once("elapsed=").unwrap();
+            let unit = rest.find(char::is_alphabetic).unwrap();
+            let value: f64 = rest[..unit].parse().unwrap();
+            value
+                / if rest[unit..].starts_with("ms") {
+                    1e3
+                } else if rest[unit..].starts_with('s') {
+                    1.0
+                } else {
+                    1e6
+                }
+        });
+        Duration::from_secs_f64(seconds.sum())
+    }
+
     /// The most RssAnon that was seen, in MiB.
     pub(crate) fn peak_mib(&self) -> f64 {
         self.peak_kib.load(Ordering::Relaxed) as f64 / 1024.0

@@ -12,14 +12,18 @@ const AIM: &str = "80 %";
 /// How one catch-up went.
 struct Run {
     seconds: f64,
+    /// Of these, how many the sync thread spent in commits, waiting for packers and the disk.
+    committing: f64,
     peer: Cpu,
     follower: Cpu,
     peak_mib: f64,
 }
 
 fn catch_up(bench: &Bench, chain: &Chain) -> Run {
-    let peer = Node::start(&chain.dir, &[]);
     let dir = tempfile::tempdir_in(&bench.root).unwrap();
+    let serving = dir.path().join("peer");
+    chain.linked(&serving);
+    let peer = Node::start(&serving, &[]);
     let before = node::cpu(peer.child.id());
     let mut args = vec!["--bootnodes", &peer.enode];
     args.extend(chain.args.iter().map(String::as_str));
@@ -27,6 +31,7 @@ fn catch_up(bench: &Bench, chain: &Chain) -> Run {
     let (_, time) = follower.reach(chain.last);
     Run {
         seconds: time.as_secs_f64(),
+        committing: follower.committing().as_secs_f64(),
         peer: node::cpu(peer.child.id()).since(&before),
         follower: node::cpu(follower.pid()),
         peak_mib: follower.peak_mib(),
@@ -120,7 +125,7 @@ fn root(bench: &mut Bench, sample: &Sample, unit: &Unit) {
 
 fn rounds(bench: &mut Bench, what: &str, chain: &Chain, sample: &Sample, unit: &Unit) {
     let cores = std::thread::available_parallelism().unwrap().get() as f64;
-    let [mut rate, mut single, mut shared] = samples();
+    let [mut rate, mut single, mut shared, mut committing] = samples();
     let [
         mut net,
         mut sync,
@@ -157,6 +162,7 @@ fn rounds(bench: &mut Bench, what: &str, chain: &Chain, sample: &Sample, unit: &
         all.push(run_cost(follower.all));
         peer.push(run_cost(run.peer.all));
         rate.push(unit.amount / run.seconds);
+        committing.push(100.0 * run.committing / run.seconds);
         shared.push(unit.amount * cores / (follower.all + run.peer.all));
     }
     let table = &mut bench.table;
@@ -172,6 +178,12 @@ fn rounds(bench: &mut Bench, what: &str, chain: &Chain, sample: &Sample, unit: &
         "the same beside what the cores allow",
         &rate,
         Some((&no_idle, &shared)),
+        "",
+    );
+    table.row(
+        "of its time, the sync thread is in commits, percent",
+        &committing,
+        None,
         "",
     );
     let cost = |thread: &str| format!("{thread}, {}", unit.cost);
