@@ -11,6 +11,8 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 /// What is carried in one step.
 const STEP_BYTES: usize = 16 << 10;
+/// A step that came late for want of a core is made up for, as long as it was not later than this.
+const MADE_UP: Duration = Duration::from_millis(50);
 /// What may wait on the line: what a line of 40 Mbit/s holds in 25 ms, and not the megabytes that Linux would let wait.
 const WAITING_BYTES: usize = 128 << 10;
 
@@ -55,8 +57,8 @@ fn carry(mut from: TcpStream, mut to: TcpStream, bytes_per_s: f64) {
     let mut free = Instant::now();
     while let Ok(bytes @ 1..) = from.read(&mut buffer) {
         let now = Instant::now();
-        free = free.max(now) + Duration::from_secs_f64(bytes as f64 / bytes_per_s);
-        std::thread::sleep(free - now);
+        free = free.max(now - MADE_UP) + Duration::from_secs_f64(bytes as f64 / bytes_per_s);
+        std::thread::sleep(free.saturating_duration_since(now));
         if to.write_all(&buffer[..bytes]).is_err() {
             break;
         }
