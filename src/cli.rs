@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use alloy_primitives::{Address, B256};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::sync::MEMORY_LIMIT_BYTES;
+
 /// An Ethereum block node that stores first.
 #[derive(Debug, Parser)]
 #[command(
@@ -86,6 +88,9 @@ pub struct Run {
     /// At most this many peers
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub maxpeers: usize,
+    /// Megabytes (2^20 bytes) of headers, bodies and receipts that are held and asked for while catching up
+    #[arg(long, value_name = "MB", default_value_t = MEMORY_LIMIT_BYTES >> 20)]
+    pub sync_memory_mb: usize,
     /// Seal blocks (clique chains)
     #[arg(long, visible_alias = "mine")]
     pub enable_consensus: bool,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, B256};
@@ -21,6 +22,10 @@ use crate::datadir::{self, DataDir, DataDirError, Made};
 const PEERS_LIMIT: usize = 700;
 /// A longer interval is a slip of the finger.
 const INTERVAL_LIMIT_MS: u64 = 366 * 24 * 3600 * 1000;
+
+/// What `--sync-memory-mb` may be: two answers of the size that other clients give fit into the least, and more than the most brings
+/// nothing more.
+const SYNC_MEMORY_MB: RangeInclusive<usize> = 8..=4096;
 
 /// Everything a running node is told, checked.
 #[derive(Debug)]
@@ -47,6 +52,8 @@ pub struct Config {
     pub net_threads: usize,
     /// The control socket, unless there is to be none.
     pub ipc: Option<PathBuf>,
+    /// Bytes of headers, bodies and receipts that sync may hold and expect.
+    pub sync_memory_bytes: usize,
     /// Receipts are asked for and kept.
     pub receipts: bool,
     /// The head to trust where no seal can be checked.
@@ -210,6 +217,14 @@ impl Config {
                 run.net_threads
             )));
         }
+        if !SYNC_MEMORY_MB.contains(&run.sync_memory_mb) {
+            return Err(usage(format!(
+                "--sync-memory-mb {}: expected {} to {}",
+                run.sync_memory_mb,
+                SYNC_MEMORY_MB.start(),
+                SYNC_MEMORY_MB.end()
+            )));
+        }
         let interval_s = match run.block_interval_ms {
             None => None,
             Some(ms) if ms > INTERVAL_LIMIT_MS => {
@@ -249,6 +264,7 @@ impl Config {
             eth_versions,
             max_peers: run.maxpeers,
             ipc: (!run.ipcdisable).then(|| ipc(&datadir, common)),
+            sync_memory_bytes: run.sync_memory_mb << 20,
             receipts: run.receipts,
             sync_target: run.synctarget,
             datadir,

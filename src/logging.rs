@@ -1,10 +1,12 @@
 //! Log lines: one format, a level chosen by geth's `--verbosity`.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use alloy_primitives::B256;
 use log::LevelFilter;
+
+use crate::progress::beside_bar;
 
 /// Starts logging to standard error. `verbosity` is geth's scale, 0 (nothing) to 5 (everything).
 pub fn start(verbosity: u8) {
@@ -18,6 +20,14 @@ pub fn start(verbosity: u8) {
     };
     let mut builder = env_logger::Builder::new();
     builder.filter_level(level);
+    builder.target(env_logger::Target::Pipe(Box::new(Lines)));
+    // To what is not standard error itself no colours would be written by themselves.
+    let is_coloured = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    builder.write_style(match is_coloured {
+        true => env_logger::WriteStyle::Always,
+        false => env_logger::WriteStyle::Never,
+    });
     builder.format(|out, record| {
         let style = out.default_level_style(record.level());
         writeln!(
@@ -30,6 +40,19 @@ pub fn start(verbosity: u8) {
     });
     // A second start (in tests) keeps the first logger.
     let _ = builder.try_init();
+}
+
+/// Standard error, above the bar if there is one.
+struct Lines;
+
+impl std::io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        beside_bar(|| std::io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
 }
 
 /// A hash in the short form of log lines: its first and last three bytes.

@@ -208,7 +208,6 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let sealing = config.sealer;
     let board = status::Writer::new(board, &tip, sealing.is_some());
     let sync = SyncRole {
-        writer,
         machine: Machine::new(
             rules.clone(),
             tip,
@@ -216,10 +215,10 @@ pub fn run(config: Config) -> Result<(), NodeError> {
                 sync_target: config.sync_target,
                 earliest,
                 receipts: config.receipts,
+                memory_limit_bytes: config.sync_memory_bytes,
                 ..MachineConfig::default()
             },
         ),
-        rules: rules.clone(),
         genesis,
         network_id: config.network_id,
         events,
@@ -235,7 +234,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         board,
         stop,
     };
-    let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;
+    let sync_thread = spawn.role("sync", move || sync.run(writer).map_err(|e| e.to_string()))?;
     let sealer_thread = match sealing {
         None => None,
         Some(sealing) => {

@@ -81,6 +81,8 @@ pub struct Figures {
     pub blocks_per_s: f64,
     /// Their bytes.
     pub bytes_per_s: f64,
+    /// The head's age, if nothing is being caught up with and a newer one should be here: it is stale.
+    pub overdue_s: Option<u64>,
 }
 
 impl Figures {
@@ -110,7 +112,7 @@ impl Writer {
             stored: VecDeque::new(),
             seals,
         };
-        writer.show(0, tip, &SyncStatus::default(), true);
+        writer.show(0, tip, &SyncStatus::default(), true, None);
         writer
     }
 
@@ -126,8 +128,15 @@ impl Writer {
         }
     }
 
-    /// Shows how things are.
-    pub fn show(&mut self, now_ms: u64, tip: &Tip, status: &SyncStatus, is_caught_up: bool) {
+    /// Shows how things are. `overdue_s` is the head's age if a newer one should be here.
+    pub fn show(
+        &mut self,
+        now_ms: u64,
+        tip: &Tip,
+        status: &SyncStatus,
+        is_caught_up: bool,
+        overdue_s: Option<u64>,
+    ) -> Figures {
         let second = now_ms / 1000;
         let is_old = |entry: &(u64, u64, u64)| entry.0 + RATE_S <= second;
         while self.stored.front().is_some_and(is_old) {
@@ -141,13 +150,14 @@ impl Writer {
         // Past a clique chain's terminal total difficulty it is never caught up, and there is nothing to fetch.
         let is_idle =
             status.target_number.is_none() && status.headers == 0 && status.in_flight == 0;
-        self.board.write(Figures {
-            phase: match status {
-                _ if status.peers == 0 && !self.seals => Phase::Alone,
-                _ if is_caught_up || is_idle => Phase::Following,
-                _ if status.headers > 0 => Phase::Bodies,
-                _ => Phase::Headers,
-            },
+        let phase = match status {
+            _ if status.peers == 0 && !self.seals => Phase::Alone,
+            _ if is_caught_up || is_idle => Phase::Following,
+            _ if status.headers > 0 => Phase::Bodies,
+            _ => Phase::Headers,
+        };
+        let figures = Figures {
+            phase,
             started_at: self.started_at,
             number: tip.header.header.number,
             hash: tip.header.hash,
@@ -158,7 +168,10 @@ impl Writer {
             in_flight: status.in_flight,
             blocks_per_s: blocks as f64 / over_s,
             bytes_per_s: bytes as f64 / over_s,
-        });
+            overdue_s: overdue_s.filter(|_| matches!(phase, Phase::Alone | Phase::Following)),
+        };
+        self.board.write(figures.clone());
+        figures
     }
 }
 
@@ -218,6 +231,9 @@ impl fmt::Display for Report<'_> {
                 write!(sync, ", {} left", Span(left_s))?;
             }
         }
+        if let Some(age_s) = at("/sync/overdue_s").as_u64() {
+            write!(sync, ", and stale: the head is {} old", Span(age_s))?;
+        }
         writeln!(f, "Sync     {sync}")?;
         if let Some(signer) = at("/signer").as_str() {
             writeln!(f, "Signer   {signer}")?;
@@ -246,7 +262,7 @@ impl fmt::Display for Report<'_> {
 }
 
 /// Seconds, as people say them.
-struct Span(u64);
+pub struct Span(pub u64);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -280,8 +296,7 @@ mod tests {
             in_flight: 2,
             peers: 1,
         };
-        writer.show(now_ms, &tip, &status, target.is_none());
-        writer.board.read()
+        writer.show(now_ms, &tip, &status, target.is_none(), None)
     }
 
     #[test]
@@ -311,10 +326,10 @@ mod tests {
             in_flight: 0,
             peers: 0,
         };
-        writer.show(0, &tip, &status, true);
+        writer.show(0, &tip, &status, true, None);
         assert_eq!(writer.board.read().phase, Phase::Alone);
         writer.seals = true;
-        writer.show(0, &tip, &status, true);
+        writer.show(0, &tip, &status, true, None);
         assert_eq!(writer.board.read().phase, Phase::Following);
     }
 }

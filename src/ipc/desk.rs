@@ -219,6 +219,7 @@ impl Desk {
                 "blocks_per_s": figures.blocks_per_s,
                 "bytes_per_s": figures.bytes_per_s,
                 "left_s": figures.left_s(),
+                "overdue_s": figures.overdue_s,
             },
             "max_peers": facts.max_peers,
             "peers": peers,

@@ -276,10 +276,13 @@ impl Machine {
     /// vouched for an invalid block; where headers are known by their hashes, the target itself is invalid.
     fn invalid_block(&mut self, header: &SealedHeader, why: &str) {
         let number = header.header.number;
-        if let Some(target) = &mut self.target {
+        if self
+            .target
+            .as_ref()
+            .is_some_and(|target| !target.is_weighed())
+        {
             log::error!("The sync target's chain breaks a rule, following nothing: {why}");
-            target.give_up();
-            self.restart_main();
+            self.give_up_target();
             return;
         }
         let on_main = self.main.bodies.source(header);

@@ -11,6 +11,7 @@ use super::boundary::{Action, Now};
 use super::limits::OPEN_PER_PEER;
 use super::machine::Machine;
 use super::peers::{Asked, Peer, What};
+use super::target::Target;
 use crate::chain::SealedHeader;
 
 impl Machine {
@@ -92,7 +93,7 @@ impl Machine {
             return;
         }
         let ours = self.tip.header.header.number;
-        let window_end = ours.saturating_add(self.config.limits.header_window);
+        let window_end = ours.saturating_add(self.config.header_window());
         for &id in order {
             let peer = &self.peers[&id];
             // Headers are served below `earliest` too: it bounds bodies.
@@ -153,6 +154,12 @@ impl Machine {
         }
     }
 
+    /// Whether a peer may have what a weighed branch leads to; of any other target nobody says that he has it.
+    pub(super) fn has_target(&self, peer: &Peer) -> bool {
+        let is_weighed = self.target.as_ref().is_some_and(Target::is_weighed);
+        !is_weighed || peer.claims_better(&self.tip)
+    }
+
     /// Asks `id` for one batch of bodies, if it has any that are wanted and the memory limit allows it.
     fn ask_bodies(&mut self, now: Now, id: PeerId) -> bool {
         let limits = self.config.limits.clone();
@@ -171,7 +178,7 @@ impl Machine {
             _ => fitting.clamp(1, limits.body_batch_max),
         };
         let batch = batch.min(peer.body_cap);
-        let on_main = !peer.off_chain;
+        let on_main = !peer.off_chain && self.has_target(peer);
 
         let mut wanted = Vec::new();
         // A branch is held whole until it is better: it has a limit of its own.
@@ -183,7 +190,7 @@ impl Machine {
             wanted = pipe.bodies.take(id, earliest, top.min(enough), batch);
         }
         if wanted.is_empty() && on_main {
-            let room = self.config.memory_limit_bytes.saturating_sub(used) / average;
+            let room = self.memory_limit_bytes().saturating_sub(used) / average;
             let most = if room == 0 && self.main.bodies.front_is_unasked() {
                 1
             } else {

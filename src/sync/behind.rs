@@ -3,7 +3,7 @@
 use alloy_primitives::U256;
 
 use super::boundary::Now;
-use super::limits::{CATCH_UP_PATIENCE_MS, CATCH_UP_PATIENCE_S};
+use super::limits::{CATCH_UP_PATIENCE_MS, CATCH_UP_PATIENCE_S, STALE_LEAST_S, STALE_PERIODS};
 use super::machine::Machine;
 use super::peers::Peer;
 use crate::chain::Tip;
@@ -49,6 +49,31 @@ impl Machine {
             return false;
         }
         !self.is_behind() || (self.target.is_none() && self.behind.spent_ms >= CATCH_UP_PATIENCE_MS)
+    }
+
+    /// The head's age at this Unix time, if a newer block should be here by now: on a clique chain that has a period after
+    /// [`STALE_PERIODS`] periods, or as many times what the head itself took, where nothing beyond a trusted head is followed after a
+    /// minute. Of a chain that seals when it likes nobody can say.
+    pub fn overdue_s(&self, now_s: u64) -> Option<u64> {
+        let age_s = now_s.saturating_sub(self.tip.header.header.timestamp);
+        let allowed_s = match &self.rules.spec.clique {
+            Some(clique) if self.rules.seal_is_checked_after(&self.tip) => {
+                if clique.period_s == 0 {
+                    return None;
+                }
+                let number = self.tip.header.header.number;
+                let parent = number
+                    .checked_sub(1)
+                    .and_then(|number| self.recent.get(&number));
+                let took_s = parent.map_or(0, |parent| {
+                    let (head, parent) = (&self.tip.header.header, &parent.header.header);
+                    head.timestamp.saturating_sub(parent.timestamp)
+                });
+                clique.period_s.max(took_s).saturating_mul(STALE_PERIODS)
+            }
+            _ => 0,
+        };
+        (age_s > allowed_s.max(STALE_LEAST_S)).then_some(age_s)
     }
 
     fn is_behind(&self) -> bool {

@@ -37,7 +37,7 @@ pub trait ChainView {
 pub struct MachineConfig {
     /// The head to follow on a chain whose seals cannot be checked.
     pub sync_target: Option<B256>,
-    /// Bodies held and expected stay under this.
+    /// Headers, bodies and receipts that are held and expected stay under this.
     pub memory_limit_bytes: usize,
     /// The first block whose body we serve, as peers are told of it.
     pub earliest: u64,
@@ -45,6 +45,35 @@ pub struct MachineConfig {
     pub receipts: bool,
     /// The other limits.
     pub limits: Limits,
+}
+
+impl MachineConfig {
+    /// Headers, verified and in flight, ahead of the stored head: a quarter of the memory.
+    pub(super) fn header_window(&self) -> u64 {
+        (self.memory_limit_bytes / 4 / self.limits.header_bytes.max(1)) as u64
+    }
+
+    /// What a branch may hold before it is better than our chain: a quarter of the memory.
+    pub(super) fn branch_bytes(&self) -> usize {
+        self.memory_limit_bytes / 4
+    }
+
+    /// Receipts held and expected: a quarter of the memory.
+    pub(super) fn receipt_bytes(&self) -> usize {
+        self.memory_limit_bytes / 4
+    }
+
+    /// Headers falling from a trusted hash that are kept for the way up: a quarter of the memory.
+    pub(super) fn target_bytes(&self) -> usize {
+        self.memory_limit_bytes / 4
+    }
+
+    /// A run of complete blocks of this size is stored.
+    pub(super) fn commit_bytes(&self) -> usize {
+        self.limits
+            .commit_bytes
+            .min(self.memory_limit_bytes / 8 * 3)
+    }
 }
 
 impl Default for MachineConfig {
@@ -101,6 +130,8 @@ pub enum Action {
         /// Announced or sealed just now, not caught up with.
         live: bool,
     },
+    /// Do this with the branch that goes into the store part by part. Between its beginning and its end nothing else is stored.
+    Stage(Staging),
     /// Keep these receipts of stored blocks, in rising order; those of a block that is not canonical any more are to be left
     /// out.
     Keep {
@@ -114,6 +145,28 @@ pub enum Action {
         /// For what.
         fault: Fault,
     },
+}
+
+/// What is done with a branch that is too long to be held in memory.
+#[derive(Clone, Debug)]
+pub enum Staging {
+    /// One begins that hangs on this block of ours.
+    Begin {
+        /// The last block that it and our chain have both.
+        fork: u64,
+    },
+    /// Its next blocks, in rising order.
+    Add {
+        /// Not empty.
+        blocks: Vec<Block>,
+    },
+    /// It takes the place of our blocks above the fork, all at once.
+    Publish {
+        /// The new head, the last block added.
+        tip: Tip,
+    },
+    /// It is let go, and our chain stays.
+    Leave,
 }
 
 /// How far sync is, to be shown.

@@ -1,22 +1,19 @@
-//! Another branch than ours: finds where a peer's chain leaves our own, follows it in memory, and replaces our blocks with
-//! it as soon as it is better.
+//! Another branch than ours: finds where a peer's chain leaves our own. From there on `follow.rs` has it.
 
 use std::sync::Arc;
 
 use alloy_primitives::B256;
 use cairn_net::eth::message::Start;
 use cairn_net::reactor::PeerId;
-use log::Level;
 
 use super::asking::headers_of;
 use super::boundary::{ChainView, Now};
-use super::choice::is_better;
 use super::fault::Fault;
-use super::limits::{ANCESTOR_FIRST, REFUSALS_TOLD, RESTORE_MIN_MS, VERIFIED_HEADER_BYTES};
+use super::follow::Follow;
+use super::limits::{ANCESTOR_FIRST, RESTORE_MIN_MS};
 use super::machine::Machine;
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
-use super::schedule::{Verified, verify_next};
 use crate::chain::{SealedHeader, Tip};
 use crate::logging::reorg;
 
@@ -26,23 +23,24 @@ pub(super) struct Branch {
     /// Who claims it. Only its headers are believed to belong to it, and it goes when the peer goes.
     pub(super) peer: PeerId,
     /// The head that was claimed when the search began.
-    head: B256,
-    stage: Stage,
+    pub(super) head: B256,
+    pub(super) stage: Stage,
 }
 
+/// How far the search is.
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     /// Headers falling from here are asked for, to find one that is ours too.
     Seek { top: u64, asked: bool },
     /// Deeper: single headers are asked for, halving what is between.
     Probe(Probe),
     /// It hangs on a block of ours and is followed upwards.
-    Follow(Box<Pipe>),
+    Follow(Box<Follow>),
 }
 
 /// Where the peer's chain leaves ours: at `low` or above, and below `high`.
 #[derive(Clone, Copy, Debug)]
-struct Probe {
+pub(super) struct Probe {
     /// The lowest block that a branch may hang on.
     floor: u64,
     /// The highest that is known to be in both; `None`: the floor is not known to be yet.
@@ -67,26 +65,33 @@ impl Branch {
     pub(super) fn pipe_mut(&mut self) -> Option<&mut Pipe> {
         match &mut self.stage {
             Stage::Seek { .. } | Stage::Probe(_) => None,
-            Stage::Follow(pipe) => Some(pipe),
+            Stage::Follow(follow) => Some(&mut follow.pipe),
+        }
+    }
+
+    /// The block of ours that it hangs on, once that is known.
+    pub(super) fn fork(&self) -> Option<u64> {
+        match &self.stage {
+            Stage::Seek { .. } | Stage::Probe(_) => None,
+            Stage::Follow(follow) => Some(follow.base.header.header.number),
         }
     }
 
     /// The branch's line if its bodies are wanted from this peer, and the number up to which they are: only once its headers
     /// outweigh `ours`, and no further.
     pub(super) fn wanting(&mut self, peer: PeerId, ours: &Tip) -> Option<(&mut Pipe, u64)> {
-        let is_leader = self.peer == peer;
-        let pipe = self.pipe_mut().filter(|_| is_leader)?;
-        let enough = (0..pipe.bodies.len())
-            .find_map(|i| pipe.bodies.tip(i).filter(|tip| is_better(tip, ours)))
-            .map(|tip| tip.header.header.number)?;
-        Some((pipe, enough))
+        let Stage::Follow(follow) = &mut self.stage else {
+            return None;
+        };
+        let enough = follow.enough(ours).filter(|_| self.peer == peer)?;
+        Some((&mut follow.pipe, enough))
     }
 
-    /// Bytes of bodies that it holds.
-    pub(super) fn held_bytes(&self) -> usize {
+    /// What it holds, if a verified header takes `header_bytes`.
+    pub(super) fn held_bytes(&self, header_bytes: usize) -> usize {
         match &self.stage {
             Stage::Seek { .. } | Stage::Probe(_) => 0,
-            Stage::Follow(pipe) => pipe.bodies.held_bytes() + pipe.headers.held_bytes(),
+            Stage::Follow(follow) => follow.pipe.held_bytes(header_bytes),
         }
     }
 }
@@ -115,8 +120,7 @@ impl Machine {
         match &mut branch.stage {
             Stage::Seek { top, asked } => {
                 if !std::mem::replace(asked, true) {
-                    let first = ANCESTOR_FIRST.min(self.config.limits.branch_depth);
-                    self.ask_ancestors(now, id, *top, first.min(*top + 1));
+                    self.ask_ancestors(now, id, *top, ANCESTOR_FIRST.min(*top + 1));
                 }
                 self.branch = Some(branch);
                 false
@@ -129,26 +133,7 @@ impl Machine {
                 self.branch = Some(branch);
                 false
             }
-            Stage::Follow(pipe) => {
-                loop {
-                    match verify_next(&self.rules, &mut self.peers, pipe, now) {
-                        Verified::Nothing => break,
-                        Verified::Some => {}
-                        Verified::Unlinked(_) => {
-                            // It named this ancestor itself: it moved over just now, or it lies.
-                            if let Err(fault) = self.empty_claim(id) {
-                                self.punish(id, fault);
-                            }
-                            return false;
-                        }
-                        Verified::Fault(peer, fault) => {
-                            self.punish(peer, fault);
-                            return false;
-                        }
-                    }
-                }
-                self.follow_branch(now, branch, chain)
-            }
+            Stage::Follow(_) => self.follow_branch(now, branch, chain),
         }
     }
 
@@ -251,11 +236,11 @@ impl Machine {
             let why = format!("its block 0 is not ours, though its Status said so (asked {count})");
             return Err(Fault::BadHeader { number: 0, why });
         }
-        if self.is_too_deep(id, lowest, branch.head, chain) {
+        let floor = chain.lowest_fork();
+        if lowest <= floor {
+            self.refuse(id, lowest, branch.head, chain);
             return Ok(());
         }
-        let limit = self.config.limits.branch_depth;
-        let floor = chain.lowest_fork().max(ours.saturating_sub(limit));
         let stage = Stage::Probe(Probe {
             floor,
             low: (floor == 0).then_some(0), // its Status said that the genesis block is ours
@@ -301,7 +286,8 @@ impl Machine {
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
         let id = branch.peer;
-        if self.is_too_deep(id, number + 1, branch.head, chain) {
+        if number < chain.lowest_fork() {
+            self.refuse(id, number + 1, branch.head, chain);
             return Ok(());
         }
         if !self.may_restore(now, id, number) {
@@ -314,40 +300,10 @@ impl Machine {
             self.judge(id, branch.head);
             return Ok(());
         };
-        let stage = Stage::Follow(Box::new(self.new_pipe(base)));
+        let pipe = self.new_pipe(base.clone());
+        let stage = Stage::Follow(Box::new(Follow::new(base, pipe)));
         self.branch = Some(Branch { stage, ..branch });
         Ok(())
-    }
-
-    /// Whether a branch replaces more of our blocks than is allowed, if it does so from block `lowest` on. It is then left.
-    fn is_too_deep(&mut self, id: PeerId, lowest: u64, head: B256, chain: &dyn ChainView) -> bool {
-        let ours = self.tip.header.header.number;
-        let limit = self.config.limits.branch_depth;
-        let floor = chain.lowest_fork();
-        if ours.saturating_sub(lowest) < limit && lowest > floor {
-            return false;
-        }
-        self.refuse(id, lowest, head, chain);
-        true
-    }
-
-    /// Leaves a branch that replaces too many of our blocks, and says so: loudly once for a peer and the place where it leaves
-    /// our chain, for the peer may claim heads as it likes.
-    fn refuse(&mut self, id: PeerId, lowest: u64, head: B256, chain: &dyn ChainView) {
-        let ours = self.tip.header.header.number;
-        let limit = self.config.limits.branch_depth;
-        let floor = chain.lowest_fork();
-        let is_new = self
-            .peers
-            .get_mut(&id)
-            .is_some_and(|peer| peer.refused.len() < REFUSALS_TOLD && peer.refused.insert(lowest));
-        let level = if is_new { Level::Warn } else { Level::Debug };
-        log::log!(
-            level,
-            "Refused a branch that leaves our chain at block {lowest} or below: head={ours} limit={limit} settled={floor} peer={} branch={head}",
-            id.0,
-        );
-        self.judge(id, head);
     }
 
     /// Whether the state at block `number` may be had for this peer's branch: at once if it is at hand, else once in a while,
@@ -372,7 +328,7 @@ impl Machine {
     }
 
     /// The state of our chain at block `number`.
-    fn tip_at(&mut self, number: u64, chain: &dyn ChainView) -> Option<Tip> {
+    pub(super) fn tip_at(&mut self, number: u64, chain: &dyn ChainView) -> Option<Tip> {
         if let Some(tip) = self.recent.get(&number) {
             return Some(tip.clone());
         }
@@ -398,105 +354,11 @@ impl Machine {
         }
     }
 
-    fn judge(&mut self, id: PeerId, head: B256) {
+    /// This peer's head has been weighed.
+    pub(super) fn judge(&mut self, id: PeerId, head: B256) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.judged = Some(head);
         }
-    }
-
-    /// Asks for more of the branch, stores it if it is better, leaves it if it cannot become so.
-    fn follow_branch(&mut self, now: Now, mut branch: Branch, chain: &dyn ChainView) -> bool {
-        let id = branch.peer;
-        let limits = self.config.limits.clone();
-        let Some(pipe) = branch.pipe_mut() else {
-            return false;
-        };
-        let base = pipe.base.header.header.number;
-        let ours = self.tip.header.header.number;
-
-        let (ready, _) = pipe.bodies.ready();
-        let better = (0..ready).find(|&i| {
-            pipe.bodies
-                .tip(i)
-                .is_some_and(|tip| is_better(tip, &self.tip))
-        });
-        if better.is_some() {
-            if base < chain.lowest_fork() {
-                // Settled since the search began.
-                self.refuse(id, base + 1, branch.head, chain);
-                return false;
-            }
-            let Stage::Follow(mut pipe) = branch.stage else {
-                return false;
-            };
-            let blocks = pipe.bodies.pop(ready);
-            if let Some((new, _, _)) = blocks.last() {
-                self.reorganise((base, pipe.base.header.hash), new);
-            }
-            self.store(now, base, blocks);
-            self.untold = true;
-            pipe.base = self.tip.clone();
-            self.main = *pipe;
-            self.off_chain_forgotten();
-            return true;
-        }
-
-        let header_bytes = pipe.bodies.len() * VERIFIED_HEADER_BYTES;
-        if pipe.bodies.held_bytes() + header_bytes > limits.branch_bytes {
-            let is_new = self.peers.get_mut(&id).is_some_and(|peer| {
-                peer.refused.len() < REFUSALS_TOLD && peer.refused.insert(base + 1)
-            });
-            log::log!(
-                if is_new { Level::Warn } else { Level::Debug },
-                "Refused a branch: it holds more than {} bytes before it is better",
-                limits.branch_bytes
-            );
-            self.judge(id, branch.head);
-            return false;
-        }
-        if is_better(pipe.top(), &self.tip) {
-            if pipe.bodies.front_is_refused_by(id) {
-                self.judge(id, branch.head);
-                return false;
-            }
-            self.branch = Some(branch); // its bodies are asked for with the others
-            return false;
-        }
-        let Some(peer) = self.peers.get(&id) else {
-            return false;
-        };
-        let epoch = pipe.epoch;
-        if now.s < pipe.pause_until_s
-            || peer.count(|what| matches!(what, What::Rising { epoch: of, .. } if *of == epoch)) > 0
-        {
-            self.branch = Some(branch);
-            return false;
-        }
-        // One answer at a time: it is one peer's word.
-        let window_end = ours.max(base).saturating_add(limits.branch_depth);
-        let batch = limits.header_batch.min(peer.header_cap);
-        match pipe
-            .headers
-            .take(peer.top().unwrap_or(0), window_end, batch)
-        {
-            Some((first, count)) => {
-                let request = headers_of(Start::Number(first), count, false);
-                self.ask(
-                    now,
-                    id,
-                    What::Rising {
-                        epoch,
-                        first,
-                        count,
-                    },
-                    request,
-                    0,
-                );
-                self.branch = Some(branch);
-            }
-            None => self.judge(id, branch.head), // all of it is here, and it is not better
-        }
-        false
     }
 
     /// Says that blocks of ours above `ancestor` give way.

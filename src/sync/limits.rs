@@ -1,7 +1,8 @@
 //! Every limit of the sync machine, by name, with its reason.
 
-/// Bodies held and expected together stay under this: the part of a full node's memory that sync may take.
-pub(super) const MEMORY_LIMIT_BYTES: usize = 32 << 20;
+/// What sync may hold and expect together, unless it is told otherwise: headers, bodies, receipts. The rest of a full node takes some
+/// 10 MiB more.
+pub const MEMORY_LIMIT_BYTES: usize = 32 << 20;
 
 /// The limits that a test shrinks so that a short chain meets them all.
 #[derive(Clone, Debug)]
@@ -9,8 +10,9 @@ pub struct Limits {
     /// Headers in one request by number. Every client serves 512 (geth and reth up to 1024); checking one such
     /// answer's seals takes about 25 ms, so that bodies are asked for early.
     pub header_batch: u64,
-    /// Verified headers and headers in flight ahead of the stored head: about 2 KiB each with its clique snapshot.
-    pub header_window: u64,
+    /// What a verified header takes in memory, its raw bytes and its clique snapshot with it. A quarter of the memory is for
+    /// those ahead of the stored head.
+    pub header_bytes: usize,
     /// Header requests in flight to one peer: one is answered while the next travels.
     pub headers_per_peer: usize,
     /// Body requests in flight to one peer: enough to keep a link busy over its round trip.
@@ -25,15 +27,14 @@ pub struct Limits {
     pub answer_bytes: usize,
     /// Stored blocks looked at ahead of the first one that is without its receipts: each header takes about 1 KiB.
     pub receipt_window: u64,
-    /// Receipts held and expected stay under this: beside the bodies' limit, and a quarter of it.
-    pub receipt_bytes: usize,
     /// Receipt requests in flight to one peer: one is answered while the next travels.
     pub receipts_per_peer: usize,
     /// Blocks in the first request for receipts, before their size is known.
     pub receipt_batch_start: usize,
     /// Blocks in one request for receipts at the most: they are asked for behind the bodies, which must not wait for long.
     pub receipt_batch_max: usize,
-    /// A run of complete blocks of this size is stored: a large append, yet half of the memory limit.
+    /// A run of complete blocks of this size is stored, or of three eighths of the memory if that is less: a large append, and as
+    /// much again on its way.
     pub commit_bytes: usize,
     /// A run of this many complete blocks is stored however small they are.
     pub commit_blocks: usize,
@@ -46,11 +47,6 @@ pub struct Limits {
     /// Headers between two remembered hashes of a chain fetched falling, and headers in one such request: 32 bytes kept
     /// for each 1024, and no client answers more than 1024.
     pub anchor_every: u64,
-    /// Blocks of ours that a better branch may replace, an era of them: hours of a network that was cut in two. The branch is held
-    /// in memory until it outweighs ours, its headers take twice that many times 2 KiB.
-    pub branch_depth: u64,
-    /// Bytes of headers and bodies that such a branch may hold beyond the memory limit, since it is stored all at once.
-    pub branch_bytes: usize,
     /// After this time without progress, and with nothing in flight, what the peers were known to lack is forgotten.
     pub stuck_ms: u64,
     /// A chain that stands still is polled no more often than this, or two clique periods if that is longer.
@@ -61,14 +57,13 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             header_batch: 512,
-            header_window: 4096,
+            header_bytes: 2 << 10,
             headers_per_peer: 2,
             bodies_per_peer: 4,
             body_batch_start: 64,
             body_batch_min: 16,
             body_batch_max: 512,
             receipt_window: 1024,
-            receipt_bytes: 8 << 20,
             receipts_per_peer: 2,
             receipt_batch_start: 16,
             receipt_batch_max: 256,
@@ -79,8 +74,6 @@ impl Default for Limits {
             request_timeout_ms: 10_000,
             urgent_ms: 2_000,
             anchor_every: 1024,
-            branch_depth: 8192,
-            branch_bytes: 64 << 20,
             stuck_ms: 10_000,
             poll_ms: 15_000,
         }
@@ -110,10 +103,12 @@ pub(super) const OPEN_PER_PEER: usize = 32;
 pub(super) const FUTURE_S: u64 = 15;
 /// Blocks held because they are of the near future: one for each signer of a large network.
 pub(super) const HELD_BLOCKS: usize = 64;
-/// What a verified header takes in memory, its raw bytes and its clique snapshot with it.
-pub(super) const VERIFIED_HEADER_BYTES: usize = 2 << 10;
-/// What a header takes in memory beyond its raw bytes.
-pub(super) const HEADER_BYTES: usize = 1024;
+/// Remembered hashes of a branch that is weighed: 4 MiB, for a branch of 134 million blocks.
+pub(super) const ANCHORS_LIMIT: usize = 1 << 17;
+/// What a branch that goes into the store part by part holds there: what sync itself may hold is less by that.
+pub(super) const STAGED_BYTES: usize = 12 << 20;
+/// Times in a row that such a branch may be stuck before it is let go: in half a minute whoever has it has shown some of it.
+pub(super) const STAGED_STUCK_ALLOWED: u32 = 3;
 /// Of these, from one peer: one that sends nothing but the future leaves room for the others.
 pub(super) const HELD_PER_PEER: usize = 8;
 /// Blocks beside our chain that are kept, because their children may make them the better branch.
@@ -169,3 +164,7 @@ pub(super) const GAS_PER_RECEIPT_BYTE: u64 = 4;
 pub(super) const PARTS_OF_BLOCK: usize = 32;
 /// Periods of a clique chain without a new block before it is asked for: in one the block may just be late.
 pub(super) const POLL_PERIODS: u64 = 2;
+/// A clique chain's head is stale when so many periods have passed without a newer one: some blocks may come late.
+pub(super) const STALE_PERIODS: u64 = 8;
+/// No head is stale that is younger.
+pub(super) const STALE_LEAST_S: u64 = 60;

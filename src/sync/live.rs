@@ -211,6 +211,9 @@ impl Machine {
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
         let (number, hash) = (header.header.number, header.hash);
+        if self.staged.is_some() {
+            return Ok(()); // a better chain is on its way into the store, which takes nothing else meanwhile
+        }
         if self.is_known(&hash, number, chain) {
             return Ok(());
         }

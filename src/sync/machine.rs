@@ -11,10 +11,11 @@ use super::behind::Behind;
 use super::bodies::BodySize;
 use super::boundary::{Action, ChainView, MachineConfig, Now, SealedBlock, SyncStatus};
 use super::branch::Branch;
-use super::limits::{POLL_PERIODS, RECENT_TIPS};
+use super::limits::{POLL_PERIODS, RECENT_TIPS, STAGED_BYTES};
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
 use super::receipts::Receipts;
+use super::staged::Staged;
 use super::target::Target;
 use crate::chain::{HeaderError, OmmerWindow, Rules, Tip};
 
@@ -36,8 +37,10 @@ pub struct Machine {
     pub(super) branch: Option<Branch>,
     /// The last state of our chain that was rebuilt for a branch, which may be claimed again.
     pub(super) restored: Option<Tip>,
-    /// What is followed where seals cannot be checked.
+    /// What is followed by its hash: where seals cannot be checked, or a branch that was weighed.
     pub(super) target: Option<Target>,
+    /// The branch that goes into the store part by part, if one does.
+    pub(super) staged: Option<Staged>,
     pub(super) live: Live,
     /// The receipts that are wanted, if any are.
     pub(super) receipts: Option<Receipts>,
@@ -87,6 +90,7 @@ impl Machine {
             branch: None,
             restored: None,
             target,
+            staged: None,
             live: Live::default(),
             receipts,
             news_ms: 0,
@@ -199,9 +203,13 @@ impl Machine {
         }
     }
 
-    /// Bytes of bodies held and expected and of headers not yet verified: what the memory limit bounds.
+    /// Bytes of headers, bodies and receipts held and expected: what the memory limit bounds.
     pub fn memory_bytes(&self) -> usize {
-        let branch = self.branch.as_ref().map_or(0, Branch::held_bytes);
+        let header_bytes = self.config.limits.header_bytes;
+        let branch = self.branch.as_ref();
+        let branch = branch.map_or(0, |branch| branch.held_bytes(header_bytes));
+        let target = self.target.as_ref();
+        let target = target.map_or(0, |target| target.kept_bytes(header_bytes));
         let expected: usize = self
             .peers
             .values()
@@ -209,7 +217,16 @@ impl Machine {
             .filter(|asked| !matches!(asked.what, What::Receipts { .. }))
             .map(|asked| asked.expected_bytes)
             .sum();
-        self.main.bodies.held_bytes() + self.main.headers.held_bytes() + branch + expected
+        self.main.held_bytes(header_bytes) + branch + target + expected + self.receipt_bytes()
+    }
+
+    /// What they may be now.
+    pub(super) fn memory_limit_bytes(&self) -> usize {
+        let limit = self.config.memory_limit_bytes;
+        match self.staged {
+            Some(_) => limit.saturating_sub(STAGED_BYTES).max(limit / 2),
+            None => limit,
+        }
     }
 
     fn clock(&mut self, ms: u64, s: u64) -> Now {
@@ -246,8 +263,8 @@ impl Machine {
     /// The head has moved, along tips in rising order that hang on block `ancestor`.
     pub(super) fn moved(&mut self, now: Now, ancestor: u64, tips: impl IntoIterator<Item = Tip>) {
         let replaced = self.recent.split_off(&(ancestor + 1));
-        let lost = |pipe: &mut Pipe| pipe.base.header.header.number > ancestor;
-        if !replaced.is_empty() && self.branch_pipe().is_some_and(lost) {
+        let fork = self.branch.as_ref().and_then(Branch::fork);
+        if !replaced.is_empty() && fork.is_some_and(|fork| fork > ancestor) {
             self.branch = None; // it hangs on a block that is no longer ours
         }
         for tip in tips {

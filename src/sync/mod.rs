@@ -2,10 +2,11 @@
 //!
 //! Where a byte goes: an answer comes in through [`Machine::handle_event`] (`machine.rs`, `inbox.rs`), is judged against what was
 //! asked (`answers.rs`), headers wait in order in `headers.rs` until the rules have taken them, then wait for their bodies
-//! in `bodies.rs`, and leave whole in an [`Action::Commit`]. `schedule.rs` decides who is asked for what; `live.rs`
-//! takes announced blocks, `branch.rs` heavier branches, `target.rs` chains that follow a hash they were told to trust;
+//! in `bodies.rs`, and leave whole in an [`Action::Commit`]. `asking.rs` decides who is asked for what; `live.rs`
+//! takes announced blocks, `branch.rs` looks for where a heavier branch leaves our chain, `follow.rs` follows it up, and `staged.rs` has
+//! one fetched that is too long for the memory; `target.rs` and `falling.rs` follow a hash that is known to be right;
 //! `receipts/` fetches the receipts of what is stored. `storing.rs` carries out against the store what `thread.rs` (or a simulation) is
-//! given to do.
+//! given to do, and `told.rs` says what there is to say.
 
 mod announce;
 mod announced;
@@ -16,7 +17,9 @@ mod bodies;
 mod boundary;
 mod branch;
 mod choice;
+mod falling;
 mod fault;
+mod follow;
 mod headers;
 mod inbox;
 mod limits;
@@ -28,15 +31,17 @@ mod receipts;
 mod schedule;
 #[cfg(test)]
 mod sim;
+mod staged;
 mod storing;
 mod target;
 mod thread;
 mod timing;
+mod told;
 
-pub use boundary::{Action, Block, ChainView, MachineConfig, SealedBlock, SyncStatus};
+pub use boundary::{Action, Block, ChainView, MachineConfig, SealedBlock, Staging, SyncStatus};
 pub(crate) use choice::is_better;
 pub use fault::Fault;
-pub use limits::Limits;
+pub use limits::{Limits, MEMORY_LIMIT_BYTES};
 pub use machine::Machine;
 pub use receipts::Found;
 pub use thread::{Heads, SyncError, SyncRole, local_chain};

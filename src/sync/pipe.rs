@@ -33,6 +33,17 @@ impl Pipe {
         }
     }
 
+    /// What it holds, if a verified header takes `header_bytes`.
+    pub(super) fn held_bytes(&self, header_bytes: usize) -> usize {
+        self.bodies.len() * header_bytes + self.bodies.held_bytes() + self.headers.held_bytes()
+    }
+
+    /// Lets the verified headers go: the last of them, `top`, is what the next one hangs on.
+    pub(super) fn forget_below(&mut self, top: Tip) {
+        self.base = top;
+        self.bodies = BodyQueue::default();
+    }
+
     /// The last verified block.
     pub(super) fn top(&self) -> &Tip {
         self.bodies.last().unwrap_or(&self.base)

@@ -73,27 +73,34 @@ impl Machine {
     /// Stores the complete blocks at the front of the main line if there are enough of them, or if `dry` and nothing more
     /// is to come soon. True if anything was stored.
     fn commit_main(&mut self, now: Now, dry: bool) -> bool {
-        let limits = &self.config.limits;
         let (count, bytes) = self.main.bodies.ready();
         if count == 0 {
             self.main.ready_since_ms = None;
             return false;
         }
+        let is_full = self.memory_bytes() + self.body_size.average() > self.memory_limit_bytes();
+        let limits = &self.config.limits;
         let since = *self.main.ready_since_ms.get_or_insert(now.ms);
         let enough = count >= limits.commit_blocks
-            || bytes >= limits.commit_bytes.min(self.config.memory_limit_bytes / 2)
+            || bytes >= self.config.commit_bytes()
+            || (is_full && bytes >= self.config.memory_limit_bytes / 8)
             || now.ms.saturating_sub(since) >= limits.flush_ms;
         if !enough && (!dry || self.is_coming()) {
             return false;
         }
-        let mut blocks = self.main.bodies.pop(count.min(limits.commit_blocks.max(1)));
+        let most = limits.commit_blocks.max(1);
+        let mut blocks = self.main.bodies.pop(count.min(most));
         self.check_ommers(&mut blocks);
         if blocks.is_empty() {
             return false;
         }
+        self.main.ready_since_ms = None;
+        if self.staged.is_some() {
+            self.stage(now, blocks);
+            return true;
+        }
         self.store(now, self.main.base.header.header.number, blocks);
         self.main.base = self.tip.clone();
-        self.main.ready_since_ms = None;
         self.untold = true;
         true
     }
@@ -106,11 +113,8 @@ impl Machine {
         for (index, (tip, body, _)) in blocks.iter().enumerate() {
             if let Err(error) = self.ommers.check(&self.rules, &tip.header, body) {
                 log::error!("The sync target's chain breaks a rule, following nothing: {error}");
-                if let Some(target) = &mut self.target {
-                    target.give_up();
-                }
                 blocks.truncate(index);
-                self.restart_main();
+                self.give_up_target();
                 return;
             }
             self.ommers.push(&tip.header, body);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
 use bytes::Bytes;
-use cairn_store::{Error, NewBlock, NewReceipts, Snapshot, Writer};
+use cairn_store::{Error, NewBlock, NewReceipts, Reader, Replace, Snapshot, Writer};
 
 use super::boundary::{Block, ChainView};
 use super::receipts::Found;
@@ -14,20 +14,29 @@ use crate::chain::Tip;
 
 /// Stores blocks, and gives the bytes of their headers and bodies.
 pub(super) fn commit(writer: &mut Writer, blocks: &[Block], tip: &Tip) -> Result<usize, Error> {
-    let new: Vec<NewBlock<'_>> = blocks
-        .iter()
-        .map(|block| NewBlock {
-            number: block.header.header.number,
-            hash: block.header.hash,
-            td: block.td,
-            header: &block.header.raw,
-            body: &block.body,
-            receipts: block.receipts.as_deref(),
-        })
-        .collect();
+    let (new, bytes) = new_blocks(blocks);
     writer.commit(&new, tip.header.hash)?;
+    Ok(bytes)
+}
+
+/// Stores the next blocks of a branch, and gives the bytes of their headers and bodies.
+pub(super) fn append(branch: &mut Replace<'_>, blocks: &[Block]) -> Result<usize, Error> {
+    let (new, bytes) = new_blocks(blocks);
+    branch.append(&new)?;
+    Ok(bytes)
+}
+
+fn new_blocks(blocks: &[Block]) -> (Vec<NewBlock<'_>>, usize) {
+    let new = blocks.iter().map(|block| NewBlock {
+        number: block.header.header.number,
+        hash: block.header.hash,
+        td: block.td,
+        header: &block.header.raw,
+        body: &block.body,
+        receipts: block.receipts.as_deref(),
+    });
     let bytes = |block: &Block| block.header.raw.len() + block.body.len();
-    Ok(blocks.iter().map(bytes).sum())
+    (new.collect(), blocks.iter().map(bytes).sum())
 }
 
 /// What came of receipts that were to be kept.
@@ -98,9 +107,9 @@ pub(super) struct View {
 
 impl View {
     /// What is stored now.
-    pub(super) fn of(writer: &Writer) -> View {
+    pub(super) fn of(reader: &Reader) -> View {
         View {
-            snapshot: writer.reader().snapshot(),
+            snapshot: reader.snapshot(),
             failed: RefCell::new(None),
         }
     }
@@ -134,6 +143,10 @@ impl ChainView for View {
 
     fn td(&self, number: u64) -> Option<U256> {
         self.keep(self.snapshot.td(number))
+    }
+
+    fn lowest_fork(&self) -> u64 {
+        self.snapshot.first_header()
     }
 
     fn has_receipts(&self, number: u64) -> bool {

@@ -1,8 +1,9 @@
 //! Chains whose seals cannot be checked: only a head that we were told to trust is followed, by hashes falling from it.
 //!
 //! A header is right if its hash is the parent hash of a right one, so that nothing a peer says has to be believed. The
-//! headers fall to our head once; of every window of them one hash (an anchor) is kept, and as many of the lowest windows
-//! as there is room for. Then the windows are taken in rising order, those that were let go fetched again from their anchor.
+//! headers fall to a block of ours once (`falling.rs`); of every window of them one hash (an anchor) is kept, and as many of the
+//! lowest windows as there is room for. Then the windows are taken in rising order, those that were let go fetched again from
+//! their anchor. A branch that was weighed by its headers (`follow.rs`) is fetched in the same way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,29 +13,29 @@ use cairn_net::eth::message::Start;
 use cairn_net::reactor::PeerId;
 
 use super::asking::headers_of;
-use super::boundary::{ChainView, MachineConfig, Now};
-use super::fault::Fault;
-use super::limits::{FUTURE_S, HEADER_BYTES};
+use super::boundary::{MachineConfig, Now};
+use super::limits::FUTURE_S;
 use super::machine::{Machine, due_s};
 use super::peers::What;
 use crate::chain::{Rules, SealedHeader, Tip};
 
 /// Headers that are wanted falling from a hash.
 #[derive(Debug)]
-struct Fall {
+pub(super) struct Fall {
     /// The hash of the next header; right for sure.
-    next: B256,
+    pub(super) next: B256,
     /// Its number; only the target's own is unknown at first.
-    number: Option<u64>,
+    pub(super) number: Option<u64>,
     /// How many peers owe it, and since when the last.
-    asked: u8,
-    asked_ms: u64,
+    pub(super) asked: u8,
+    pub(super) asked_ms: u64,
     /// Peers that answered empty.
-    lacking: Vec<PeerId>,
+    pub(super) lacking: Vec<PeerId>,
 }
 
 impl Fall {
-    fn new(next: B256, number: Option<u64>) -> Fall {
+    /// Wanted from `next` down.
+    pub(super) fn new(next: B256, number: Option<u64>) -> Fall {
         Fall {
             next,
             number,
@@ -47,18 +48,18 @@ impl Fall {
 
 /// The headers of one window that are here, from its top down.
 #[derive(Debug)]
-struct Window {
-    falling: Vec<Arc<SealedHeader>>,
+pub(super) struct Window {
+    pub(super) falling: Vec<Arc<SealedHeader>>,
     /// What is missing, if it is being fetched again.
-    rest: Option<Fall>,
-    source: PeerId,
+    pub(super) rest: Option<Fall>,
+    pub(super) source: PeerId,
 }
 
 #[derive(Debug)]
-enum Phase {
-    /// From the target down to our head.
+pub(super) enum Phase {
+    /// From the target down to a block of ours.
     Falling(Fall),
-    /// From our head up to the target.
+    /// From there up to the target.
     Rising,
     /// The target is our head, or below it.
     Reached,
@@ -66,16 +67,26 @@ enum Phase {
     Nothing,
 }
 
+/// Why a hash is followed.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// We were told to trust it.
+    Told,
+    /// Its headers were verified, up from a block of ours, when this peer claimed this head.
+    Weighed(PeerId, B256),
+}
+
 /// The trusted head and the way to it.
 #[derive(Debug)]
 pub(super) struct Target {
-    hash: B256,
-    number: Option<u64>,
-    /// The lowest number that is wanted: the one above the head that we had.
-    bottom: u64,
-    phase: Phase,
-    anchors: BTreeMap<u64, B256>,
-    windows: BTreeMap<u64, Window>,
+    origin: Origin,
+    pub(super) hash: B256,
+    pub(super) number: Option<u64>,
+    /// The lowest number that is wanted: the one above the last block that is ours too.
+    pub(super) bottom: u64,
+    pub(super) phase: Phase,
+    pub(super) anchors: BTreeMap<u64, B256>,
+    pub(super) windows: BTreeMap<u64, Window>,
 }
 
 impl Target {
@@ -108,6 +119,7 @@ impl Target {
         };
         let (anchors, windows) = (BTreeMap::new(), BTreeMap::new());
         Some(Target {
+            origin: Origin::Told,
             hash,
             number: None,
             bottom: 0,
@@ -115,6 +127,40 @@ impl Target {
             anchors,
             windows,
         })
+    }
+
+    /// The last block of a branch whose headers from number `bottom` on were verified and let go but for `anchors`, which
+    /// a peer led to by claiming a head.
+    pub(super) fn weighed(
+        top: &Tip,
+        bottom: u64,
+        mut anchors: BTreeMap<u64, B256>,
+        (peer, head): (PeerId, B256),
+    ) -> Target {
+        let (number, hash) = (top.header.header.number, top.header.hash);
+        anchors.insert(number, hash);
+        Target {
+            origin: Origin::Weighed(peer, head),
+            hash,
+            number: Some(number),
+            bottom,
+            phase: Phase::Rising,
+            anchors,
+            windows: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it is a branch that was weighed, and not a head that we were told to trust.
+    pub(super) fn is_weighed(&self) -> bool {
+        self.claimed().is_some()
+    }
+
+    /// Who claimed which head that led to it, if it is a branch that was weighed.
+    pub(super) fn claimed(&self) -> Option<(PeerId, B256)> {
+        match self.origin {
+            Origin::Told => None,
+            Origin::Weighed(peer, head) => Some((peer, head)),
+        }
     }
 
     /// The target's number, once it is known.
@@ -158,7 +204,8 @@ impl Target {
         self.anchors.clear();
     }
 
-    fn fall(&mut self, hash: &B256) -> Option<&mut Fall> {
+    /// What is wanted falling from `hash`, if anything is.
+    pub(super) fn fall(&mut self, hash: &B256) -> Option<&mut Fall> {
         let falling = match &mut self.phase {
             Phase::Falling(fall) => Some(fall),
             _ => None,
@@ -179,12 +226,10 @@ impl Target {
         headers + self.anchors.len()
     }
 
-    fn kept_bytes(&self) -> usize {
-        self.windows
-            .values()
-            .flat_map(|w| &w.falling)
-            .map(|h| h.raw.len() + HEADER_BYTES)
-            .sum()
+    /// What its headers take, `header_bytes` each.
+    pub(super) fn kept_bytes(&self, header_bytes: usize) -> usize {
+        let headers = self.windows.values().map(|window| window.falling.len());
+        headers.sum::<usize>() * header_bytes
     }
 }
 
@@ -206,115 +251,18 @@ impl Machine {
         self.target.as_ref().is_some_and(Target::waits)
     }
 
-    /// Headers falling from `hash`, which link to it and to each other.
-    pub(super) fn falling_answer(
-        &mut self,
-        id: PeerId,
-        hash: B256,
-        headers: Vec<Arc<SealedHeader>>,
-        given_up: bool,
-        chain: &dyn ChainView,
-    ) -> Result<(), Fault> {
-        let every = self.config.limits.anchor_every.max(1);
-        let keep_bytes = self.config.memory_limit_bytes / 2;
-        let ours = self.tip.header.header.number;
-        let our_hash = self.tip.header.hash;
-        let Some(mut target) = self.target.take() else {
-            return Ok(());
-        };
-        if let Some(fall) = target.fall(&hash) {
-            if !given_up {
-                fall.asked = fall.asked.saturating_sub(1);
-            }
-            if headers.is_empty() {
-                fall.lacking.push(id);
-            }
+    /// Follows nothing from now on, not even what of the target is on its way into the store.
+    pub(super) fn give_up_target(&mut self) {
+        if let Some(target) = &mut self.target {
+            target.give_up();
         }
-        match &target.phase {
-            Phase::Falling(fall) if fall.next == hash && !headers.is_empty() => {
-                for header in headers {
-                    let number = header.header.number;
-                    if target.number.is_none() {
-                        target.number = Some(number);
-                        target.bottom = ours + 1;
-                        if number <= ours {
-                            let (have, at) = (self.canonical(&hash, number, chain), number);
-                            target.phase = if have { Phase::Reached } else { Phase::Nothing };
-                            if have {
-                                log::info!(
-                                    "The sync target is stored already: number={at} hash={hash}"
-                                );
-                            } else {
-                                log::error!(
-                                    "The sync target {hash} is block {at} of another chain than ours, whose head is {ours}: following nothing"
-                                );
-                            }
-                            break;
-                        }
-                        log::info!("Following the sync target: number={number} hash={hash}");
-                    }
-                    if number % every == every - 1 || target.number == Some(number) {
-                        target.anchors.insert(number, header.hash);
-                    }
-                    let parent = header.header.parent_hash;
-                    let new = || Window {
-                        falling: Vec::new(),
-                        rest: None,
-                        source: id,
-                    };
-                    target
-                        .windows
-                        .entry(number / every)
-                        .or_insert_with(new)
-                        .falling
-                        .push(header);
-                    if number > ours + 1 {
-                        target.phase = Phase::Falling(Fall::new(parent, Some(number - 1)));
-                        continue;
-                    }
-                    if parent == our_hash {
-                        target.phase = Phase::Rising;
-                    } else {
-                        log::error!(
-                            "The sync target {} does not descend from our head {ours} ({our_hash}): its chain has {parent} there; following nothing",
-                            target.hash
-                        );
-                        target.give_up();
-                    }
-                    break;
-                }
-                // The lowest windows are needed first and kept.
-                while target.windows.len() > 1 && target.kept_bytes() > keep_bytes {
-                    target.windows.pop_last();
-                }
-            }
-            Phase::Rising => {
-                for window in target.windows.values_mut() {
-                    if window.rest.as_ref().is_none_or(|rest| rest.next != hash)
-                        || headers.is_empty()
-                    {
-                        continue;
-                    }
-                    window.source = id;
-                    window.falling.extend(headers);
-                    let lowest = window.falling.last().map(|header| &header.header);
-                    let bottom = lowest.map(|h| target.bottom.max(h.number / every * every));
-                    window.rest = lowest
-                        .filter(|h| Some(h.number) != bottom)
-                        .map(|h| Fall::new(h.parent_hash, Some(h.number - 1)));
-                    break;
-                }
-            }
-            _ => {}
-        }
-        self.target = Some(target);
-        Ok(())
+        self.restart_main();
     }
 
     /// Takes the next windows into the main line, as far as it has room.
     pub(super) fn feed_target(&mut self, now: Now) {
         let limits = &self.config.limits;
-        let (every, room) = (limits.anchor_every.max(1), limits.header_window);
+        let (every, room) = (limits.anchor_every.max(1), self.config.header_window());
         let Some(target) = &mut self.target else {
             return;
         };
@@ -353,7 +301,10 @@ impl Machine {
                         log::error!(
                             "The sync target's chain breaks a rule at block {number}, following nothing: {error}"
                         );
-                        target.give_up();
+                        match self.staged {
+                            Some(_) => self.give_up_target(),
+                            None => target.give_up(), // what is below that block is right, and is stored
+                        }
                         return;
                     }
                 }
@@ -368,18 +319,21 @@ impl Machine {
         let (every, urgent_ms) = (limits.anchor_every.max(1), limits.urgent_ms);
         let (per_peer, ahead) = (
             limits.headers_per_peer,
-            (limits.header_window / every).max(2),
+            (self.config.header_window() / 2 / every).max(1),
         );
         let Some(target) = &mut self.target else {
             return;
         };
+        let is_weighed = target.is_weighed();
         let mut wanted: Vec<(B256, Option<u64>, u64)> = Vec::new();
         match &target.phase {
             Phase::Falling(fall) => {
-                let down_to = self.tip.header.header.number;
-                let count = fall
-                    .number
-                    .map_or(every, |number| (number - down_to).min(every));
+                let ours = self.tip.header.header.number;
+                let count = match fall.number {
+                    Some(number) if number > ours => (number - ours).min(every),
+                    Some(number) => number.min(every), // down to where it leaves our chain
+                    None => every,
+                };
                 wanted.push((fall.next, fall.number, count));
             }
             Phase::Rising => {
@@ -413,13 +367,14 @@ impl Machine {
             if fall.asked > u8::from(late) {
                 continue;
             }
-            let peers = &self.peers;
+            let (peers, ours) = (&self.peers, &self.tip);
             let is_falling = |what: &What| matches!(what, What::Falling { .. });
             let same = |what: &What| matches!(what, What::Falling { hash: of, .. } if *of == hash);
             let chosen = order.iter().copied().find(|id| {
                 let peer = &peers[id];
                 let has = number.is_none_or(|number| peer.top().is_none_or(|top| top >= number));
                 has && peer.is_usable()
+                    && (!is_weighed || peer.claims_better(ours))
                     && !fall.lacking.contains(id)
                     && peer.count(same) == 0
                     && peer.count(is_falling) < per_peer

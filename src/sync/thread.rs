@@ -11,27 +11,23 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
 use cairn_net::eth::status::LocalChain;
-use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
-use cairn_store::Writer;
+use cairn_net::reactor::{Command, Handle, NetEvent, SendError};
+use cairn_store::{Reader, Replace, Writer};
 use crossbeam_channel::{Receiver, Sender, select};
 
-use super::boundary::{Action, Block, SealedBlock};
+use super::boundary::{Action, Block, SealedBlock, Staging};
 use super::machine::Machine;
-use super::receipts::Found;
-use super::storing::{self, Kept, View};
+use super::storing::{self, View};
+use super::told::Told;
 use crate::bans::BanFile;
-use crate::chain::{Genesis, Rules, Tip};
+use crate::chain::{Genesis, Tip};
 use crate::clock::unix_s;
-use crate::logging::{elapsed, short};
+use crate::logging::short;
 use crate::status;
 
 /// Commands that wait for room in the link to net. Requests in flight are bounded by the machine, so this only bounds
 /// a net thread that does not run.
 const COMMANDS_LIMIT: usize = 4096;
-/// What was asked of peers is told this often at the most.
-const REQUESTED_LINE_INTERVAL: Duration = Duration::from_secs(1);
-/// Announcements told in the log in a second: a busy network makes a few.
-const ANNOUNCED_LINES_PER_S: u32 = 10;
 /// How soon commands are tried again that found the link to net full.
 const COMMANDS_RETRY: Duration = Duration::from_millis(5);
 /// A sealer that has peers to dial leaves them this long after the start to show a better chain; then it seals alone.
@@ -39,14 +35,10 @@ const FIRST_PEER_WAIT: Duration = Duration::from_secs(5);
 /// With nothing to wait for, the thread still looks around this often.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
-/// What the sync thread is given.
+/// What the sync thread is given, beside the store's only writer.
 pub struct SyncRole {
-    /// The store's only writer.
-    pub writer: Writer,
     /// The state machine, at the stored head.
     pub machine: Machine,
-    /// The chain's rules.
-    pub rules: Arc<Rules>,
     /// The chain's genesis, for the fork id.
     pub genesis: Arc<Genesis>,
     /// The network id told to peers.
@@ -109,61 +101,99 @@ impl SyncRole {
     ///
     /// # Errors
     /// `SyncError`, which stops the node.
-    pub fn run(mut self) -> Result<(), SyncError> {
-        let ended = self.run_on();
-        self.bans.keep(&self.net, true);
+    pub fn run(self, mut writer: Writer) -> Result<(), SyncError> {
+        let mut turns = Turns {
+            role: self,
+            reader: writer.reader(),
+            start: Instant::now(),
+            waiting: VecDeque::new(),
+            told: Told::default(),
+            sealer_has: None,
+        };
+        let ended = turns.run(&mut writer);
+        turns.role.bans.keep(&turns.role.net, true);
         ended
     }
+}
 
-    fn run_on(&mut self) -> Result<(), SyncError> {
-        let start = Instant::now();
-        let mut waiting = VecDeque::new();
-        let mut told = Told::default();
-        let mut announcements = Announcements::default();
-        let mut sealed_on = None;
+/// The thread at work.
+struct Turns {
+    role: SyncRole,
+    reader: Reader,
+    start: Instant,
+    /// Commands to net, in order.
+    waiting: VecDeque<Command>,
+    told: Told,
+    /// The head that the sealer was told of.
+    sealer_has: Option<B256>,
+}
+
+impl Turns {
+    fn run(&mut self, writer: &mut Writer) -> Result<(), SyncError> {
         loop {
-            self.act(&mut waiting, &mut told, start)?;
-            self.show(start);
-            self.tell_sealer(&mut sealed_on, start.elapsed());
-            self.send_waiting(&mut waiting)?;
-            self.bans.keep(&self.net, false);
-            let now_ms = start.elapsed().as_millis() as u64;
-            let wait = match self.machine.deadline_ms() {
+            // While a branch is on its way into it the store takes nothing else, which this says in types.
+            let fork = match self.turn(Room::Whole(writer))? {
+                Turned::Stopped => return Ok(()),
+                Turned::Begun { fork } => fork,
+                Turned::Ended => continue,
+            };
+            let branch = writer.replace_above(fork).map_err(SyncError::Store)?;
+            if let Turned::Stopped = self.turn(Room::Branch(Box::new(branch)))? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Runs as long as the store is what it is now.
+    fn turn(&mut self, mut room: Room<'_>) -> Result<Turned, SyncError> {
+        loop {
+            room = match self.act(room)? {
+                Acted::On(room) => room,
+                Acted::Over(turned) => return Ok(turned),
+            };
+            self.show();
+            self.tell_sealer();
+            self.send_waiting()?;
+            self.role.bans.keep(&self.role.net, false);
+            let now_ms = self.now_ms();
+            let wait = match self.role.machine.deadline_ms() {
                 Some(at) => Duration::from_millis(at.saturating_sub(now_ms)).min(IDLE_WAIT),
                 None => IDLE_WAIT,
             };
-            let wait = if waiting.is_empty() {
+            let wait = if self.waiting.is_empty() {
                 wait
             } else {
                 wait.min(COMMANDS_RETRY)
             };
             let input = select! {
-                recv(self.events) -> event => match event {
+                recv(self.role.events) -> event => match event {
                     Ok(event) => Input::Event(event),
-                    Err(_) => return Ok(()),
+                    Err(_) => return Ok(Turned::Stopped),
                 },
-                recv(self.sealed) -> block => match block {
+                recv(self.role.sealed) -> block => match block {
                     Ok(block) => Input::Sealed(block),
                     Err(_) => {
-                        self.sealed = crossbeam_channel::never();
+                        self.role.sealed = crossbeam_channel::never();
                         continue;
                     }
                 },
-                recv(self.stop) -> _ => return Ok(()),
+                recv(self.role.stop) -> _ => return Ok(Turned::Stopped),
                 default(wait) => Input::Timeout,
             };
-            if self.stalled.swap(false, Ordering::SeqCst) {
-                self.net.wake();
+            if self.role.stalled.swap(false, Ordering::SeqCst) {
+                self.role.net.wake();
             }
-            let now_ms = start.elapsed().as_millis() as u64;
-            let view = View::of(&self.writer);
+            let now_ms = self.now_ms();
+            let view = View::of(&self.reader);
             match input {
                 Input::Event(event) => {
-                    announcements.tell(&event, now_ms);
-                    self.machine.handle_event(now_ms, unix_s(), event, &view);
+                    self.told.announced(&event, now_ms);
+                    self.role
+                        .machine
+                        .handle_event(now_ms, unix_s(), event, &view);
                 }
-                Input::Sealed(block) => self.machine.handle_sealed(now_ms, block, &view),
-                Input::Timeout => self.machine.handle_timeout(now_ms, unix_s(), &view),
+                Input::Sealed(block) => self.role.machine.handle_sealed(now_ms, block, &view),
+                Input::Timeout => self.role.machine.handle_timeout(now_ms, unix_s(), &view),
             }
             if let Some(error) = view.failed() {
                 return Err(SyncError::Store(error));
@@ -171,126 +201,128 @@ impl SyncRole {
         }
     }
 
-    fn show(&mut self, start: Instant) {
-        let now_ms = start.elapsed().as_millis() as u64;
-        let machine = &self.machine;
-        let (status, is_caught_up) = (machine.status(), machine.is_caught_up());
-        self.board
-            .show(now_ms, machine.tip(), &status, is_caught_up);
+    fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
     }
 
-    fn act(
-        &mut self,
-        waiting: &mut VecDeque<Command>,
-        told: &mut Told,
-        start: Instant,
-    ) -> Result<(), SyncError> {
+    fn show(&mut self) {
+        let (now_ms, now_s) = (self.now_ms(), unix_s());
+        let machine = &self.role.machine;
+        let status = machine.status();
+        let (is_caught_up, overdue_s) = (machine.is_caught_up(), machine.overdue_s(now_s));
+        let figures = self
+            .role
+            .board
+            .show(now_ms, machine.tip(), &status, is_caught_up, overdue_s);
+        self.told.show(now_ms, &figures, &status);
+    }
+
+    /// Carries out what the machine decided.
+    fn act<'a>(&mut self, mut room: Room<'a>) -> Result<Acted<'a>, SyncError> {
         let mut announced = 0;
-        while let Some(action) = self.machine.poll_action() {
+        while let Some(action) = self.role.machine.poll_action() {
             match action {
                 Action::Send { peer, message } => {
-                    announced += told.asked.count(&message);
-                    waiting.push_back(Command::Send { peer, message });
+                    announced += self.told.sent(&message);
+                    self.waiting.push_back(Command::Send { peer, message });
                 }
                 Action::Commit { blocks, tip, live } => {
-                    let bytes = self.commit(&blocks, &tip, live)?;
-                    let now_ms = start.elapsed().as_millis() as u64;
-                    self.board.stored(now_ms, blocks.len() as u64, bytes as u64);
-                    let earliest = self.writer.reader().snapshot().first_body();
-                    let chain = local_chain(&self.genesis, self.network_id, &tip, earliest);
-                    waiting.push_back(Command::SetChain(chain));
+                    let start = Instant::now();
+                    let bytes = storing::commit(room.whole(), &blocks, &tip);
+                    let bytes = bytes.map_err(SyncError::Store)?;
+                    self.stored(&blocks, bytes, live, start);
+                    self.set_chain(&tip);
                 }
-                Action::Keep { receipts } => self.keep(&receipts, told)?,
+                Action::Stage(Staging::Begin { fork }) => {
+                    room.whole();
+                    return Ok(Acted::Over(Turned::Begun { fork }));
+                }
+                Action::Stage(Staging::Add { blocks }) => {
+                    let start = Instant::now();
+                    let bytes = storing::append(room.branch(), &blocks);
+                    let bytes = bytes.map_err(SyncError::Store)?;
+                    self.stored(&blocks, bytes, false, start);
+                }
+                Action::Stage(Staging::Publish { tip }) => {
+                    let branch = room.into_branch();
+                    branch.finish(tip.header.hash).map_err(SyncError::Store)?;
+                    self.set_chain(&tip);
+                    return Ok(Acted::Over(Turned::Ended));
+                }
+                Action::Stage(Staging::Leave) => {
+                    drop(room.into_branch());
+                    return Ok(Acted::Over(Turned::Ended));
+                }
+                Action::Keep { receipts } => {
+                    let start = Instant::now();
+                    let kept = storing::keep(room.whole(), &receipts).map_err(SyncError::Store)?;
+                    self.told.kept(&kept, start.elapsed());
+                }
                 Action::Punish { peer, fault } => {
                     log::warn!("Dropping peer peer={} fault=\"{fault}\"", peer.0);
-                    waiting.push_back(Command::Disconnect {
+                    self.waiting.push_back(Command::Disconnect {
                         peer,
                         cause: fault.cause(),
                     });
                 }
             }
         }
-        told.asked.tell();
+        self.told.requested();
         if announced > 0 {
-            let head = &self.machine.tip().header;
+            let head = &self.role.machine.tip().header;
             log::info!(
                 "Announced to peers number={} hash={} peers={announced}",
                 head.header.number,
                 short(&head.hash)
             );
         }
-        Ok(())
+        Ok(Acted::On(room))
     }
 
-    /// Stores blocks, and gives their bytes.
-    fn commit(&mut self, blocks: &[Block], tip: &Tip, live: bool) -> Result<usize, SyncError> {
-        let start = Instant::now();
-        let bytes = storing::commit(&mut self.writer, blocks, tip).map_err(SyncError::Store)?;
-        let status = self.machine.status();
-        log::info!(
-            "Imported new chain segment number={} hash={} blocks={} bytes={bytes} elapsed={}{}",
-            tip.header.header.number,
-            short(&tip.header.hash),
-            blocks.len(),
-            elapsed(start.elapsed()),
-            match status.target_number.filter(|_| !live) {
-                Some(target) => format!(" target={target} peers={}", status.peers),
-                None => String::new(),
-            }
-        );
-        Ok(bytes)
-    }
-
-    /// Keeps receipts of stored blocks, those of blocks left out that are not canonical any more.
-    fn keep(&mut self, found: &[Found], told: &mut Told) -> Result<(), SyncError> {
-        let start = Instant::now();
-        match storing::keep(&mut self.writer, found).map_err(SyncError::Store)? {
-            Kept::None => {}
-            Kept::Stored {
-                first,
-                last,
-                blocks,
-                bytes,
-            } => log::info!(
-                "Kept receipts first={first} last={last} blocks={blocks} bytes={bytes} elapsed={}",
-                elapsed(start.elapsed())
-            ),
-            // They are fetched again after a restart. So may be those of many blocks to come, which it is enough to warn of once.
-            Kept::Refused { first, last, error } => {
-                let level = match std::mem::replace(&mut told.receipts_refused, true) {
-                    false => log::Level::Warn,
-                    true => log::Level::Debug,
-                };
-                log::log!(
-                    level,
-                    "Receipts are not kept first={first} last={last}: {error}"
-                );
-            }
+    /// Counts blocks that have been stored.
+    fn stored(&mut self, blocks: &[Block], bytes: usize, live: bool, start: Instant) {
+        let now_ms = self.now_ms();
+        self.role
+            .board
+            .stored(now_ms, blocks.len() as u64, bytes as u64);
+        if let Some(last) = blocks.last() {
+            let took = start.elapsed();
+            self.told
+                .stored(now_ms, &last.header, (blocks.len(), bytes), live, took);
         }
-        Ok(())
+    }
+
+    /// Tells the net threads of the new head.
+    fn set_chain(&mut self, tip: &Tip) {
+        let earliest = self.reader.snapshot().first_body();
+        let chain = local_chain(&self.role.genesis, self.role.network_id, tip, earliest);
+        self.waiting.push_back(Command::SetChain(chain));
     }
 
     /// Gives the sealer a head that it has not had, once there is nothing to catch up with: a signer that is behind would
     /// seal a fork on every block of the way.
-    fn tell_sealer(&self, told: &mut Option<B256>, since_start: Duration) {
-        let Some(heads) = &self.heads else { return };
-        let tip = self.machine.tip();
-        let alone = self.expects_peers && self.machine.status().peers == 0;
-        if *told == Some(tip.header.hash)
-            || !self.machine.is_caught_up()
-            || (alone && since_start < FIRST_PEER_WAIT)
+    fn tell_sealer(&mut self) {
+        let Some(heads) = &self.role.heads else {
+            return;
+        };
+        let tip = self.role.machine.tip();
+        let alone = self.role.expects_peers && self.role.machine.status().peers == 0;
+        if self.sealer_has == Some(tip.header.hash)
+            || !self.role.machine.is_caught_up()
+            || (alone && self.start.elapsed() < FIRST_PEER_WAIT)
         {
             return;
         }
-        *told = Some(tip.header.hash);
+        self.sealer_has = Some(tip.header.hash);
         // Only the newest head counts, and this thread alone puts any in: with the older one out there is room.
         while heads.older.try_recv().is_ok() {}
         let _ = heads.newest.try_send(tip.clone());
     }
 
-    fn send_waiting(&mut self, waiting: &mut VecDeque<Command>) -> Result<(), SyncError> {
+    fn send_waiting(&mut self) -> Result<(), SyncError> {
+        let waiting = &mut self.waiting;
         while let Some(command) = waiting.pop_front() {
-            match self.net.send(command) {
+            match self.role.net.send(command) {
                 Ok(()) => {}
                 Err(SendError::Full(command)) => {
                     waiting.push_front(*command);
@@ -307,117 +339,57 @@ impl SyncRole {
     }
 }
 
+/// The store as it may be written now.
+enum Room<'a> {
+    /// Blocks and receipts are stored as they come.
+    Whole(&'a mut Writer),
+    /// A branch is on its way in.
+    Branch(Box<Replace<'a>>),
+}
+
+impl<'a> Room<'a> {
+    fn whole(&mut self) -> &mut Writer {
+        match self {
+            Room::Whole(writer) => writer,
+            Room::Branch(_) => panic!("while a branch is staged the machine stores nothing else"),
+        }
+    }
+
+    fn branch(&mut self) -> &mut Replace<'a> {
+        match self {
+            Room::Whole(_) => panic!("the machine stages a branch after it has begun with it"),
+            Room::Branch(branch) => branch,
+        }
+    }
+
+    fn into_branch(self) -> Box<Replace<'a>> {
+        match self {
+            Room::Whole(_) => panic!("the machine ends a branch after it has begun with it"),
+            Room::Branch(branch) => branch,
+        }
+    }
+}
+
+/// Why the store is not any more what it was.
+enum Turned {
+    /// The node stops.
+    Stopped,
+    /// A branch begins that hangs on this block.
+    Begun { fork: u64 },
+    /// The branch has ended.
+    Ended,
+}
+
+/// What there is to be gone on with.
+enum Acted<'a> {
+    On(Room<'a>),
+    Over(Turned),
+}
+
 enum Input {
     Event(NetEvent),
     Sealed(SealedBlock),
     Timeout,
-}
-
-/// Announcements in the log, at most so many a second: any stranger can send them.
-#[derive(Default)]
-struct Announcements {
-    second: u64,
-    lines: u32,
-}
-
-impl Announcements {
-    /// Tells of an announcement. Of connecting and leaving the net thread has told, with the peer's name.
-    fn tell(&mut self, event: &NetEvent, now_ms: u64) {
-        use cairn_net::eth::message::Message;
-        let NetEvent::Message { peer, message } = event else {
-            return;
-        };
-        let what = match message {
-            Message::NewBlock { header, .. } => {
-                format!("block hash={}", short(&alloy_primitives::keccak256(header)))
-            }
-            Message::NewBlockHashes(hashes) => match hashes.last() {
-                Some((hash, number)) => format!(
-                    "hashes count={} number={number} hash={}",
-                    hashes.len(),
-                    short(hash)
-                ),
-                None => return,
-            },
-            Message::BlockRange {
-                latest,
-                latest_hash,
-                ..
-            } => format!("range latest={latest} hash={}", short(latest_hash)),
-            _ => return,
-        };
-        let second = now_ms / 1000;
-        if self.second != second {
-            (self.second, self.lines) = (second, 0);
-        }
-        self.lines += 1;
-        if self.lines <= ANNOUNCED_LINES_PER_S {
-            log::info!("Announced {what} peer={}", peer.0);
-        }
-    }
-}
-
-/// What the log was told, so that it is not told too often.
-#[derive(Default)]
-struct Told {
-    asked: Asked,
-    /// That there are receipts which cannot be kept.
-    receipts_refused: bool,
-}
-
-/// What was asked of peers since the last line in the log.
-#[derive(Default)]
-struct Asked {
-    headers: u64,
-    bodies: u64,
-    receipts: u64,
-    last_line: Option<Instant>,
-}
-
-impl Asked {
-    /// Counts what is asked; gives 1 for an announcement.
-    fn count(&mut self, message: &OwnedOutgoing) -> u64 {
-        use cairn_net::eth::message::Request;
-        match message {
-            OwnedOutgoing::Request {
-                request: Request::Headers { amount, .. },
-                ..
-            } => self.headers += amount,
-            OwnedOutgoing::Request {
-                request: Request::Bodies { hashes },
-                ..
-            } => self.bodies += hashes.len() as u64,
-            OwnedOutgoing::Request {
-                request: Request::Receipts { hashes, .. },
-                ..
-            } => self.receipts += hashes.len() as u64,
-            OwnedOutgoing::Request { .. } => {}
-            OwnedOutgoing::NewBlockHashes(_)
-            | OwnedOutgoing::NewBlock { .. }
-            | OwnedOutgoing::BlockRange { .. } => {
-                return 1;
-            }
-        }
-        0
-    }
-
-    fn tell(&mut self) {
-        let due = self
-            .last_line
-            .is_none_or(|at| at.elapsed() >= REQUESTED_LINE_INTERVAL);
-        if due && self.headers + self.bodies + self.receipts > 0 {
-            log::info!(
-                "Requested headers={} bodies={} receipts={}",
-                self.headers,
-                self.bodies,
-                self.receipts
-            );
-            *self = Asked {
-                last_line: Some(Instant::now()),
-                ..Asked::default()
-            };
-        }
-    }
 }
 
 impl fmt::Display for SyncError {

@@ -61,13 +61,14 @@ impl Machine {
         let waiting =
             self.main.bodies.len() > 0 || self.main.headers.is_waiting() || self.target_waits();
         let progress = (
-            self.tip.header.header.number,
+            self.main.base.header.header.number,
             self.main.top_number(),
             self.main.bodies.held_bytes(),
             self.target.as_ref().map_or(0, Target::fetched),
         );
         if !waiting || self.progress != progress {
             self.progress = progress;
+            self.staged_moves();
             self.stuck_since_ms = waiting.then_some(now.ms);
             return;
         }
@@ -81,6 +82,9 @@ impl Machine {
             return;
         }
         self.stuck_since_ms = Some(now.ms);
+        if self.staged_is_stuck() {
+            return;
+        }
         if self.is_pruned_everywhere() {
             return; // asking for the same headers again brings no body nearer
         }
@@ -116,6 +120,7 @@ impl Machine {
 
     /// Lets everything go that hangs on the head, and begins a new line there.
     pub(super) fn restart_main(&mut self) {
+        self.leave_staged();
         self.main = self.new_pipe(self.tip.clone());
     }
 

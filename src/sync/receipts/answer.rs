@@ -126,8 +126,9 @@ impl Machine {
             let why = format!("{bytes} bytes and more to come, where its gas allows {allowed}");
             return Err(bad(wanted, why));
         }
-        let (used, limits) = (self.receipt_bytes(), &self.config.limits);
-        let (limit_bytes, answer_bytes) = (limits.receipt_bytes, limits.answer_bytes);
+        let used = self.receipt_bytes();
+        let (limit_bytes, answer_bytes) =
+            (self.config.receipt_bytes(), self.config.limits.answer_bytes);
         let Some(receipts) = &mut self.receipts else {
             return Ok(());
         };

@@ -63,7 +63,7 @@ impl Receipts {
 }
 
 impl Machine {
-    /// Bytes of receipts held and expected: what their own memory limit bounds.
+    /// Bytes of receipts held and expected: their part of what the memory limit bounds.
     pub fn receipt_bytes(&self) -> usize {
         let held = self.receipts.as_ref().map_or(0, |r| r.queue.held_bytes());
         let asked = self.peers.values().flat_map(|peer| peer.asked.values());
@@ -107,7 +107,7 @@ impl Machine {
 
     /// Takes stored blocks into the window, and deals with what cannot be had.
     pub(super) fn look_for_receipts(&mut self, now: Now, chain: &dyn ChainView) {
-        let Some(receipts) = &mut self.receipts else {
+        let Some(receipts) = self.receipts.as_mut().filter(|_| self.staged.is_none()) else {
             return;
         };
         let (head, window) = (
@@ -204,7 +204,7 @@ impl Machine {
             return false;
         }
         let average = receipts.size.average();
-        let room = limits.receipt_bytes.saturating_sub(used) / average;
+        let room = self.config.receipt_bytes().saturating_sub(used) / average;
         let room = match room {
             0 if receipts.queue.front_is_unasked() => 1,
             room => room,
@@ -258,7 +258,8 @@ impl Machine {
     /// Gives the complete blocks at the front out to be kept, if they are enough or no more are to come soon.
     pub(super) fn keep_receipts(&mut self, now: Now) {
         let limits = &self.config.limits;
-        let Some(receipts) = &mut self.receipts else {
+        // A branch that goes into the store is in the way of all else.
+        let Some(receipts) = self.receipts.as_mut().filter(|_| self.staged.is_none()) else {
             return;
         };
         let (count, bytes) = receipts.queue.ready();
@@ -272,7 +273,7 @@ impl Machine {
             .values()
             .any(|peer| peer.oldest_receipts_ms().is_some());
         let enough = count as u64 >= limits.receipt_window / 2
-            || bytes >= limits.receipt_bytes / 2
+            || bytes >= self.config.receipt_bytes() / 2
             || now.ms.saturating_sub(since_ms) >= limits.flush_ms;
         if !enough && is_coming {
             return;

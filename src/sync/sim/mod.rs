@@ -11,6 +11,7 @@ mod network;
 mod peer;
 mod receipts;
 mod runs;
+mod staged;
 mod targets;
 mod world;
 

@@ -174,6 +174,7 @@ impl Network {
                         store.0.push((block.header.hash, raw, block.body, block.td));
                     }
                 }
+                Action::Stage(_) => panic!("these branches fit into the memory"),
                 Action::Keep { .. } => panic!("receipts are not wanted"),
                 Action::Punish { peer, fault } => {
                     self.punished

@@ -20,12 +20,11 @@ pub(super) fn config() -> MachineConfig {
         receipts: false,
         limits: Limits {
             header_batch: 24,
-            header_window: 96,
+            header_bytes: MEMORY / 4 / 96, // a window of 96
             body_batch_start: 8,
             body_batch_min: 2,
             body_batch_max: 32,
             receipt_window: 48,
-            receipt_bytes: 32 << 10,
             receipt_batch_start: 4,
             receipt_batch_max: 16,
             answer_bytes: 4 << 10,
@@ -368,11 +367,10 @@ fn a_heavier_branch_replaces_ours_and_a_lighter_one_does_not() {
 }
 
 #[test]
-fn a_branch_deeper_than_the_limit_is_refused_without_blame() {
-    let mut config = config();
-    config.limits.branch_depth = 10;
+fn a_branch_that_hangs_below_what_is_settled_is_refused_without_blame() {
     let mut dice = Dice::new(9);
-    let mut world = World::new(9, RULES.clone(), &FORK, 296, config);
+    let mut world = World::new(9, RULES.clone(), &FORK, 296, config());
+    world.store.1 = 286;
     world.join(0, peer(1, Nature::Honest, &CHAIN, 69, &mut dice));
     world.run(60_000, |_| false);
     assert_eq!(world.head(), FORK[296].header.hash);

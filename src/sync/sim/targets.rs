@@ -90,10 +90,11 @@ fn without_a_sync_target_nothing_is_asked_for() {
 }
 
 #[test]
-fn a_target_of_another_chain_is_refused_and_nobody_is_blamed() {
+fn a_target_that_hangs_below_what_is_settled_is_refused_and_nobody_is_blamed() {
     let other = stake(&STAKE, 100, 200, 77);
     for (target, have) in [(200, 150), (120, 150)] {
         let mut world = world(1, &STAKE, have, Some(other[target].header.hash));
+        world.store.1 = 110;
         world.join(0, peer(1, Nature::Honest, &other, 69, &mut Dice::new(1)));
         world.run(100_000, |_| false);
         assert_eq!(world.store.0.len() as u64, have + 1);

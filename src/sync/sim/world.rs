@@ -17,7 +17,7 @@ use super::chain::{Chain, GENESIS_S, SimBlock, receipts_of};
 use super::peer::{Nature, SimPeer};
 use crate::chain::receipts::{Form, Receipts};
 use crate::chain::{Rules, SealedHeader};
-use crate::sync::{Action, Block, ChainView, Fault, Found, Machine, MachineConfig};
+use crate::sync::{Action, Block, ChainView, Fault, Found, Machine, MachineConfig, Staging};
 
 /// The stored chain: what the machine commits, and nothing that is not right.
 pub(super) struct Store(
@@ -88,6 +88,8 @@ pub(super) struct World {
     pub(super) punished: Vec<(PeerId, Fault)>,
     pub(super) commits: Vec<(u64, usize, bool)>,
     pub(super) reorgs: usize,
+    /// The branch that is on its way in, and the block it hangs on.
+    pub(super) staged: Option<(u64, Vec<Block>)>,
     /// Announcements that the machine sent.
     pub(super) told: Vec<(PeerId, OwnedOutgoing)>,
     pub(super) requests: Vec<(PeerId, OwnedOutgoing)>,
@@ -135,6 +137,7 @@ impl World {
             punished: Vec::new(),
             commits: Vec::new(),
             reorgs: 0,
+            staged: None,
             told: Vec::new(),
             requests: Vec::new(),
             most_memory: 0,
@@ -310,6 +313,10 @@ impl World {
                     let last = self.store.0.last().unwrap();
                     assert_eq!((last.0, last.3), (tip.header.hash, tip.td));
                 }
+                Action::Stage(staging) => {
+                    let _ = writeln!(self.trace, "{} {staging:?}", self.now_ms);
+                    self.stage(staging);
+                }
                 Action::Punish { peer, fault } => {
                     let _ = writeln!(self.trace, "{} punish {} {fault}", self.now_ms, peer.0);
                     self.punished.push((peer, fault));
@@ -323,7 +330,29 @@ impl World {
         }
     }
 
+    fn stage(&mut self, staging: Staging) {
+        match staging {
+            Staging::Begin { fork } => {
+                assert!(self.staged.is_none() && fork < self.store.0.len() as u64);
+                self.staged = Some((fork, Vec::new()));
+            }
+            Staging::Add { blocks } => self.staged.as_mut().unwrap().1.extend(blocks),
+            Staging::Publish { tip } => {
+                let (fork, blocks) = self.staged.take().unwrap();
+                assert_eq!(blocks[0].header.header.number, fork + 1);
+                self.commit(&blocks, false);
+                let last = self.store.0.last().unwrap();
+                assert_eq!((last.0, last.3), (tip.header.hash, tip.td));
+            }
+            Staging::Leave => assert!(self.staged.take().is_some()),
+        }
+    }
+
     fn commit(&mut self, blocks: &[Block], live: bool) {
+        assert!(
+            self.staged.is_none(),
+            "a branch on its way in is in the way of all else"
+        );
         self.commits
             .push((blocks[0].header.header.number, blocks.len(), live));
         let old = self.store.0.last().unwrap().3;
@@ -365,6 +394,7 @@ impl World {
     }
 
     fn keep(&mut self, found: &[Found]) {
+        assert!(self.staged.is_none());
         assert!(found.windows(2).all(|pair| pair[0].number < pair[1].number));
         for Found {
             number,

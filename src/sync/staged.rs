@@ -1,0 +1,148 @@
+//! A branch that is too long to be held in memory: its blocks go into the store as they come, and take the place of ours all at
+//! once, when they outweigh them. Until then our chain is what it was, and nothing else is stored.
+
+use std::collections::VecDeque;
+
+use alloy_primitives::B256;
+use bytes::Bytes;
+use cairn_net::reactor::PeerId;
+
+use super::boundary::{Action, Block, Now, Staging};
+use super::limits::{RECENT_TIPS, STAGED_STUCK_ALLOWED};
+use super::machine::Machine;
+use super::pipe::Pipe;
+use super::target::Target;
+use crate::chain::{OmmerWindow, Tip};
+
+/// The branch that is on its way into the store.
+#[derive(Debug)]
+pub(super) struct Staged {
+    /// The block of ours that it hangs on.
+    fork: (u64, B256),
+    /// The block with which it takes the place of ours.
+    until: u64,
+    /// Its last blocks, as many as are remembered of our chain.
+    tips: VecDeque<Tip>,
+    /// How often in a row nothing of it was to be had.
+    stuck: u32,
+}
+
+impl Machine {
+    /// Begins to put a branch into the store that hangs on our block `base`. Its blocks come through `main`, their headers by
+    /// `target`, and with block `until` it takes the place of ours.
+    pub(super) fn begin_staged(&mut self, base: &Tip, until: u64, main: Pipe, target: Target) {
+        let fork = (base.header.header.number, base.header.hash);
+        log::info!(
+            "Fetching a branch fork={} hash={} until={until} head={}",
+            fork.0,
+            fork.1,
+            self.tip.header.header.number
+        );
+        self.branch = None;
+        self.main = main;
+        self.target = Some(target);
+        self.staged = Some(Staged {
+            fork,
+            until,
+            tips: VecDeque::new(),
+            stuck: 0,
+        });
+        self.ommers = OmmerWindow::new();
+        self.off_chain_forgotten();
+        self.actions
+            .push_back(Action::Stage(Staging::Begin { fork: fork.0 }));
+    }
+
+    /// Gives the branch's next blocks out; with the last one it becomes our chain.
+    pub(super) fn stage(&mut self, now: Now, blocks: Vec<(Tip, Bytes, PeerId)>) {
+        let Some(staged) = &mut self.staged else {
+            return;
+        };
+        let mut out = Vec::with_capacity(blocks.len());
+        for (tip, body, source) in blocks {
+            if let Some(peer) = self.peers.get_mut(&source) {
+                peer.empty_claims = 0;
+            }
+            out.push(Block {
+                header: tip.header.clone(),
+                body,
+                receipts: None, // asked for when the branch is ours
+                td: tip.td,
+            });
+            staged.tips.push_back(tip);
+            if staged.tips.len() > RECENT_TIPS {
+                staged.tips.pop_front();
+            }
+        }
+        self.actions
+            .push_back(Action::Stage(Staging::Add { blocks: out }));
+        let last = staged.tips.back().cloned();
+        if let Some(last) = last {
+            let is_whole = last.header.header.number >= staged.until;
+            self.main.base = last;
+            if is_whole {
+                self.publish_staged(now);
+            }
+        }
+    }
+
+    fn publish_staged(&mut self, now: Now) {
+        let Some(Staged { fork, tips, .. }) = self.staged.take() else {
+            return;
+        };
+        if self.target.as_ref().is_some_and(Target::is_weighed) {
+            self.target = None;
+        }
+        if let Some(new) = tips.back() {
+            self.reorganise(fork, new);
+        }
+        self.cut_receipts(fork.0);
+        self.moved(now, fork.0, tips);
+        self.off_chain_forgotten();
+        self.untold = true;
+        let tip = self.tip.clone();
+        self.actions
+            .push_back(Action::Stage(Staging::Publish { tip }));
+    }
+
+    /// Lets the branch go, if one is on its way: our chain stays.
+    pub(super) fn leave_staged(&mut self) {
+        if self.staged.take().is_none() {
+            return;
+        }
+        if let Some((id, head)) = self.target.as_ref().and_then(Target::claimed) {
+            self.target = None;
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.judged = Some(head);
+            }
+        }
+        self.actions.push_back(Action::Stage(Staging::Leave));
+    }
+
+    /// Nothing of the branch was to be had for long. True if it is let go for that: it was a peer's word that there is one.
+    pub(super) fn staged_is_stuck(&mut self) -> bool {
+        let is_weighed = self.target.as_ref().is_some_and(Target::is_weighed);
+        let Some(staged) = self.staged.as_mut().filter(|_| is_weighed) else {
+            return false;
+        };
+        staged.stuck += 1;
+        if staged.stuck <= STAGED_STUCK_ALLOWED {
+            return false;
+        }
+        log::warn!(
+            "Left a branch that nobody has whole: fork={} until={} reached={}",
+            staged.fork.0,
+            staged.until,
+            self.main.base.header.header.number
+        );
+        self.restart_main();
+        true
+    }
+
+    /// Something of the branch has come.
+    pub(super) fn staged_moves(&mut self) {
+        if let Some(staged) = &mut self.staged {
+            staged.stuck = 0;
+        }
+    }
+}
