@@ -3,7 +3,7 @@
 //! Real nodes as processes on loopback; the ceilings run in this one, in turn with them. The chains are made once, and kept with
 //! the build: two minutes for a GB of blocks, two for a million headers. `CAIRN_BENCH_BLOCKS` (20,000) and `CAIRN_BENCH_HEADERS`
 //! (1,000,000) make them shorter, `CAIRN_BENCH_SEALED` (100) says how many blocks are sealed live, `CAIRN_BENCH_ROUNDS` (3) how
-//! often the rates of one peer are measured, and `CAIRN_BENCH_ONLY` names one part. Real blocks are those of `CAIRN_DATA`.
+//! often most rates are measured, and `CAIRN_BENCH_ONLY` names one part. Real blocks are those of `CAIRN_DATA`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 mod ceiling;

@@ -142,8 +142,10 @@ impl Follower {
         self.node.child.id()
     }
 
-    /// The time that its log says was spent in commits.
-    pub(crate) fn committing(&self) -> Duration {
+    /// The time that its log says was spent in commits up to this block, which it has reached: it may say so a little later.
+    pub(crate) fn committing(&mut self, last: u64) -> Duration {
+        self.node
+            .wait_log(&format!("Imported new chain segment number={last} "));
         let log = self.node.log();
         let commits = log
             .lines()
