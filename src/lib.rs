@@ -17,6 +17,7 @@ pub mod generate;
 pub mod import;
 pub mod ipc;
 pub mod logging;
+pub mod memory;
 pub mod node;
 pub mod progress;
 pub mod sealer;

@@ -13,7 +13,7 @@ use cairn::demo::{self, DemoOptions};
 use cairn::export::{self, ExportError};
 use cairn::import::{Found, ImportError};
 use cairn::status::Report;
-use cairn::{import, ipc, logging, node};
+use cairn::{import, ipc, logging, memory, node};
 use cairn_store::{Reader, Writer};
 use clap::Parser as _;
 use serde::Serialize;
@@ -28,6 +28,7 @@ const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    memory::set_up();
     let cli = Cli::parse();
     logging::start(cli.common.verbosity);
     let done = match &cli.command {

@@ -18,6 +18,8 @@
 //!
 //! Sync writes its figures on a board under a lock, which ipc reads.
 //!
+//! When headers with seals come in, sync has up to 3 threads more for some milliseconds, which find out who signed them.
+//!
 //! The net threads share one book under a lock, held for some comparisons at a time: who is connected (the caps are the node's, not each
 //! thread's), and who is banned. Sync writes the bans to the data folder.
 //!

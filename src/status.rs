@@ -45,6 +45,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether there is something to catch up with.
+    pub fn catches_up(self) -> bool {
+        matches!(self, Phase::Headers | Phase::Bodies)
+    }
+
     /// In a word.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 mod common;
 
+use std::time::Duration;
+
 use cairn::generate::Params;
 use common::*;
 
@@ -104,7 +106,7 @@ fn a_node_moves_to_a_heavier_chain_below_its_settled_blocks() {
     );
 }
 
-/// Deeper than what a commit of one frame replaces, and than one answer of headers.
+/// Longer than what is held in memory of a branch: it goes into the store part by part.
 #[test]
 fn a_node_moves_to_a_heavier_chain_that_left_its_own_thousands_of_blocks_ago() {
     let dir = tempfile::tempdir().unwrap();
@@ -120,6 +122,7 @@ fn a_node_moves_to_a_heavier_chain_that_left_its_own_thousands_of_blocks_ago() {
         ..ours.clone()
     };
     let (data, mut node, serving) = meet(dir.path(), &ours, &theirs);
+    node.wait_log("Fetching a branch fork=0 ");
     let line = node.wait_log("Chain reorg detected number=0 ");
     assert!(line.contains(" drop=5000 "), "{line}");
     node.wait_head(5_010);
@@ -135,4 +138,50 @@ fn a_node_moves_to_a_heavier_chain_that_left_its_own_thousands_of_blocks_ago() {
             .unwrap()
             .is_sound()
     );
+}
+
+#[test]
+fn a_node_killed_while_a_long_branch_comes_in_has_its_chain_and_moves_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Params {
+        blocks: 1_200,
+        txs_per_block: 4,
+        seed: 1,
+        body_bytes: Some(16_000),
+        ..Params::default()
+    };
+    let theirs = Params {
+        blocks: 1_210,
+        seed: 2,
+        ..ours.clone()
+    };
+    let (data, mut node, serving) = meet(dir.path(), &ours, &theirs);
+    let before = reader(&data).snapshot().head();
+    let args = [
+        "--bootnodes",
+        &serving.enode,
+        "--sync-memory-mb",
+        "8", // of which 1,024 headers fit into a branch's part
+    ];
+    for wait_ms in [0, 30, 100, 200] {
+        node.kill();
+        let mut again = Node::start(&data, &args);
+        again.wait_log("Fetching a branch fork=0 ");
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        node = again;
+    }
+    node.kill();
+    let head = reader(&data).snapshot().head();
+    assert!(
+        head == before || head.number >= 1_201,
+        "all or nothing: {head:?}"
+    );
+    let report = cairn_store::check::verify(&data.join("blocks"), &mut |_, _| {}).unwrap();
+    assert!(report.is_sound(), "{:?}", report.problems);
+    let mut node = Node::start(&data, &args);
+    node.wait_head(1_210);
+    let theirs = serving.datadir.clone();
+    node.stop();
+    serving.stop();
+    assert_same_chain(&data, &theirs, 1_210);
 }

@@ -84,6 +84,10 @@ impl Machine {
             What::Poll { count, .. } => {
                 if let (Some(header), Some(peer)) = (headers.last(), self.peers.get_mut(&id)) {
                     let number = header.header.number;
+                    // It has what it lacked, or what our clock did not let us take: one that was wrong may be right by now.
+                    if peer.lacks_from.is_some_and(|lacks| lacks <= number) {
+                        peer.lacks_from = None;
+                    }
                     if peer.head.number.is_none_or(|known| known < number) {
                         peer.claim(number, header.hash, None);
                         // Only after news: one whose branch was refused would be polled without end.

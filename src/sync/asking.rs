@@ -190,7 +190,7 @@ impl Machine {
             wanted = pipe.bodies.take(id, earliest, top.min(enough), batch);
         }
         if wanted.is_empty() && on_main {
-            let room = self.memory_limit_bytes().saturating_sub(used) / average;
+            let room = self.memory_limit_bytes().saturating_sub(used) / expected_bytes(average);
             let most = if room == 0 && self.main.bodies.front_is_unasked() {
                 1
             } else {
@@ -210,7 +210,7 @@ impl Machine {
         let request = Request::Bodies {
             hashes: wanted.iter().map(|header| header.hash).collect(),
         };
-        let expected = wanted.len() * average;
+        let expected = wanted.len() * expected_bytes(average);
         self.ask(now, id, What::Bodies { wanted }, request, expected);
         true
     }
@@ -261,6 +261,11 @@ impl Machine {
             },
         });
     }
+}
+
+/// What a body of this size takes while it comes in: its frame is held beside what it becomes, and is about half of it.
+fn expected_bytes(average: usize) -> usize {
+    average + average / 2
 }
 
 /// A request for `amount` headers in a row.

@@ -230,6 +230,15 @@ impl Machine {
                     Ok(())
                 };
             }
+            if number == top && number < ours {
+                // Our head has moved on since it was asked: of what lies above nothing is known. Begun again, if it claims more.
+                if let Some(peer) = self.peers.get_mut(&id)
+                    && peer.head.number.is_none_or(|head| head <= top)
+                {
+                    peer.judged = Some(peer.head.hash);
+                }
+                return Ok(());
+            }
             return self.follow_from(now, branch, number, chain);
         }
         if lowest == 0 {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::chain::{Tip, clique};
+use crate::chain::Tip;
 
 /// Whether a chain that ends in `new` is to be preferred to one that ends in `old`.
 ///
@@ -28,7 +28,7 @@ fn compare(new: &Tip, old: &Tip) -> Ordering {
 /// `(number - index of the signer) mod signers` of the head; `None`, the least, for a head without a signer (block 0).
 fn distance(tip: &Tip) -> Option<u64> {
     let snapshot = tip.clique.as_ref()?;
-    let signer = clique::signer(&tip.header.header).ok()?;
+    let signer = tip.header.signer().ok()?;
     let signers = snapshot.signers();
     let index = signers.iter().position(|address| *address == signer)?;
     let count = signers.len() as u64;

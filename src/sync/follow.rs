@@ -119,7 +119,11 @@ impl Machine {
             return self.stage_branch(branch, chain);
         }
         if outweighs {
-            if follow.pipe.bodies.front_is_refused_by(id) {
+            // It is held up by nobody who lacks the next body, or has forgotten it.
+            let earliest = self.peers.get(&id).map_or(0, |peer| peer.earliest);
+            let bodies = &follow.pipe.bodies;
+            let next = bodies.front_missing_number();
+            if bodies.front_is_refused_by(id) || next.is_some_and(|next| next < earliest) {
                 self.judge(id, branch.head);
                 return false;
             }

@@ -268,6 +268,7 @@ impl Machine {
             self.branch = None; // it hangs on a block that is no longer ours
         }
         for tip in tips {
+            self.live.fetches.remove(&tip.header.hash); // it has come another way
             self.tip = tip.clone();
             self.recent.insert(tip.header.header.number, tip);
             if self.recent.len() > RECENT_TIPS {

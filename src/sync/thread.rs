@@ -23,6 +23,7 @@ use crate::bans::BanFile;
 use crate::chain::{Genesis, Tip};
 use crate::clock::unix_s;
 use crate::logging::short;
+use crate::memory;
 use crate::status;
 
 /// Commands that wait for room in the link to net. Requests in flight are bounded by the machine, so this only bounds
@@ -109,6 +110,7 @@ impl SyncRole {
             waiting: VecDeque::new(),
             told: Told::default(),
             sealer_has: None,
+            catches_up: false,
         };
         let ended = turns.run(&mut writer);
         turns.role.bans.keep(&turns.role.net, true);
@@ -126,6 +128,8 @@ struct Turns {
     told: Told,
     /// The head that the sealer was told of.
     sealer_has: Option<B256>,
+    /// Is there something to catch up with?
+    catches_up: bool,
 }
 
 impl Turns {
@@ -215,6 +219,10 @@ impl Turns {
             .board
             .show(now_ms, machine.tip(), &status, is_caught_up, overdue_s);
         self.told.show(now_ms, &figures, &status);
+        let catches_up = figures.phase.catches_up();
+        if std::mem::replace(&mut self.catches_up, catches_up) && !catches_up {
+            memory::give_back();
+        }
     }
 
     /// Carries out what the machine decided.

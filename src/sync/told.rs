@@ -10,7 +10,7 @@ use super::storing::Kept;
 use crate::chain::SealedHeader;
 use crate::logging::{elapsed, short};
 use crate::progress::CatchUp;
-use crate::status::{Figures, Phase, Span};
+use crate::status::{Figures, Span};
 
 /// In a catch-up a line comes this often at the most.
 const LINE_INTERVAL_MS: u64 = 5_000;
@@ -173,7 +173,7 @@ impl Told {
 
     /// Shows how things are: the bar, the line that is due, whether the head is stale.
     pub(super) fn show(&mut self, now_ms: u64, figures: &Figures, status: &SyncStatus) {
-        let is_catching_up = matches!(figures.phase, Phase::Headers | Phase::Bodies);
+        let is_catching_up = figures.phase.catches_up();
         self.bar
             .show(is_catching_up.then_some(figures), status.peers);
         let line_ms = *self.stored.line_ms.get_or_insert(now_ms);

@@ -1,6 +1,8 @@
 //! Seals: what is signed, by whom it was signed, and signing.
 
-use std::sync::LazyLock;
+use std::num::NonZero;
+use std::sync::{Arc, LazyLock};
+use std::thread;
 
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, keccak256};
@@ -14,7 +16,12 @@ use super::{
     error::CliqueError,
     extra::{self, SEAL_BYTES, VANITY_BYTES},
 };
-use crate::chain::rlp;
+use crate::chain::{header::SealedHeader, rlp};
+
+/// Threads that find signers out at the most: more cores are seldom free, and headers do not come faster than four check them.
+const FINDERS_MAX: usize = 4;
+/// Headers for each of them at the least: a millisecond's work, beside which a thread costs little.
+const FINDER_HEADERS: usize = 16;
 
 static CURVE: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
 
@@ -74,6 +81,30 @@ pub fn signer(header: &Header) -> Result<Address, CliqueError> {
     };
     let key: Result<PublicKey, secp256k1::Error> = recovered();
     key.map(|key| address(&key)).map_err(|_| CliqueError::Seal)
+}
+
+/// Finds out who sealed these headers, on as many threads as there are cores; whoever judges them finds it done, or what failed again.
+pub fn find_signers(headers: &[Arc<SealedHeader>]) {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = cores.min(FINDERS_MAX).min(headers.len() / FINDER_HEADERS);
+    if threads < 2 {
+        return;
+    }
+    let find = |headers: &[Arc<SealedHeader>]| {
+        for header in headers {
+            let _ = header.signer(); // judged by who needs it
+        }
+    };
+    thread::scope(|scope| {
+        let mut parts = headers.chunks(headers.len().div_ceil(threads));
+        let own = parts.next().unwrap_or_default();
+        for part in parts {
+            let named = thread::Builder::new().name("cairn-seals".into());
+            // Where no more threads are to be had this one does it all, later.
+            let _ = named.spawn_scoped(scope, move || find(part));
+        }
+        find(own);
+    });
 }
 
 /// Signs `header` with `key`: fills the last 65 bytes of `extraData`, after making it long enough for vanity and seal.

@@ -117,7 +117,7 @@ impl Snapshot {
     /// # Errors
     /// The rule that the header breaks.
     pub fn apply(&self, header: &SealedHeader, epoch: u64) -> Result<Self, CliqueError> {
-        let signer = seal::signer(&header.header)?;
+        let signer = header.signer()?;
         self.apply_signed(header, epoch, signer)
     }
 

@@ -4,7 +4,7 @@ use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
 use alloy_primitives::{Address, U256};
 
 use super::{
-    DIFFICULTY_IN_TURN, DIFFICULTY_OUT_OF_TURN, NONCE_AUTHORISE, NONCE_DROP, Snapshot, extra, seal,
+    DIFFICULTY_IN_TURN, DIFFICULTY_OUT_OF_TURN, NONCE_AUTHORISE, NONCE_DROP, Snapshot, extra,
 };
 use crate::chain::{error::Fault, header::SealedHeader, spec::CliqueConfig};
 
@@ -67,7 +67,7 @@ pub(crate) fn verify(
     {
         return Err(Fault::mismatch("difficulty", "1 or 2", header.difficulty));
     }
-    let signer = seal::signer(header)?;
+    let signer = sealed.signer()?;
     let next = snapshot.apply_signed(sealed, config.epoch, signer)?;
     let (expected, turn) = match snapshot.in_turn(header.number, &signer) {
         true => (DIFFICULTY_IN_TURN, "in turn"),

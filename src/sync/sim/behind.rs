@@ -127,3 +127,20 @@ fn a_peer_that_boasts_again_and_again_holds_the_sealer_up_for_a_limited_time() {
     assert_eq!(world.head(), hash);
     assert!(world.machine.is_caught_up());
 }
+
+/// Two are asked for what a slow one owes; the chain is here when one of them has answered.
+#[test]
+fn what_a_slow_peer_still_owes_of_blocks_that_are_stored_keeps_nobody_from_sealing() {
+    let mut world = World::new(5, RULES.clone(), &CHAIN, 100, config());
+    let mut dice = Dice::new(5);
+    let mut slow = peer(1, Nature::Honest, &CHAIN, 69, &mut dice);
+    slow.latency_ms = 4_900; // it answers just in time, one request after the other
+    world.join(0, slow);
+    world.join(500, peer(2, Nature::Honest, &CHAIN, 69, &mut dice));
+    let best = CHAIN.last().unwrap().header.hash;
+    assert!(world.run(60_000, |world| world.head() == best));
+    world.run(world.now_ms + 100, |_| false);
+    let in_flight = world.machine.status().in_flight;
+    assert!(in_flight > 0, "the slow one was quick enough");
+    assert!(world.machine.is_caught_up(), "at {} ms", world.now_ms);
+}

@@ -170,3 +170,68 @@ fn a_branch_that_is_deeper_than_allowed_is_found_out_by_one_header_more() {
         assert!(world.punished.is_empty(), "{:?}", world.punished);
     }
 }
+
+/// Found by the whole simulation, seed 390.
+#[test]
+fn a_search_that_our_head_has_outrun_does_not_ask_for_what_is_stored() {
+    let mut world = World::new(6, RULES.clone(), &CHAIN, 100, config());
+    let chain: Chain = CHAIN[..=105].to_vec();
+    for id in [1, 2] {
+        let mut other = peer(id, Nature::Honest, &chain, 68, &mut Dice::new(id));
+        (other.client, other.latency_ms) = ("geth", 100);
+        other.chain.truncate(101);
+        world.join(0, other);
+    }
+    world.allow(&chain);
+    world.run(10, |_| false);
+    for id in [1, 2] {
+        world.peers.get_mut(&PeerId(id)).unwrap().chain = chain.clone();
+    }
+    claim(&mut world, 100, B256::repeat_byte(7));
+    world.run(20, |_| false);
+    let block = &CHAIN[101];
+    let message = Message::NewBlock {
+        header: block.header.raw.clone(),
+        body: block.body.clone(),
+        td: block.td,
+    };
+    let peer = PeerId(2);
+    world.at(20, Event::Net(NetEvent::Message { peer, message }));
+    assert!(world.run(30, |world| world.head() == block.header.hash));
+    claim(&mut world, 105, CHAIN[105].header.hash);
+    let asked = world.requests.len();
+    assert!(world.run(5_000, |world| world.head() == CHAIN[105].header.hash));
+    for (_, message) in &world.requests[asked..] {
+        if let OwnedOutgoing::Request {
+            request:
+                Request::Headers {
+                    start: Start::Number(first),
+                    reverse: false,
+                    ..
+                },
+            ..
+        } = message
+        {
+            assert!(*first > 101, "{message:?}");
+        }
+    }
+    assert!(world.punished.is_empty(), "{:?}", world.punished);
+}
+
+/// Found by the whole simulation, seed 427: nobody else was looked at for ever.
+#[test]
+fn a_branch_whose_bodies_its_peer_has_forgotten_makes_room_for_a_peer_that_has_them() {
+    let mine = grow(&CHAIN, 100, 140, 99);
+    let mut world = World::new(13, RULES.clone(), &mine, 140, config());
+    let mut pruned = peer(1, Nature::Honest, &CHAIN, 69, &mut Dice::new(1));
+    pruned.earliest = 120;
+    world.join(0, pruned);
+    world.run(5_000, |_| false);
+    assert_eq!(world.head(), mine[140].header.hash);
+    let shorter: Chain = CHAIN[..=290].to_vec();
+    let whole = peer(2, Nature::Honest, &shorter, 68, &mut Dice::new(2));
+    world.join(world.now_ms, whole);
+    let head = CHAIN[300].header.hash;
+    assert!(world.run(60_000, |world| world.head() == head));
+    assert!(world.punished.is_empty(), "{:?}", world.punished);
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
 use bytes::Bytes;
-use cairn_net::eth::message::Message;
+use cairn_net::eth::message::{Message, Request};
 use cairn_net::p2p::DisconnectReason;
 use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
 use cairn_net::session::Close;
@@ -260,4 +260,34 @@ fn a_generated_prague_chain_is_followed_to_its_target() {
         world.punished
     );
     assert!(world.punished.is_empty());
+}
+
+/// Found by the whole simulation, seed 198.
+#[test]
+fn an_announced_block_that_was_caught_up_with_meanwhile_is_not_asked_for_again() {
+    let mut world = at_the_head();
+    world.epoch_s += 10 * PERIOD_S;
+    let slow = world.peers.get_mut(&PeerId(2)).unwrap();
+    (slow.chain, slow.latency_ms) = (CHAIN[..=101].to_vec(), 500);
+    let next = &CHAIN[101];
+    assert!(next.body.len() > 3, "its body has to be asked for");
+    announce(
+        &mut world,
+        Message::NewBlockHashes(vec![(next.header.hash, 101)]),
+    );
+    let chain: Chain = CHAIN[..=102].to_vec();
+    let mut newer = peer(3, Nature::Honest, &chain, 69, &mut Dice::new(6));
+    newer.latency_ms = 10;
+    world.join(world.now_ms, newer);
+    assert!(world.run(400, |world| world.store.0.len() > 102));
+    world.run(3_000, |_| false);
+    let is_body = |(to, message): &&(PeerId, OwnedOutgoing)| {
+        let request = match message {
+            OwnedOutgoing::Request { request, .. } => request,
+            _ => return false,
+        };
+        to.0 == 2 && matches!(request, Request::Bodies { .. })
+    };
+    let asked: Vec<_> = world.requests.iter().filter(is_body).collect();
+    assert!(asked.is_empty(), "{asked:?}");
 }

@@ -1,4 +1,8 @@
 //! A deterministic simulation of the machine among honest and lying peers: virtual time, and every run from a seed.
+//!
+//! `runs`, `live`, `branches`, `targets`, `receipts`, `merge` and `behind` have the machine alone, with messages in place of sessions and
+//! a list in place of the store: quick, and close to what is looked at. `network` has several machines that seal and follow each other.
+//! `whole/` has everything but sockets and threads, and says what it covers and what it cannot.
 #![allow(clippy::unwrap_used)]
 
 mod behind;
@@ -13,6 +17,7 @@ mod receipts;
 mod runs;
 mod staged;
 mod targets;
+mod whole;
 mod world;
 
 /// How many seeds a test runs: `few`, or more with `CAIRN_SIM_SEEDS=10000 cargo test --release -p cairn --lib sync::sim`.

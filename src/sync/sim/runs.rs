@@ -412,3 +412,21 @@ fn a_node_that_sealed_alone_joins_the_heavier_chain() {
     );
     assert!(world.punished.is_empty());
 }
+
+/// Found by the whole simulation, seeds 287 and 376: what was of the far future by a wrong clock was never asked for again of a peer
+/// that had nothing new to tell.
+#[test]
+fn once_our_clock_is_right_again_the_blocks_that_it_kept_from_us_are_fetched() {
+    let base: Chain = CHAIN[..=100].to_vec();
+    for eth in [68, 69] {
+        let mut world = World::new(5, RULES.clone(), &CHAIN, 90, config());
+        world.epoch_s = GENESIS_S + 90 * PERIOD_S - 7_200;
+        world.join(0, peer(1, Nature::Honest, &base, eth, &mut Dice::new(5)));
+        world.run(20_000, |_| false);
+        assert_eq!(world.head(), CHAIN[90].header.hash);
+        world.epoch_s += 7_200 + 10 * PERIOD_S;
+        let head = CHAIN[100].header.hash;
+        assert!(world.run(60_000, |world| world.head() == head), "{eth}");
+        assert!(world.punished.is_empty(), "{:?}", world.punished);
+    }
+}
