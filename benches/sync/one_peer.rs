@@ -208,7 +208,7 @@ fn measure(
     table.row(&cost("net thread"), &net, Some(("receive", &receive)), "");
     table.row(&cost("sync thread"), &sync, Some(("check", &check)), "");
     table.row(
-        &cost("sync thread and its packers"),
+        &cost("sync thread and its helpers"),
         &checking,
         Some(("check", &check)),
         "",
