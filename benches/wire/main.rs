@@ -14,6 +14,7 @@ mod curve;
 mod machine;
 mod parts;
 mod server;
+#[allow(dead_code)] // the benchmark of sync has rates, too
 mod table;
 
 use std::path::{Path, PathBuf};

@@ -33,7 +33,24 @@ fn middle(mut values: Vec<f64>) -> f64 {
 pub(crate) struct Table(Vec<String>);
 
 impl Table {
-    /// A figure, the floor under it if it has one (less is better), and what it is to be.
+    /// A rate, the ceiling over it if it has one (more is better), and what it is to be.
+    pub(crate) fn rate(
+        &mut self,
+        what: &str,
+        own: &Samples,
+        ceiling: Option<(&str, &Samples)>,
+        aim: &str,
+    ) {
+        let share = |over: &Samples| own.over(over);
+        self.add(
+            what,
+            own,
+            ceiling.map(|(name, over)| (name, over, share(over))),
+            aim,
+        );
+    }
+
+    /// A cost, the floor under it if it has one (less is better), and what it is to be.
     pub(crate) fn row(
         &mut self,
         what: &str,
@@ -41,15 +58,39 @@ impl Table {
         ceiling: Option<(&str, &Samples)>,
         aim: &str,
     ) {
-        let row = match ceiling {
-            Some((name, floor)) => format!(
+        let share = |floor: &Samples| floor.over(own);
+        self.add(
+            what,
+            own,
+            ceiling.map(|(name, floor)| (name, floor, share(floor))),
+            aim,
+        );
+    }
+
+    /// What was not measured, and why.
+    pub(crate) fn not_run(&mut self, what: &str, why: &str) {
+        self.push(format!("| {what} | not run: {why} | | | |"));
+    }
+
+    fn add(
+        &mut self,
+        what: &str,
+        own: &Samples,
+        ceiling: Option<(&str, &Samples, f64)>,
+        aim: &str,
+    ) {
+        self.push(match ceiling {
+            Some((name, ceiling, share)) => format!(
                 "| {what} | {:.2} | {:.2} ({name}) | {:.0} % | {aim} |",
                 own.median(),
-                floor.median(),
-                100.0 * floor.over(own)
+                ceiling.median(),
+                100.0 * share
             ),
             None => format!("| {what} | {:.2} | | | {aim} |", own.median()),
-        };
+        });
+    }
+
+    fn push(&mut self, row: String) {
         println!("{row}");
         self.0.push(row);
     }
