@@ -8,7 +8,7 @@ use cairn_net::eth::message::{Request, Start};
 use cairn_net::reactor::{OwnedOutgoing, PeerId};
 
 use super::boundary::{Action, Now};
-use super::limits::OPEN_PER_PEER;
+use super::limits::{OPEN_PER_PEER, SLOW_AGAIN_MS};
 use super::machine::Machine;
 use super::peers::{Asked, Peer, What};
 use super::target::Target;
@@ -167,15 +167,28 @@ impl Machine {
         let average = self.body_size.average();
         let peer = &self.peers[&id];
         let open = peer.count(|what| matches!(what, What::Bodies { .. }));
-        if open >= limits.bodies_per_peer || !peer.is_usable() {
+        let most_open = match peer.rate {
+            0 => 1, // until its rate is known
+            _ => limits.bodies_per_peer,
+        };
+        if open >= most_open || !peer.is_usable() {
             return false;
         }
         let unknown_top = if self.target.is_some() { u64::MAX } else { 0 };
         let (earliest, top) = (peer.earliest, peer.top().unwrap_or(unknown_top));
-        let fitting = limits.answer_bytes.min(peer.bytes_in_time()) / average;
+        let answer = limits.answer_bytes.min(peer.bytes_in_time());
         let batch = match peer.rate {
-            0 => fitting.clamp(limits.body_batch_min, limits.body_batch_start),
-            _ => fitting.clamp(1, limits.body_batch_max),
+            0 => (answer / average).clamp(limits.body_batch_min, limits.body_batch_start),
+            _ => match answer.min(self.fair_room(id, unknown_top)) / average {
+                // What it brings now and then shows whether it has become faster.
+                0 if open > 0
+                    || (self.is_coming()
+                        && now.ms < peer.heard_ms.saturating_add(SLOW_AGAIN_MS)) =>
+                {
+                    return false;
+                }
+                fitting => fitting.clamp(1, limits.body_batch_max),
+            },
         };
         let batch = batch.min(peer.body_cap);
         let on_main = !peer.off_chain && self.has_target(peer);
@@ -213,6 +226,32 @@ impl Machine {
         let expected = wanted.len() * expected_bytes(average);
         self.ask(now, id, What::Bodies { wanted }, request, expected);
         true
+    }
+
+    /// Bytes of bodies that this peer may be asked for beside what it owes: its part, by its rate, of what all are asked for. So each
+    /// brings its part in the same time, and nobody's comes so late that all the others have to wait for it.
+    fn fair_room(&self, id: PeerId, unknown_top: u64) -> usize {
+        let (peer, bodies) = (&self.peers[&id], &self.main.bodies);
+        let next = bodies.front_missing_number().unwrap_or(0);
+        let may_have = |(id, peer): &(&PeerId, &Peer)| {
+            let range = peer.earliest..=peer.top().unwrap_or(unknown_top);
+            let is_asked = peer.is_usable() && !peer.off_chain;
+            is_asked && range.contains(&next) && !bodies.front_is_refused_by(**id)
+        };
+        let all: u64 = self
+            .peers
+            .iter()
+            .filter(may_have)
+            .map(|(_, peer)| peer.rate)
+            .sum();
+        let leads = self.branch.as_ref().is_some_and(|branch| branch.peer == id);
+        if all <= peer.rate || leads {
+            return usize::MAX;
+        }
+        let window = (self.memory_limit_bytes() / 2) as u128;
+        let part = window * u128::from(peer.rate) / u128::from(all.max(1));
+        let owed: usize = peer.asked.values().map(|asked| asked.expected_bytes).sum();
+        usize::try_from(part).map_or(usize::MAX, |part| part.saturating_sub(owed))
     }
 
     /// Whether the oldest body request holds everything else up.

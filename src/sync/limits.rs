@@ -15,9 +15,9 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Header requests in flight to one peer: one is answered while the next travels.
     pub headers_per_peer: usize,
-    /// Body requests in flight to one peer: enough to keep a link busy over its round trip.
+    /// Body requests in flight to one peer: enough to keep a link busy over its round trip and while the store commits.
     pub bodies_per_peer: usize,
-    /// Bodies in a peer's first request, before their size is known.
+    /// Bodies in a peer's first request, which is the only one until it is answered: neither their size nor the peer's rate is known.
     pub body_batch_start: usize,
     /// Bodies in one request at the least. Smaller ones cost more in round trips than they gain.
     pub body_batch_min: usize,
@@ -59,8 +59,8 @@ impl Default for Limits {
             header_batch: 512,
             header_bytes: 2 << 10,
             headers_per_peer: 2,
-            bodies_per_peer: 4,
-            body_batch_start: 64,
+            bodies_per_peer: 8,
+            body_batch_start: 16,
             body_batch_min: 16,
             body_batch_max: 512,
             receipt_window: 1024,
@@ -72,7 +72,7 @@ impl Default for Limits {
             commit_blocks: 1024,
             flush_ms: 2_000,
             request_timeout_ms: 10_000,
-            urgent_ms: 2_000,
+            urgent_ms: 500,
             anchor_every: 1024,
             stuck_ms: 10_000,
             poll_ms: 15_000,
@@ -89,6 +89,8 @@ pub(super) const CATCH_UP_PATIENCE_S: u64 = CATCH_UP_PATIENCE_MS / 1000;
 pub(super) const STALLS_ALLOWED: u32 = 2;
 /// What a peer that stalled is taken to bring, until it shows otherwise.
 pub(super) const SLOW_BYTES_PER_S: u64 = 8 << 10;
+/// A peer that is so slow that its part is not even one body is asked for one no more often than this.
+pub(super) const SLOW_AGAIN_MS: u64 = 5_000;
 /// When the machine is called so much later than it asked for, the time in between is not counted against the peers.
 pub(super) const PAUSE_MS: u64 = 1_000;
 /// A peer that has just connected is not polled: test suites read the very next message.

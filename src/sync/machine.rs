@@ -67,6 +67,8 @@ pub struct Machine {
     pub(super) shy: BTreeSet<[u8; 64]>,
     /// The two clocks when they were last given together.
     pub(super) clocks: Now,
+    /// Bytes of the blocks that were given out to be stored since the last input: they are held until they are.
+    pub(super) storing_bytes: usize,
     /// When it was first called.
     pub(super) first_ms: Option<u64>,
     /// The next moment at which time alone changes something.
@@ -109,6 +111,7 @@ impl Machine {
             untold: false,
             shy: BTreeSet::new(),
             clocks: Now { ms: 0, s: 0 },
+            storing_bytes: 0,
             first_ms: None,
             deadline: None,
         }
@@ -227,7 +230,8 @@ impl Machine {
             .filter(|asked| !matches!(asked.what, What::Receipts { .. }))
             .map(|asked| asked.expected_bytes)
             .sum();
-        self.main.held_bytes(header_bytes) + branch + target + expected + self.receipt_bytes()
+        let held = self.main.held_bytes(header_bytes) + self.storing_bytes;
+        held + branch + target + expected + self.receipt_bytes()
     }
 
     /// What they may be now.
@@ -246,6 +250,7 @@ impl Machine {
 
     fn clock(&mut self, ms: u64, s: u64) -> Now {
         self.first_ms.get_or_insert(ms);
+        self.storing_bytes = 0;
         self.clocks = Now { ms, s };
         self.clocks
     }

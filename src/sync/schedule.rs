@@ -90,6 +90,7 @@ impl Machine {
             return false;
         }
         let most = limits.commit_blocks.max(1);
+        self.storing_bytes += bytes;
         let mut blocks = self.main.bodies.pop(count.min(most));
         let was_staged = self.staged.is_some();
         self.check_ommers(&mut blocks);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
 use cairn_net::eth::status::LocalChain;
-use cairn_net::reactor::{Command, Handle, NetEvent, SendError};
+use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
 use cairn_store::{Reader, Replace, Writer};
 use crossbeam_channel::{Receiver, Sender, select};
 
@@ -107,6 +107,7 @@ impl SyncRole {
             role: self,
             reader: writer.reader(),
             start: Instant::now(),
+            actions: VecDeque::new(),
             waiting: VecDeque::new(),
             told: Told::default(),
             sealer_has: None,
@@ -123,6 +124,8 @@ struct Turns {
     role: SyncRole,
     reader: Reader,
     start: Instant,
+    /// What the machine wants done, but requests.
+    actions: VecDeque<Action>,
     /// Commands to net, in order.
     waiting: VecDeque<Command>,
     told: Told,
@@ -224,10 +227,28 @@ impl Turns {
         }
     }
 
+    /// Takes over what the machine decided. Requests go ahead of what is to be stored: the answers come while the disk is at work.
+    fn ask_ahead(&mut self) -> Result<(), SyncError> {
+        while let Some(action) = self.role.machine.poll_action() {
+            match action {
+                Action::Send {
+                    peer,
+                    message: message @ OwnedOutgoing::Request { .. },
+                } => {
+                    self.told.sent(&message);
+                    self.waiting.push_back(Command::Send { peer, message });
+                }
+                action => self.actions.push_back(action),
+            }
+        }
+        self.send_waiting()
+    }
+
     /// Carries out what the machine decided.
     fn act<'a>(&mut self, mut room: Room<'a>) -> Result<Acted<'a>, SyncError> {
         let mut announced = 0;
-        while let Some(action) = self.role.machine.poll_action() {
+        self.ask_ahead()?;
+        while let Some(action) = self.actions.pop_front() {
             match action {
                 Action::Send { peer, message } => {
                     announced += self.told.sent(&message);
