@@ -15,7 +15,7 @@ use crate::sync::sim::runs::MEMORY;
 use crate::sync::{Block, Fault, Machine};
 
 /// An answer may be larger than the average makes it expected to be.
-const MEMORY_MOST: usize = MEMORY + MEMORY / 2;
+const MEMORY_MOST: usize = MEMORY / 4 * 7;
 
 /// The rules that a run is held to, and what it came to.
 pub(super) struct Watch {

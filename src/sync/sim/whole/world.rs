@@ -368,8 +368,10 @@ impl World {
             Death::Store(error) => panic!("the store fails by itself: {error}"),
         };
         self.watch.deaths[kind] += 1;
+        // Without the path, which differs from run to run.
+        let why = ["killed", "its disk is full", "its disk fails"][kind];
         self.trace
-            .step(self.now_ms, format_args!("node dies: {death:?}"));
+            .step(self.now_ms, format_args!("node dies: {why}"));
         if self.node.disk.was_killed() {
             self.node.disk.set(None);
         }
