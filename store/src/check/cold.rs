@@ -156,14 +156,14 @@ impl Check<'_> {
                 .end
                 .checked_sub(from)
                 .filter(|&length| length <= 2 * MAX_RECORD_BYTES as u64);
-            let Some(length) = length else {
+            // Where the file's first record starts is said by an entry that is none of it, and may be anything.
+            let (Some(length), Some(place)) = (length, DATA_START.checked_add(from)) else {
                 let what = format!(
                     "entry of block {number} ends at {} and starts at {from}",
                     entry.end
                 );
                 return Err(Error::damaged(&path, at, what));
             };
-            let place = DATA_START + from;
             from = entry.end;
             let Some(stored) = data.get(place, length as usize)? else {
                 return Err(Error::damaged(
