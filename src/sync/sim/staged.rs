@@ -93,7 +93,7 @@ fn a_branch_that_is_weighed_and_not_to_be_had_is_let_go_and_our_chain_goes_on() 
     let mine = world.head();
     let withholding = Nature::Liar(Lie::NoBodies);
     world.join(0, peer(1, withholding, &CHAIN, 69, &mut Dice::new(3)));
-    assert!(world.run(60_000, |world| is_asked_for_bodies(world)));
+    assert!(world.run(60_000, is_asked_for_bodies));
     assert!(!world.machine.is_caught_up());
     let patience_ms = 31_000;
     assert!(world.run(world.now_ms + patience_ms, |world| {
@@ -136,8 +136,7 @@ fn a_branch_that_its_peer_does_not_claim_any_more_makes_room_for_others() {
     let mut world = World::new(8, RULES.clone(), &mine, 290, config);
     let lying = Nature::Liar(Lie::NoBodies);
     world.join(0, peer(1, lying, &CHAIN, 69, &mut Dice::new(3)));
-    let is_verified = |world: &World| is_asked_for_bodies(world);
-    assert!(world.run(60_000, is_verified));
+    assert!(world.run(60_000, is_asked_for_bodies));
     let message = Message::BlockRange {
         earliest: 0,
         latest: 1,
