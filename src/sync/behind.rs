@@ -62,7 +62,7 @@ impl Machine {
     }
 
     /// The head's age at this Unix time, if a newer block should be here by now: on a clique chain that has a period after
-    /// [`STALE_PERIODS`] periods, or as many times what the head itself took, where nothing beyond a trusted head is followed after a
+    /// eight periods, or as many times what the head itself took, where nothing beyond a trusted head is followed after a
     /// minute. Of a chain that seals when it likes nobody can say.
     pub fn overdue_s(&self, now_s: u64) -> Option<u64> {
         // Who has just started has not had the time to hear of anything newer.
