@@ -129,9 +129,10 @@ impl CatchUp {
             .left_s()
             .map_or_else(String::new, |left_s| format!(", {} left", Span(left_s)));
         bar.set_message(format!(
-            "{:.0} blocks/s, {:.1} MB/s, {peers} peers{left}",
+            "{:.0} blocks/s, {:.1} MB/s, {peers} peer{}{left}",
             figures.blocks_per_s,
-            figures.bytes_per_s / 1e6
+            figures.bytes_per_s / 1e6,
+            if peers == 1 { "" } else { "s" }
         ));
     }
 }

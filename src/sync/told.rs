@@ -17,7 +17,7 @@ const SHORT_MS: u64 = 1_000;
 /// In a catch-up a line comes this often at the most.
 const LINE_INTERVAL_MS: u64 = 5_000;
 /// What was asked of peers is told this often at the most.
-const REQUESTED_LINE_INTERVAL: Duration = Duration::from_secs(1);
+const REQUESTED_LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// Announcements told in the log in a second: a busy network makes a few.
 const ANNOUNCED_LINES_PER_S: u32 = 10;
 /// A head that stays stale is told of again after so long.
@@ -112,10 +112,12 @@ impl Told {
         }
     }
 
-    /// Counts what is asked; gives 1 for an announcement.
+    /// Counts what is asked; gives 1 for an announcement of a block.
     pub(super) fn sent(&mut self, message: &OwnedOutgoing) -> u64 {
-        let OwnedOutgoing::Request { request, .. } = message else {
-            return 1;
+        let request = match message {
+            OwnedOutgoing::Request { request, .. } => request,
+            OwnedOutgoing::BlockRange { .. } => return 0,
+            OwnedOutgoing::NewBlock { .. } | OwnedOutgoing::NewBlockHashes(_) => return 1,
         };
         match request {
             Request::Headers { amount, .. } => self.asked.headers += amount,
