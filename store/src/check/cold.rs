@@ -342,7 +342,9 @@ struct Data<'a> {
 impl Data<'_> {
     /// The bytes at a place; `None` if the file ends before. Allocates no more than the file holds.
     fn get(&mut self, at: u64, length: usize) -> Result<Option<&[u8]>, Error> {
-        let end = at + length as u64;
+        let Some(end) = at.checked_add(length as u64) else {
+            return Ok(None);
+        };
         if at < self.start || end > self.start + self.bytes.len() as u64 {
             let file_bytes = self.file.len()?;
             if end > file_bytes {
