@@ -109,7 +109,7 @@ impl Machine {
                 let Some((first, count)) = self.main.headers.take(top, window_end, batch) else {
                     break;
                 };
-                self.ask_rising(now, id, first, count);
+                self.ask_rising(now, id, self.main.epoch, (first, count));
             }
             if open == 0 && self.peers[&id].oldest_ms().is_none() {
                 self.ask_overdue_headers(now, id, top);
@@ -117,8 +117,14 @@ impl Machine {
         }
     }
 
-    fn ask_rising(&mut self, now: Now, id: PeerId, first: u64, count: u64) {
-        let epoch = self.main.epoch;
+    /// Asks `id` for headers (the first, and how many) of the line of this epoch.
+    pub(super) fn ask_rising(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        epoch: u64,
+        (first, count): (u64, u64),
+    ) {
         let what = What::Rising {
             epoch,
             first,
@@ -150,7 +156,7 @@ impl Machine {
         }
         let Some((count, sent_ms)) = owed else { return };
         if top >= next && now.ms.saturating_sub(sent_ms) >= self.config.limits.urgent_ms {
-            self.ask_rising(now, id, next, count.min(top - next + 1));
+            self.ask_rising(now, id, epoch, (next, count.min(top - next + 1)));
         }
     }
 

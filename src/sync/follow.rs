@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
-use cairn_net::eth::message::Start;
 use cairn_net::reactor::PeerId;
 use log::Level;
 
-use super::asking::headers_of;
 use super::boundary::{ChainView, Now};
 use super::branch::{Branch, Stage};
 use super::choice::is_better;
@@ -40,7 +38,7 @@ impl Follow {
         }
     }
 
-    /// The last verified block that is better than `ours`, if there is one and all below it is here.
+    /// The place of the first verified block that is better than `ours`, if there is one.
     fn better(&self, ours: &Tip) -> Option<usize> {
         let bodies = &self.pipe.bodies;
         (0..bodies.len()).find(|&i| bodies.tip(i).is_some_and(|tip| is_better(tip, ours)))
@@ -162,13 +160,7 @@ impl Machine {
         let top = peer.top().unwrap_or(0);
         match pipe.headers.take(top, u64::MAX, batch) {
             Some((first, count)) => {
-                let what = What::Rising {
-                    epoch,
-                    first,
-                    count,
-                };
-                let request = headers_of(Start::Number(first), count, false);
-                self.ask(now, id, what, request, 0);
+                self.ask_rising(now, id, epoch, (first, count));
                 self.branch = Some(branch);
             }
             None => self.judge(id, branch.head), // all of it is here, and it is not better

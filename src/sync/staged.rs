@@ -129,9 +129,7 @@ impl Machine {
         };
         if let Some((id, head)) = self.target.as_ref().and_then(Target::claimed) {
             self.target = None;
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.judged = Some(head);
-            }
+            self.judge(id, head);
         }
         if staged.is_begun {
             self.actions.push_back(Action::Stage(Staging::Leave));

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use cairn_store::check;
 use cairn_store::{Error, Reader};
-use common::{assert_stored, chain, commit, create};
+use common::{Block, assert_stored, chain, commit, create};
 
 /// Overwrites bytes of a copy of the MANIFEST and makes its checksum right again.
 fn claim(dir: &Path, copy: &str, at: usize, bytes: &[u8]) {
@@ -20,6 +20,15 @@ fn claim(dir: &Path, copy: &str, at: usize, bytes: &[u8]) {
     let crc = crc32fast::hash(&manifest[12..length]);
     manifest[8..12].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, manifest).unwrap();
+}
+
+/// Makes a store that has settled blocks, and gives all of its blocks.
+fn settled(dir: &Path) -> Vec<Block> {
+    let blocks = chain(2_200, 0);
+    let mut writer = create(dir, &blocks);
+    commit(&mut writer, &blocks[1..2_000]).unwrap();
+    commit(&mut writer, &blocks[2_000..]).unwrap();
+    blocks
 }
 
 fn put_back(dir: &Path, found: &[u8]) {
@@ -34,11 +43,7 @@ const HEADERS_END: usize = 160;
 #[test]
 fn a_manifest_of_more_blocks_than_it_has_eras_for_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
-    let blocks = chain(2_200, 0);
-    let mut writer = create(dir.path(), &blocks);
-    commit(&mut writer, &blocks[1..2_000]).unwrap();
-    commit(&mut writer, &blocks[2_000..]).unwrap();
-    drop(writer);
+    let blocks = settled(dir.path());
     assert!(
         Reader::open(dir.path())
             .unwrap()
@@ -89,11 +94,7 @@ const DATA_START: usize = TABLE_START + 8192 * ENTRY_BYTES;
 #[test]
 fn a_header_of_another_length_than_is_claimed_is_found() {
     let dir = tempfile::tempdir().unwrap();
-    let blocks = chain(2_200, 0);
-    let mut writer = create(dir.path(), &blocks);
-    commit(&mut writer, &blocks[1..2_000]).unwrap();
-    commit(&mut writer, &blocks[2_000..]).unwrap();
-    drop(writer);
+    let blocks = settled(dir.path());
     let mut files = fs::read_dir(dir.path().join("headers")).unwrap();
     let path = files.next().unwrap().unwrap().path();
     let found = fs::read(&path).unwrap();
@@ -131,11 +132,7 @@ fn a_header_of_another_length_than_is_claimed_is_found() {
 #[test]
 fn a_header_of_no_bytes_is_found() {
     let dir = tempfile::tempdir().unwrap();
-    let blocks = chain(2_200, 0);
-    let mut writer = create(dir.path(), &blocks);
-    commit(&mut writer, &blocks[1..2_000]).unwrap();
-    commit(&mut writer, &blocks[2_000..]).unwrap();
-    drop(writer);
+    settled(dir.path());
     let snapshot = Reader::open(dir.path()).unwrap().snapshot();
     let last = snapshot.first_unsettled() - 1;
     let mut files = fs::read_dir(dir.path().join("headers")).unwrap();
