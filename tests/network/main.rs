@@ -28,6 +28,8 @@ use relay::{Line, Relay};
 
 const SIGNERS: usize = 4;
 const NODES: usize = 12;
+/// A machine with other work takes no longer than this for what takes no time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn seed() -> u64 {
     let seed = std::env::var("CAIRN_NETWORK_SEED").map_or(1, |seed| seed.parse().unwrap());
@@ -93,7 +95,7 @@ fn the_relay_delays_throttles_silences_and_cuts() {
         let (far, from) = node.accept().unwrap();
         assert_eq!(from.ip(), space::alias(0));
         for side in [&near, &far] {
-            side.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+            side.set_read_timeout(Some(PATIENCE)).unwrap();
         }
         (near, far)
     };
@@ -105,7 +107,7 @@ fn the_relay_delays_throttles_silences_and_cuts() {
         start.elapsed()
     };
     let quick = pass(300_000);
-    assert!(quick < Duration::from_secs(1), "{quick:?}");
+    assert!(quick < PATIENCE, "{quick:?}");
     relay.change(line, |nature| nature.latency = Duration::from_millis(300));
     let late = pass(1);
     assert!(late >= Duration::from_millis(300), "{late:?}");
@@ -116,12 +118,12 @@ fn the_relay_delays_throttles_silences_and_cuts() {
     relay.mend(line);
 
     relay.silence(line, true);
-    std::thread::sleep(Duration::from_millis(50)); // until the relay has heard of it
     near.write_all(&[7]).unwrap();
     far.set_read_timeout(Some(Duration::from_millis(300)))
         .unwrap();
     let read = far.read(&mut [0]).unwrap_err().kind();
     assert_eq!(read, ErrorKind::WouldBlock);
+    far.set_read_timeout(Some(PATIENCE)).unwrap();
     relay.silence(line, false);
     assert_eq!(far.read(&mut [0]).unwrap(), 1);
 

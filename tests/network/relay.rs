@@ -71,7 +71,7 @@ impl Relay {
         Relay { lines, waker }
     }
 
-    /// Changes what a line is like.
+    /// Changes what a line is like, for all that passes from now on.
     pub fn change(&self, line: Line, change: impl FnOnce(&mut Nature)) {
         change(self.lines.lock().unwrap().get_mut(&line).unwrap());
         self.waker.wake().unwrap();
@@ -169,8 +169,9 @@ impl Thread {
                     self.accept(index);
                 }
             }
-            // There are few, and most have nothing to do: all are looked at.
-            let lines = self.lines.lock().unwrap().clone();
+            // There are few, and most have nothing to do: all are looked at. The lock is held meanwhile: nothing passes by what a line
+            // was like before a change that has returned.
+            let lines = self.lines.lock().unwrap();
             self.pairs.retain(|_, pair| pair.turn(&lines[&pair.line]));
         }
     }
