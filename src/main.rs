@@ -210,7 +210,6 @@ struct Signing {
 }
 
 fn signer(common: &Common, options: &SignerOptions) -> Result<(), Failure> {
-    let stop = stop_flag()?;
     let datadir = config::datadir(common)?;
     let address = options.validator;
     let account = datadir
@@ -219,6 +218,7 @@ fn signer(common: &Common, options: &SignerOptions) -> Result<(), Failure> {
         .map_err(ConfigError::from)?;
     let record = Record::open(&datadir.signed(address)).map_err(failed)?;
     let key = config::unlock(&account, options.password.as_deref())?;
+    let stop = stop_flag()?; // not before: Ctrl-C ends the question for the password
     let listen = options.listen.display();
     let role = SignerRole::bind(&options.listen, options.group_access, key, record)
         .map_err(|error| failed(format!("cannot listen at {listen}: {error}")))?;

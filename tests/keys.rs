@@ -254,7 +254,7 @@ fn a_key_that_cannot_be_used_is_told_with_what_to_do() {
         "--enable-consensus",
     ];
     let with = |more: &[&str], status: i32, says: &[&str]| {
-        fails(&[&data[..], more].concat(), status, says)
+        fails(&[&data[..], more].concat(), status, says);
     };
     let (right, wrong) = (
         ["--password", text(&home.password)],

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use alloy_primitives::{Address, hex};
 use zeroize::Zeroizing;
 
-use crate::datadir::{DataDirError, io_error, write_whole};
+use crate::datadir::{DataDirError, io_error, read_limited, write_whole};
 use crate::secret::{Password, SigningKey, read_private};
 
 pub use file::{FILE_LIMIT_BYTES, FileEntropy, FileError, KeyFile};
@@ -86,10 +86,10 @@ impl Keystore {
     }
 
     /// The keys that are there, by the names of their files, which begin with the time: the oldest first. As geth does, it passes over
-    /// what begins with a dot or ends with a tilde, and over files that do not say whose they are; a file that is none is warned of.
+    /// what begins with a dot or ends with a tilde, and over files that cannot be read or do not say whose they are, of which it warns.
     ///
     /// # Errors
-    /// `Folder` if the folder or a file cannot be read; there are no keys in a folder that is not there.
+    /// `Folder` if the folder cannot be read; there are no keys in a folder that is not there.
     pub fn list(&self) -> Result<Vec<Account>, KeyError> {
         let failed = |source| KeyError::Folder(io_error("read", &self.path, source));
         let entries = match fs::read_dir(&self.path) {
@@ -112,18 +112,9 @@ impl Keystore {
         files.sort();
         let mut accounts = Vec::new();
         for file in files {
-            match read(&file) {
-                Ok(read) => match read.address() {
-                    Some(address) => accounts.push(Account { address, file }),
-                    None => log::warn!(
-                        "Passing over {}: it does not say whose key it is",
-                        file.display()
-                    ),
-                },
-                Err(KeyError::File { path, why }) => {
-                    log::warn!("Passing over {}: {why}", path.display());
-                }
-                Err(error) => return Err(error),
+            match said_address(&file) {
+                Ok(address) => accounts.push(Account { address, file }),
+                Err(why) => log::warn!("Passing over {}: {why}", file.display()),
             }
         }
         Ok(accounts)
@@ -200,20 +191,23 @@ impl Account {
     /// # Errors
     /// `File` for a wrong password and a file that is not what it says; `Folder` if others may use it.
     pub fn unlock(&self, password: &Password) -> Result<SigningKey, KeyError> {
-        let unlocked = read(&self.file)?.unlock(password.bytes());
-        unlocked.map_err(|why| KeyError::File {
-            path: self.file.clone(),
-            why,
-        })
+        let json = read_private(&self.file, "key file", FILE_LIMIT_BYTES)?;
+        let read = KeyFile::from_json(&json);
+        read.and_then(|read| read.unlock(password.bytes()))
+            .map_err(|why| KeyError::File {
+                path: self.file.clone(),
+                why,
+            })
     }
 }
 
-fn read(path: &Path) -> Result<KeyFile, KeyError> {
-    let json = read_private(path, "key file", FILE_LIMIT_BYTES)?;
-    KeyFile::from_json(&json).map_err(|why| KeyError::File {
-        path: path.into(),
-        why,
-    })
+/// Whose key a file says it has. Nothing in it is decrypted, so it matters not who else may read it.
+fn said_address(path: &Path) -> Result<Address, String> {
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    let json = read_limited(file, path, FILE_LIMIT_BYTES).map_err(|error| error.to_string())?;
+    let read = KeyFile::from_json(&json).map_err(|error| error.to_string())?;
+    read.address()
+        .ok_or_else(|| "it does not say whose key it is".into())
 }
 
 /// geth's name for a key file: `UTC--2016-03-22T12-57-55.920751759Z--7ef5a6135f1fd6a02593eedc869c6d41d934aef8`.

@@ -277,7 +277,7 @@ fn a_key_that_is_added_is_listed_found_and_unlocked_and_its_file_is_the_owners_a
         .unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(keystore.path()), mode(&added.file)), (0o700, 0o600));
-    assert_eq!(keystore.list().unwrap(), [added.clone()]);
+    assert_eq!(keystore.list().unwrap(), std::slice::from_ref(&added));
     assert_eq!(
         fs::read_dir(keystore.path()).unwrap().count(),
         1,
@@ -328,7 +328,12 @@ fn what_geth_passes_over_is_passed_over_and_what_others_may_read_is_refused() {
         "{error}"
     );
     fs::set_permissions(&zzz, fs::Permissions::from_mode(0o640)).unwrap();
-    let error = keystore.list().unwrap_err().to_string();
+    let listed = keystore.list().unwrap();
+    assert!(listed[0].unlock(&password("foobar")).is_ok());
+    let error = listed[1]
+        .unlock(&password("foobar"))
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("mode 640") && error.contains("chmod 600"),
         "{error}"

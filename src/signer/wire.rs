@@ -6,8 +6,8 @@ use alloy_consensus::Header;
 use alloy_primitives::{Address, Bytes, hex};
 use serde_json::{Value, json};
 
+use crate::chain::SealedHeader;
 use crate::chain::clique::{SEAL_BYTES, VANITY_BYTES, unsealed};
-use crate::chain::{HeaderError, SealedHeader};
 
 /// The method, clef's.
 pub const METHOD: &str = "account_signData";
@@ -35,27 +35,26 @@ pub fn request(address: Address, header: &Header) -> String {
     format!("{request}\n")
 }
 
-/// Reads the header of a request, which has no seal; the one that is given back has room for it.
+/// Reads the header of a request, which has no seal; the one that is given back has room for it. Its seal hash is that of these bytes, and
+/// of no other header's.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn read_unsealed(rlp: Vec<u8>) -> Result<Header, HeaderError> {
-    let read = SealedHeader::decode(rlp.into())?;
-    let mut header = read.header;
+/// What is wrong with it, for people.
+pub fn read_unsealed(rlp: &[u8]) -> Result<Header, String> {
+    let read = SealedHeader::decode(rlp.to_vec().into());
+    let mut header = read.map_err(|error| format!("no header: {error}"))?.header;
     let mut extra = header.extra_data.to_vec();
+    // With a seal in the place of signers it would be another header's: 65 is no multiple of 20.
+    let signers = extra.len().checked_sub(VANITY_BYTES);
+    if !signers.is_some_and(|bytes| bytes.is_multiple_of(20)) {
+        return Err("its extraData is not 32 bytes and some addresses, without a seal".into());
+    }
     extra.resize(extra.len() + SEAL_BYTES, 0);
     header.extra_data = Bytes::from(extra);
-    Ok(header)
-}
-
-/// Whether `header`, as [`read_unsealed`] gave it, can be one of a clique chain: then its seal hash is of this header and no other.
-pub(super) fn is_clique(header: &Header, rlp: &[u8]) -> bool {
-    // With a seal in the place of signers it would be another header's: 65 is no multiple of 20.
-    let signers = header
-        .extra_data
-        .len()
-        .checked_sub(VANITY_BYTES + SEAL_BYTES);
-    signers.is_some_and(|bytes| bytes.is_multiple_of(20)) && unsealed(header) == rlp
+    match unsealed(&header) == rlp {
+        true => Ok(header),
+        false => Err("it has fields that no block of a clique chain has".into()),
+    }
 }
 
 /// Reads an answer: r, s, v with v of 0 or 1.
@@ -136,8 +135,7 @@ mod tests {
         assert_eq!(request["params"][1], Address::repeat_byte(0xab).to_string());
         let rlp = hex::decode(request["params"][2].as_str().unwrap()).unwrap();
         assert_eq!(keccak256(&rlp), seal_hash(&header));
-        let read = read_unsealed(rlp.clone()).unwrap();
-        assert!(is_clique(&read, &rlp));
+        let read = read_unsealed(&rlp).unwrap();
         assert_eq!(read, header);
     }
 
@@ -160,16 +158,20 @@ mod tests {
 
     #[test]
     fn a_header_with_a_seal_and_one_with_later_fields_are_not_taken_for_one_without() {
-        let with_seal = alloy_rlp::encode(header());
-        let read = read_unsealed(with_seal.clone()).unwrap();
-        assert!(!is_clique(&read, &with_seal));
-        let later = Header {
+        let error = |header: &Header| read_unsealed(&alloy_rlp::encode(header)).unwrap_err();
+        assert!(error(&header()).contains("without a seal"));
+        let mut later = Header {
             withdrawals_root: Some(Default::default()),
             ..header()
         };
-        let rlp = alloy_rlp::encode(later);
-        assert!(!is_clique(&read_unsealed(rlp.clone()).unwrap(), &rlp));
-        assert!(read_unsealed(vec![0xc0]).is_err());
+        later.extra_data.truncate(VANITY_BYTES);
+        assert!(error(&later).contains("no block of a clique chain"));
+        let short = Header {
+            extra_data: Bytes::from(vec![0; VANITY_BYTES - 1]),
+            ..header()
+        };
+        assert!(error(&short).contains("extraData"));
+        assert!(read_unsealed(&[0xc0]).unwrap_err().contains("no header"));
     }
 
     #[test]
