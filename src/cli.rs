@@ -94,11 +94,28 @@ pub struct Run {
     /// Seal blocks (clique chains)
     #[arg(long, visible_alias = "mine")]
     pub enable_consensus: bool,
-    /// The signer's address; must be that of the signer key
+    /// The signer's address: its key is taken from DATADIR/keystore [default: the only key there]
     #[arg(long, value_name = "ADDRESS", requires = "enable_consensus")]
     pub validator: Option<Address>,
-    /// File of the signer's key, 64 hex digits, readable by its owner alone
+    /// File whose first line is the password of the signer's key; without it the password is asked for on a terminal
     #[arg(long, value_name = "FILE", requires = "enable_consensus")]
+    pub password: Option<PathBuf>,
+    /// Have blocks signed over a socket, by `cairn signer` or clef; needs --validator
+    #[arg(
+        long,
+        value_name = "unix:PATH",
+        requires = "enable_consensus",
+        requires = "validator",
+        conflicts_with_all = ["signer_key", "password"]
+    )]
+    pub signer: Option<String>,
+    /// File of the signer's key, 64 hex digits, readable by its owner alone, in place of one of the keystore
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "enable_consensus",
+        conflicts_with = "password"
+    )]
     pub signer_key: Option<PathBuf>,
     /// Milliseconds between blocks, whole seconds; the genesis period counts if it is longer
     #[arg(long, value_name = "MS", requires = "enable_consensus")]
@@ -150,6 +167,11 @@ pub enum Command {
     },
     /// Show how the node that runs on the data folder is doing
     Status,
+    /// Make, list and take in signing keys (DATADIR/keystore, as geth has it)
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Hold a key of the keystore and sign blocks with it for nodes that ask (`cairn --signer unix:PATH`), until Ctrl-C
+    Signer(SignerOptions),
     /// Show a validator and a full node at work on this machine
     Demo {
         /// Leave the data folders and print where they are
@@ -168,4 +190,53 @@ pub enum Command {
         #[arg(long, value_name = "BYTES")]
         body_bytes: Option<usize>,
     },
+}
+
+/// What is done with keys.
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Make a new key
+    New {
+        /// How it is kept.
+        #[command(flatten)]
+        options: NewKey,
+    },
+    /// List the keys
+    List,
+    /// Take a key in
+    Import {
+        /// File of the key, 64 hex digits, readable by its owner alone
+        keyfile: PathBuf,
+        /// How it is kept.
+        #[command(flatten)]
+        options: NewKey,
+    },
+}
+
+/// How a key is encrypted.
+#[derive(Debug, Args)]
+pub struct NewKey {
+    /// File whose first line is the password; without it the password is asked for on a terminal
+    #[arg(long, value_name = "FILE")]
+    pub password: Option<PathBuf>,
+    /// Have the password take 4 MiB and a tenth of a second to check, not 256 MiB and a second: guessing it is as much easier
+    #[arg(long)]
+    pub lightkdf: bool,
+}
+
+/// How the external signer works.
+#[derive(Debug, Args)]
+pub struct SignerOptions {
+    /// Where to make the socket
+    #[arg(long, value_name = "PATH")]
+    pub listen: PathBuf,
+    /// Whose key to sign with
+    #[arg(long, value_name = "ADDRESS")]
+    pub validator: Address,
+    /// File whose first line is the password of the key; without it the password is asked for on a terminal
+    #[arg(long, value_name = "FILE")]
+    pub password: Option<PathBuf>,
+    /// Let the socket's group connect too, for a node that runs as another user (mode 660, not 600)
+    #[arg(long)]
+    pub group_access: bool,
 }

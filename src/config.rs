@@ -12,10 +12,13 @@ use cairn_net::limits::{MAX_STATICS, MAX_THREADS, MAX_TRUSTED};
 use cairn_store::Head;
 use secp256k1::SecretKey;
 
-use crate::chain::clique::address_of;
 use crate::chain::{DEV_SIGNER_KEY, Genesis};
 use crate::cli::{Common, Run};
 use crate::datadir::{self, DataDir, DataDirError, Made};
+use crate::keystore::{Account, KeyError, Keystore};
+use crate::password::password;
+use crate::secret::{SigningKey, read_signer_key};
+use crate::signer::{External, Signer};
 
 /// With the connections that shake hands, linger or are dialled (some 300), these need fewer file descriptors than a
 /// system gives by default (1024).
@@ -61,25 +64,13 @@ pub struct Config {
     pub sealer: Option<SealerConfig>,
 }
 
-/// How the sealer works.
-#[derive(Clone)]
+/// How the sealer works. It moves into the sealer's thread, and the key with it: there is no other copy.
+#[derive(Debug)]
 pub struct SealerConfig {
-    /// The signing key.
-    pub key: SecretKey,
-    /// Its address.
-    pub address: Address,
+    /// Who signs.
+    pub signer: Signer,
     /// Seconds from one block to the next; 0: nothing is sealed (period 0 and no interval).
     pub pace_s: u64,
-}
-
-impl fmt::Debug for SealerConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The key stays out of every log.
-        f.debug_struct("SealerConfig")
-            .field("address", &self.address)
-            .field("pace_s", &self.pace_s)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Why a command cannot start.
@@ -89,6 +80,8 @@ pub enum ConfigError {
     Usage(String),
     /// Something on this machine is not as it must be (exit status 1).
     Folder(DataDirError),
+    /// A key cannot be had or kept (exit status 1; 2 for one that is not there).
+    Key(KeyError),
 }
 
 /// The data folder that was named, or the default one.
@@ -247,12 +240,7 @@ impl Config {
             log::warn!("Genesis: {warning}");
         }
         let sealer = match run.enable_consensus {
-            true => Some(sealer(
-                &genesis,
-                run.validator,
-                run.signer_key.as_deref(),
-                interval_s,
-            )?),
+            true => Some(sealer(&genesis, &datadir, run, interval_s)?),
             false => None,
         };
         make_folder(&datadir, &genesis, json.as_deref())?;
@@ -321,10 +309,11 @@ fn enode(typed: &str) -> Result<Enode, String> {
     Ok(url.at(address.ip()))
 }
 
+/// How to seal: by the signer that was named, on the genesis' period or the interval.
 fn sealer(
     genesis: &Genesis,
-    validator: Option<Address>,
-    key_file: Option<&Path>,
+    datadir: &DataDir,
+    run: &Run,
     interval_s: Option<u64>,
 ) -> Result<SealerConfig, ConfigError> {
     let Some(clique) = &genesis.spec.clique else {
@@ -333,44 +322,107 @@ fn sealer(
              run without it, or make a folder for a genesis with config.clique",
         ));
     };
-    let is_dev = genesis.header.hash == Genesis::dev().header.hash;
-    let key = match key_file {
-        Some(path) => datadir::read_signer_key(path)?,
-        None if is_dev => {
-            log::warn!(
-                "Sealing with the development chain's key, which EVERYBODY knows: never use this chain for anything of value"
-            );
-            SecretKey::from_byte_array(&DEV_SIGNER_KEY).expect("the well-known key is a key")
-        }
-        None => {
-            return Err(usage(
-                "--enable-consensus needs the signer's key: pass --signer-key FILE (64 hex digits, mode 600)",
-            ));
-        }
+    let pace_s = clique.period_s.max(interval_s.unwrap_or(0));
+    let signer = match (&run.signer, &run.signer_key) {
+        (Some(typed), _) => Signer::External(external(typed, run.validator, pace_s)?),
+        (None, Some(file)) => Signer::Key(raw_key(file, run.validator)?),
+        (None, None) => Signer::Key(stored_key(genesis, &datadir.keystore(), run)?),
     };
-    let address = address_of(&key);
-    if let Some(named) = validator.filter(|named| *named != address) {
-        let whose = match key_file {
-            Some(path) => format!("the key in {}", path.display()),
-            None => "the development chain's one signer".into(),
-        };
-        return Err(usage(format!(
-            "--validator {named}: {whose} has the address {address}; pass that one, or the --signer-key of yours"
-        )));
-    }
-    if clique.period_s == 0 && interval_s.is_none() {
+    if pace_s == 0 {
         log::warn!(
             "The genesis period is 0 and no --block-interval-ms was given: nothing will be sealed, since there are no transactions to seal"
         );
     }
-    Ok(SealerConfig {
-        key,
-        address,
-        pace_s: clique.period_s.max(interval_s.unwrap_or(0)),
-    })
+    Ok(SealerConfig { signer, pace_s })
 }
 
-fn usage(what: impl Into<String>) -> ConfigError {
+/// `--signer`.
+fn external(typed: &str, validator: Option<Address>, pace_s: u64) -> Result<External, ConfigError> {
+    let path = typed.strip_prefix("unix:").filter(|path| !path.is_empty());
+    let path = path.ok_or_else(|| {
+        usage(format!(
+            "--signer {typed}: expected unix:PATH, the signer's socket"
+        ))
+    })?;
+    let address =
+        validator.ok_or_else(|| usage("--signer needs --validator ADDRESS, for whom to sign"))?;
+    Ok(External::new(Path::new(path), address, pace_s))
+}
+
+/// `--signer-key`.
+fn raw_key(file: &Path, validator: Option<Address>) -> Result<SigningKey, ConfigError> {
+    let key = read_signer_key(file)?;
+    match validator.filter(|named| *named != key.address()) {
+        None => Ok(key),
+        Some(named) => Err(usage(format!(
+            "--validator {named}: the key in {} has the address {}; pass that one, or the --signer-key of yours",
+            file.display(),
+            key.address()
+        ))),
+    }
+}
+
+/// The key of `--validator` or the only one of the keystore; on the development chain the one that everybody knows.
+fn stored_key(
+    genesis: &Genesis,
+    keystore: &Keystore,
+    run: &Run,
+) -> Result<SigningKey, ConfigError> {
+    if genesis.header.hash == Genesis::dev().header.hash {
+        let key = SigningKey::from_bytes(&DEV_SIGNER_KEY).expect("the well-known key is a key");
+        if run.validator.is_none_or(|named| named == key.address()) {
+            log::warn!(
+                "Sealing with the development chain's key, which EVERYBODY knows: never use this chain for anything of value"
+            );
+            return Ok(key);
+        }
+    }
+    let account = match run.validator {
+        Some(address) => keystore.find(address)?,
+        None => {
+            let mut accounts = keystore.list()?;
+            match accounts.len() {
+                0 => {
+                    return Err(usage(format!(
+                        "--enable-consensus needs the signer's key, and there is none in {}; make one with `cairn account new` or take \
+                         one in with `cairn account import`, or pass --signer-key FILE (64 hex digits, mode 600) or --signer unix:PATH",
+                        keystore.path().display()
+                    )));
+                }
+                1 => accounts.remove(0),
+                _ => {
+                    let there: Vec<String> = accounts
+                        .iter()
+                        .map(|there| there.address.to_string())
+                        .collect();
+                    return Err(usage(format!(
+                        "--enable-consensus: which key? pass --validator with one of those in {}: {}",
+                        keystore.path().display(),
+                        there.join(", ")
+                    )));
+                }
+            }
+        }
+    };
+    let key = unlock(&account, run.password.as_deref())?;
+    log::info!(
+        "Unlocked the signer's key address={} file={}",
+        account.address,
+        account.file.display()
+    );
+    Ok(key)
+}
+
+/// Decrypts a key of the keystore.
+///
+/// # Errors
+/// `Usage` where there is no password, `Key` for a wrong one.
+pub fn unlock(account: &Account, file: Option<&Path>) -> Result<SigningKey, ConfigError> {
+    let whose = format!("the key of {}", account.address);
+    Ok(account.unlock(&password(file, &whose, false)?)?)
+}
+
+pub(crate) fn usage(what: impl Into<String>) -> ConfigError {
     ConfigError::Usage(what.into())
 }
 
@@ -380,11 +432,28 @@ impl From<DataDirError> for ConfigError {
     }
 }
 
+impl From<KeyError> for ConfigError {
+    fn from(error: KeyError) -> ConfigError {
+        ConfigError::Key(error)
+    }
+}
+
+impl ConfigError {
+    /// Was something typed that makes no sense?
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            ConfigError::Usage(_) | ConfigError::Key(KeyError::NoSuch { .. })
+        )
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConfigError::Usage(what) => f.write_str(what),
             ConfigError::Folder(error) => error.fmt(f),
+            ConfigError::Key(error) => error.fmt(f),
         }
     }
 }

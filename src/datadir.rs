@@ -5,25 +5,29 @@
 //! DATADIR/genesis.json   the genesis file the folder was made for; absent for built-in chains
 //! DATADIR/bans.json      the peers that are banned, until when
 //! DATADIR/cairn.ipc      the control socket of a running node
+//! DATADIR/keystore/      the signing keys, encrypted (web3 secret storage), as geth has them
 //! DATADIR/nodekey        the node's secp256k1 key, 64 hex digits, as geth writes it
+//! DATADIR/signed-ADDRESS  what `cairn signer` signed last
 //! ```
 
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256, hex};
 use cairn_store::{Head, Reader, Writer};
 use secp256k1::SecretKey;
 
 use crate::chain::Genesis;
+use crate::keystore::Keystore;
+use crate::secret::read_node_key;
 
 /// A genesis file larger than this is not read: the largest known (mainnet's alloc) is under 1 MiB.
-const GENESIS_LIMIT_BYTES: u64 = 256 << 20;
-/// A key file is 64 hex digits, perhaps `0x`, and line ends.
-const KEY_LIMIT_BYTES: u64 = 80;
+const GENESIS_LIMIT_BYTES: usize = 256 << 20;
+/// Room made for what comes from a pipe, whose size nobody knows.
+const PIPE_BYTES: usize = 4096;
 
 /// A data folder by its path. Nothing is opened until asked for.
 #[derive(Clone, Debug)]
@@ -68,8 +72,10 @@ pub enum DataDirError {
         /// The genesis hash of the store.
         stored: B256,
     },
-    /// A key file cannot be used.
-    Key {
+    /// A file with a secret in it cannot be used.
+    Secret {
+        /// What it is for: `key file`, `password file`.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it, and what to do.
@@ -106,6 +112,16 @@ impl DataDir {
     /// Where its node key is, unless another file is named.
     pub fn nodekey(&self) -> PathBuf {
         self.path.join("nodekey")
+    }
+
+    /// Where the signing keys are, encrypted.
+    pub fn keystore(&self) -> Keystore {
+        Keystore::new(&self.path.join("keystore"))
+    }
+
+    /// Where the external signer keeps what it signed for `address`.
+    pub fn signed(&self, address: Address) -> PathBuf {
+        self.path.join(format!("signed-{}", hex::encode(address)))
     }
 
     /// Where the genesis file is that it was made for, unless that is built in.
@@ -205,15 +221,15 @@ impl DataDir {
     /// The node's key: from `named` if given, else the folder's own, which is made if it is not there.
     ///
     /// # Errors
-    /// `Key` if the file does not hold a key.
+    /// `Secret` if the file does not hold a key.
     pub fn node_key(&self, named: Option<&Path>) -> Result<SecretKey, DataDirError> {
         let path = named.map_or_else(|| self.nodekey(), Path::to_path_buf);
         if named.is_some() || path.exists() {
-            return read_key(&path);
+            return read_node_key(&path);
         }
         self.make_folder()?;
         let key = random_key()?;
-        let text = alloy_primitives::hex::encode(key.secret_bytes());
+        let text = hex::encode(key.secret_bytes());
         write_whole(&path, text.as_bytes(), 0o600)?;
         Ok(key)
     }
@@ -261,7 +277,7 @@ pub enum Made {
 pub fn read_genesis(path: &Path) -> Result<(Genesis, Vec<u8>), DataDirError> {
     let file = fs::File::open(path).map_err(|source| io_error("open", path, source))?;
     let json = read_limited(file, path, GENESIS_LIMIT_BYTES)?;
-    if json.len() as u64 > GENESIS_LIMIT_BYTES {
+    if json.len() > GENESIS_LIMIT_BYTES {
         return Err(DataDirError::Genesis {
             path: path.into(),
             why: format!("it has more than {GENESIS_LIMIT_BYTES} bytes"),
@@ -272,61 +288,6 @@ pub fn read_genesis(path: &Path) -> Result<(Genesis, Vec<u8>), DataDirError> {
         why: error.to_string(),
     })?;
     Ok((genesis, json))
-}
-
-/// Reads a key of 64 hex digits.
-///
-/// # Errors
-/// `Io`, or `Key` if the file holds anything else.
-pub fn read_key(path: &Path) -> Result<SecretKey, DataDirError> {
-    let file = fs::File::open(path).map_err(|source| io_error("open", path, source))?;
-    parse_key(path, read_limited(file, path, KEY_LIMIT_BYTES)?)
-}
-
-/// Reads a signing key, which nobody but its owner may be able to read: whoever has it can seal in the signer's name.
-///
-/// # Errors
-/// As `read_key`, and `Key` if group or others may read the file.
-pub fn read_signer_key(path: &Path) -> Result<SecretKey, DataDirError> {
-    let file = fs::File::open(path).map_err(|source| io_error("open", path, source))?;
-    let mode = file
-        .metadata()
-        .map_err(|source| io_error("read", path, source))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        return Err(DataDirError::Key {
-            path: path.into(),
-            why: format!(
-                "others than its owner may use it (mode {:03o}); run: chmod 600 {}",
-                mode & 0o777,
-                path.display()
-            ),
-        });
-    }
-    parse_key(path, read_limited(file, path, KEY_LIMIT_BYTES)?)
-}
-
-fn parse_key(path: &Path, text: Vec<u8>) -> Result<SecretKey, DataDirError> {
-    let bad = |why: &str| DataDirError::Key {
-        path: path.into(),
-        why: why.into(),
-    };
-    let text = std::str::from_utf8(&text)
-        .map_err(|_| bad("expected 64 hex digits, found bytes that are no text"))?
-        .trim();
-    let digits = text.strip_prefix("0x").unwrap_or(text);
-    if digits.len() != 64 {
-        return Err(bad(&format!(
-            "expected 64 hex digits, found {} characters",
-            digits.chars().count()
-        )));
-    }
-    let mut bytes = [0; 32];
-    alloy_primitives::hex::decode_to_slice(digits, &mut bytes)
-        .map_err(|_| bad("expected 64 hex digits, found another character among them"))?;
-    SecretKey::from_byte_array(&bytes)
-        .map_err(|_| bad("the number is not a secp256k1 key (zero or too large)"))
 }
 
 fn random_key() -> Result<SecretKey, DataDirError> {
@@ -344,10 +305,19 @@ fn random_key() -> Result<SecretKey, DataDirError> {
     }
 }
 
-/// Reads a file whole, up to one byte more than the limit: what is too long is found by its reader.
-fn read_limited(file: fs::File, path: &Path, limit_bytes: u64) -> Result<Vec<u8>, DataDirError> {
-    let mut bytes = Vec::new();
-    file.take(limit_bytes + 1)
+/// Reads a file whole, up to one byte more than the limit: what is too long is found by its reader. A secret leaves no copy on the way.
+pub(crate) fn read_limited(
+    file: fs::File,
+    path: &Path,
+    limit_bytes: usize,
+) -> Result<Vec<u8>, DataDirError> {
+    let size = file.metadata().map_or(0, |found| found.len());
+    let room = usize::try_from(size)
+        .unwrap_or(limit_bytes)
+        .min(limit_bytes);
+    // A pipe has no size: a secret of one is not longer than this.
+    let mut bytes = Vec::with_capacity(room.max(PIPE_BYTES.min(limit_bytes)) + 1);
+    file.take(limit_bytes as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|source| io_error("read", path, source))?;
     Ok(bytes)
@@ -355,7 +325,9 @@ fn read_limited(file: fs::File, path: &Path, limit_bytes: u64) -> Result<Vec<u8>
 
 /// Writes a small file so that a crash leaves the old one, the new one or none, never a part.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DataDirError> {
-    let new = path.with_extension("new");
+    // Hidden, and of this file alone: another one may be written beside it at the same time.
+    let name = path.file_name().unwrap_or_default().display();
+    let new = path.with_file_name(format!(".{name}.new"));
     let written = (|| {
         // One that a crash left behind may have another mode.
         match fs::remove_file(&new) {
@@ -378,7 +350,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Da
     written.map_err(|source| io_error("write", path, source))
 }
 
-fn io_error(op: &'static str, path: &Path, source: io::Error) -> DataDirError {
+pub(crate) fn io_error(op: &'static str, path: &Path, source: io::Error) -> DataDirError {
     DataDirError::Io {
         op,
         path: path.into(),
@@ -416,7 +388,9 @@ impl fmt::Display for DataDirError {
                  put the chain's genesis file there, or run `cairn init` with it",
                 path.display()
             ),
-            DataDirError::Key { path, why } => write!(f, "key file {}: {why}", path.display()),
+            DataDirError::Secret { what, path, why } => {
+                write!(f, "{what} {}: {why}", path.display())
+            }
         }
     }
 }
@@ -426,47 +400,9 @@ impl std::error::Error for DataDirError {}
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
-
-    #[test]
-    fn a_key_file_is_64_hex_digits_with_or_without_prefix_and_line_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        let digits = "11".repeat(32);
-        for good in [
-            digits.clone(),
-            format!("0x{digits}\n"),
-            format!("{digits}\r\n"),
-        ] {
-            fs::write(&path, &good).unwrap();
-            assert_eq!(read_key(&path).unwrap().secret_bytes(), [0x11; 32]);
-        }
-        for bad in [
-            "".into(),
-            "11".repeat(31),
-            "zz".repeat(32),
-            "00".repeat(32),
-            "ff".repeat(32),
-            "11".repeat(64),
-            "é".repeat(32),
-        ] {
-            fs::write(&path, &bad).unwrap();
-            let error = read_key(&path).unwrap_err().to_string();
-            assert!(error.contains("key file"), "{bad}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_signer_key_that_others_may_read_is_refused_with_the_command_that_mends_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("signer");
-        fs::write(&path, "22".repeat(32)).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let error = read_signer_key(&path).unwrap_err().to_string();
-        assert!(error.contains("chmod 600"), "{error}");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(read_signer_key(&path).unwrap().secret_bytes(), [0x22; 32]);
-    }
 
     #[test]
     fn a_node_key_lasts() {

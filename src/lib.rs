@@ -3,6 +3,7 @@
 //! Where a byte goes: a socket in `cairn_net::reactor`, a session, an event to [`sync`], a check by [`chain`], a commit
 //! to `cairn_store`; and back out through [`serve`], from the mapped file to the cipher. [`node`] wires the threads.
 
+pub mod account;
 pub mod bans;
 pub mod blockfile;
 pub mod chain;
@@ -16,11 +17,15 @@ pub mod export;
 pub mod generate;
 pub mod import;
 pub mod ipc;
+pub mod keystore;
 pub mod logging;
 pub mod memory;
 pub mod node;
+pub mod password;
 pub mod progress;
 pub mod sealer;
+pub mod secret;
 pub mod serve;
+pub mod signer;
 pub mod status;
 pub mod sync;

@@ -5,15 +5,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use cairn::cli::{Cli, Command, Common, Format};
+use cairn::cli::{AccountCommand, Cli, Command, Common, Format, SignerOptions};
 use cairn::clock::unix_s;
 use cairn::config::{self, Config, ConfigError};
 use cairn::datadir::{self, Made};
 use cairn::demo::{self, DemoOptions};
 use cairn::export::{self, ExportError};
 use cairn::import::{Found, ImportError};
+use cairn::signer::{Record, SignerRole};
 use cairn::status::Report;
-use cairn::{import, ipc, logging, memory, node};
+use cairn::{account, import, ipc, logging, memory, node};
 use cairn_store::{Reader, Writer};
 use clap::Parser as _;
 use serde::Serialize;
@@ -44,6 +45,8 @@ fn main() -> ExitCode {
             format,
         }) => export(&cli.common, file, (*first, *last), *format),
         Some(Command::Status) => status(&cli.common),
+        Some(Command::Account(command)) => account(&cli.common, command),
+        Some(Command::Signer(options)) => signer(&cli.common, options),
         Some(Command::Demo {
             keep,
             blocks,
@@ -182,6 +185,57 @@ fn status(common: &Common) -> Result<(), Failure> {
     print(common, &status, &report.to_string())
 }
 
+fn account(common: &Common, command: &AccountCommand) -> Result<(), Failure> {
+    let datadir = config::datadir(common)?;
+    match command {
+        AccountCommand::New { options } => {
+            let added = account::new(&datadir, options)?;
+            print(common, &added, &added.to_string())
+        }
+        AccountCommand::Import { keyfile, options } => {
+            let added = account::import(&datadir, keyfile, options)?;
+            print(common, &added, &added.to_string())
+        }
+        AccountCommand::List => {
+            let listed = account::list(&datadir)?;
+            print(common, &listed, &listed.to_string())
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Signing {
+    address: String,
+    listen: String,
+}
+
+fn signer(common: &Common, options: &SignerOptions) -> Result<(), Failure> {
+    let datadir = config::datadir(common)?;
+    let address = options.validator;
+    let account = datadir
+        .keystore()
+        .find(address)
+        .map_err(ConfigError::from)?;
+    let record = Record::open(&datadir.signed(address)).map_err(failed)?;
+    let key = config::unlock(&account, options.password.as_deref())?;
+    let stop = stop_flag()?; // not before: Ctrl-C ends the question for the password
+    let listen = options.listen.display();
+    let role = SignerRole::bind(&options.listen, options.group_access, key, record)
+        .map_err(|error| failed(format!("cannot listen at {listen}: {error}")))?;
+    // Who waits for this line can be signed for.
+    let signing = Signing {
+        address: address.to_string(),
+        listen: listen.to_string(),
+    };
+    print(
+        common,
+        &signing,
+        &format!("Signing for {address} at {listen}\n"),
+    )?;
+    role.run(&stop)
+        .map_err(|error| failed(format!("{listen}: {error}")))
+}
+
 fn demo(common: &Common, options: &DemoOptions) -> Result<(), Failure> {
     let outcome = demo::run(options).map_err(failed)?;
     print(common, &outcome, &outcome.to_string())?;
@@ -246,9 +300,9 @@ fn usage(what: &str) -> Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
         Failure {
-            status: match error {
-                ConfigError::Usage(_) => WRONG_USAGE,
-                ConfigError::Folder(_) => FAILED,
+            status: match error.is_usage() {
+                true => WRONG_USAGE,
+                false => FAILED,
             },
             what: error.to_string(),
         }

@@ -7,7 +7,7 @@
 //! | sync | the head, the schedule of requests, a store Reader | events, sealed, done | commands, jobs, heads |
 //! | store | the store's Writer | jobs | done |
 //! | ipc (not with `--ipcdisable`) | the control socket, a store Reader | requests on its socket, the board, the roll of peers | commands |
-//! | sealer (only with `--enable-consensus`) | the signing key | heads | sealed |
+//! | sealer (only with `--enable-consensus`) | the signing key, or the connection to who has it | heads | sealed |
 //!
 //! | link | from -> to | bound | when it is full |
 //! | --- | --- | --- | --- |
@@ -154,7 +154,10 @@ pub fn run(config: Config) -> Result<(), NodeError> {
                 enode,
                 listen: listening,
                 max_peers: config.max_peers,
-                signer: config.sealer.as_ref().map(|sealing| sealing.address),
+                signer: config
+                    .sealer
+                    .as_ref()
+                    .map(|sealing| sealing.signer.address()),
                 started: Instant::now(),
             };
             let desk = Desk {
@@ -262,11 +265,11 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         Some(sealing) => {
             log::info!(
                 "Sealing signer={} pace_s={}",
-                sealing.address,
+                sealing.signer.address(),
                 sealing.pace_s
             );
             Some(spawn.role("sealer", move || {
-                sealer::run(&rules, &sealing, &heads, &sealed_in).map_err(|e| e.to_string())
+                sealer::run(&rules, sealing, &heads, &sealed_in).map_err(|e| e.to_string())
             })?)
         }
     };

@@ -1,8 +1,8 @@
-//! The validator's role: when to seal, and the only holder of the signing key.
+//! The validator's role: when to seal, and on what; who signs is in `signer`.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alloy_consensus::Header;
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH};
@@ -10,10 +10,11 @@ use alloy_primitives::{B64, B256, Bloom, Bytes, U256};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::chain::body::EMPTY_BODY;
-use crate::chain::clique;
+use crate::chain::clique::{DIFFICULTY_IN_TURN, DIFFICULTY_OUT_OF_TURN};
 use crate::chain::{HeaderError, Rules, SealedHeader, Tip};
 use crate::config::SealerConfig;
 use crate::logging::short;
+use crate::signer::{SignError, Signer};
 use crate::sync::SealedBlock;
 
 /// What the vanity bytes of a sealed block say.
@@ -25,6 +26,10 @@ const WIGGLE_MS: u64 = 500;
 const CLOCK_TOLERANCE_S: u64 = 15;
 /// How long a sealed block may take to become the head: a commit takes milliseconds, on a slow disk a second.
 const REFUSED_WAIT_S: u64 = 10;
+/// How soon an external signer that gave no signature is asked again, unless a new head comes first.
+const SIGNER_RETRY: Duration = Duration::from_secs(1);
+/// How often it is told that it still gives none.
+const SIGNER_TOLD: Duration = Duration::from_secs(60);
 
 /// Why a signer cannot seal on a block now. It may on a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +63,11 @@ pub fn slot(parent: &Tip, config: &SealerConfig, now_ms: u64, draw: u64) -> Resu
     }
     let snapshot = parent.clique.as_ref().ok_or(NotNow::NotASigner)?;
     let number = parent.header.header.number + 1;
-    if !snapshot.is_signer(&config.address) {
+    let address = config.signer.address();
+    if !snapshot.is_signer(&address) {
         return Err(NotNow::NotASigner);
     }
-    if snapshot.signed_recently(number, &config.address) {
+    if snapshot.signed_recently(number, &address) {
         return Err(NotNow::SignedRecently);
     }
     let time_s = parent
@@ -70,7 +76,7 @@ pub fn slot(parent: &Tip, config: &SealerConfig, now_ms: u64, draw: u64) -> Resu
         .timestamp
         .saturating_add(config.pace_s)
         .max(now_ms / 1000);
-    let in_turn = snapshot.in_turn(number, &config.address);
+    let in_turn = snapshot.in_turn(number, &address);
     let wait_ms = match in_turn {
         true => 0,
         false => draw % ((snapshot.signers().len() as u64 / 2 + 1) * WIGGLE_MS),
@@ -85,9 +91,9 @@ pub fn slot(parent: &Tip, config: &SealerConfig, now_ms: u64, draw: u64) -> Resu
     })
 }
 
-/// Seals an empty block on `parent`. Its state root is its parent's: a clique block pays no reward, so that is what a
+/// An empty block on `parent`, still without a seal. Its state root is its parent's: a clique block pays no reward, so that is what a
 /// client finds that executes it (clique.md).
-pub fn seal(rules: &Rules, parent: &Tip, slot: Slot, key: &secp256k1::SecretKey) -> SealedBlock {
+pub fn unsealed(rules: &Rules, parent: &Tip, slot: Slot) -> Header {
     let before = &parent.header.header;
     let number = before.number + 1;
     let snapshot = parent
@@ -103,14 +109,18 @@ pub fn seal(rules: &Rules, parent: &Tip, slot: Slot, key: &secp256k1::SecretKey)
     }
     extra.extend_from_slice(&[0; 65]);
     let (gas_limit, base_fee_per_gas) = rules.next_gas(before);
-    let mut header = Header {
+    Header {
         parent_hash: parent.header.hash,
         ommers_hash: EMPTY_OMMER_ROOT_HASH,
         state_root: before.state_root,
         transactions_root: EMPTY_ROOT_HASH,
         receipts_root: EMPTY_ROOT_HASH,
         logs_bloom: Bloom::ZERO,
-        difficulty: U256::from(if slot.in_turn { 2 } else { 1 }),
+        difficulty: U256::from(if slot.in_turn {
+            DIFFICULTY_IN_TURN
+        } else {
+            DIFFICULTY_OUT_OF_TURN
+        }),
         number,
         gas_limit,
         gas_used: 0,
@@ -120,16 +130,23 @@ pub fn seal(rules: &Rules, parent: &Tip, slot: Slot, key: &secp256k1::SecretKey)
         nonce: B64::ZERO,
         base_fee_per_gas,
         ..Header::default()
-    };
-    clique::seal(&mut header, key);
-    SealedBlock {
-        header: Arc::new(SealedHeader::from_header(header)),
-        body: bytes::Bytes::from_static(EMPTY_BODY),
     }
 }
 
+/// Has it sealed.
+///
+/// # Errors
+/// Only of an external signer.
+pub fn seal(mut header: Header, signer: &Signer) -> Result<SealedBlock, SignError> {
+    signer.seal(&mut header)?;
+    Ok(SealedBlock {
+        header: Arc::new(SealedHeader::from_header(header)),
+        body: bytes::Bytes::from_static(EMPTY_BODY),
+    })
+}
+
 /// Sees that a block sealed on `parent` would obey the chain's rules: a genesis may ask for what no clique block can have,
-/// such as Shanghai's withdrawals or a gas limit of 0.
+/// such as Shanghai's withdrawals or a gas limit of 0. Nothing is signed for it.
 ///
 /// # Errors
 /// The rule it would break.
@@ -137,21 +154,26 @@ pub fn try_out(rules: &Rules, parent: &Tip, config: &SealerConfig) -> Result<(),
     let Ok(slot) = slot(parent, config, 0, 0) else {
         return Ok(()); // it may not seal now; `run` tells why
     };
-    let block = seal(rules, parent, slot, &config.key);
-    rules.extend(parent, block.header, None).map(|_| ())
+    let header = unsealed(rules, parent, slot);
+    let header = SealedHeader::to_be_sealed(header, config.signer.address());
+    rules.extend(parent, Arc::new(header), None).map(|_| ())
 }
 
-/// The sealer's thread: takes heads, gives sealed blocks, until either link is closed.
+/// The sealer's thread: takes heads, gives sealed blocks, until either link is closed. The signing key is wiped when it ends.
 ///
 /// # Errors
 /// Only if the system gives no randomness.
 pub fn run(
     rules: &Rules,
-    config: &SealerConfig,
+    config: SealerConfig,
     heads: &Receiver<Tip>,
     sealed: &Sender<SealedBlock>,
 ) -> Result<(), SealerError> {
     let (mut told, mut clock_told) = (None, None);
+    let mut signing = Signing::new(config.signer.reach().err());
+    // The block made last. Over its parent there is no other, even if it was not signed, as far as we know, or not taken: whoever signs
+    // refuses a second one.
+    let mut last: Option<Header> = None;
     let Ok(mut parent) = heads.recv() else {
         return Ok(());
     };
@@ -160,13 +182,16 @@ pub fn run(
         while let Ok(newer) = heads.try_recv() {
             parent = newer;
         }
-        let planned = slot(&parent, config, now_ms(), draw()?);
+        let planned = slot(&parent, &config, now_ms(), draw()?);
         let slot = match planned {
             Ok(slot) => slot,
             Err(why) => {
                 // Once for each change of reason: `signed recently` is every other block of a busy signer.
                 if told.replace(why) != Some(why) && why != NotNow::SignedRecently {
-                    log::warn!("Not sealing signer={} reason=\"{why}\"", config.address);
+                    log::warn!(
+                        "Not sealing signer={} reason=\"{why}\"",
+                        config.signer.address()
+                    );
                 }
                 match heads.recv() {
                     Ok(newer) => parent = newer,
@@ -192,12 +217,28 @@ pub fn run(
                 if now_ms() < slot.time_s.saturating_mul(1000) {
                     continue;
                 }
-                let block = seal(rules, &parent, slot, &config.key);
+                let header = last
+                    .take_if(|last| last.parent_hash == parent.header.hash)
+                    .unwrap_or_else(|| unsealed(rules, &parent, slot));
+                last = Some(header.clone());
+                let block = match seal(header, &config.signer) {
+                    Ok(block) => block,
+                    Err(why) => {
+                        signing.failed(&why);
+                        match heads.recv_timeout(SIGNER_RETRY) {
+                            Ok(newer) => parent = newer,
+                            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                            Err(RecvTimeoutError::Timeout) => {}
+                        }
+                        continue;
+                    }
+                };
+                signing.done();
                 log::info!(
                     "Sealed new block number={} hash={} in_turn={}",
                     block.header.header.number,
                     short(&block.header.hash),
-                    slot.in_turn
+                    block.header.header.difficulty == U256::from(DIFFICULTY_IN_TURN)
                 );
                 if sealed.send(block).is_err() {
                     return Ok(());
@@ -214,6 +255,36 @@ pub fn run(
                     }
                 }
             }
+        }
+    }
+}
+
+/// What was told of the signer: it is told once for each reason, and again each minute.
+struct Signing {
+    told: Option<(String, Instant)>,
+}
+
+impl Signing {
+    fn new(away: Option<SignError>) -> Signing {
+        let mut signing = Signing { told: None };
+        if let Some(why) = away {
+            signing.failed(&why);
+        }
+        signing
+    }
+
+    fn failed(&mut self, why: &SignError) {
+        let why = why.to_string();
+        let is_told = |(told, at): &(String, Instant)| *told == why && at.elapsed() < SIGNER_TOLD;
+        if !self.told.as_ref().is_some_and(is_told) {
+            log::warn!("Not sealing, for want of a signature, until there is one: {why}");
+            self.told = Some((why, Instant::now()));
+        }
+    }
+
+    fn done(&mut self) {
+        if self.told.take().is_some() {
+            log::info!("The signer signs again");
         }
     }
 }
@@ -263,25 +334,29 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::chain::Genesis;
-    use crate::chain::clique::address_of;
-    use secp256k1::SecretKey;
+    use std::path::Path;
 
-    fn key(byte: u8) -> SecretKey {
-        SecretKey::from_byte_array(&[byte; 32]).unwrap()
+    use crate::secret::SigningKey;
+    use crate::signer::External;
+
+    fn signer(byte: u8) -> Signer {
+        Signer::Key(SigningKey::from_bytes(&[byte; 32]).unwrap())
     }
 
     fn config(byte: u8, pace_s: u64) -> SealerConfig {
-        let key = key(byte);
         SealerConfig {
-            address: address_of(&key),
-            key,
+            signer: signer(byte),
             pace_s,
         }
     }
 
+    fn sealed(rules: &Rules, parent: &Tip, slot: Slot, byte: u8) -> SealedBlock {
+        seal(unsealed(rules, parent, slot), &signer(byte)).unwrap()
+    }
+
     /// A clique chain at time 1000 whose signers are the keys of these bytes.
     fn rules(signers: &[u8]) -> Rules {
-        let mut addresses: Vec<_> = signers.iter().map(|byte| address_of(&key(*byte))).collect();
+        let mut addresses: Vec<_> = signers.iter().map(|byte| signer(*byte).address()).collect();
         addresses.sort();
         let list: String = addresses
             .iter()
@@ -336,10 +411,31 @@ mod tests {
         assert_eq!(slot(&tip, &config(9, 1), 0, 0), Err(NotNow::NotASigner));
         assert_eq!(slot(&tip, &config(1, 0), 0, 0), Err(NotNow::NoPace));
         let first = slot(&tip, &config(1, 1), 0, 0).unwrap();
-        let block = seal(&rules, &tip, first, &key(1));
+        let block = sealed(&rules, &tip, first, 1);
         let tip = rules.extend(&tip, block.header, None).unwrap();
         assert_eq!(slot(&tip, &config(1, 1), 0, 0), Err(NotNow::SignedRecently));
         assert!(slot(&tip, &config(2, 1), 0, 0).is_ok());
+    }
+
+    #[test]
+    fn a_chain_is_tried_out_without_a_signature() {
+        let rules = rules(&[1]);
+        // Whoever is asked for one here fails.
+        let nobody = External::new(Path::new("/nowhere"), signer(1).address(), 1);
+        let config = SealerConfig {
+            signer: Signer::External(nobody),
+            pace_s: 1,
+        };
+        let tip = rules.genesis_tip();
+        assert_eq!(try_out(&rules, &tip, &config), Ok(()));
+        // As `a_chain_whose_blocks_its_own_rules_refuse_is_not_sealed` has it on a whole node, a rule that is broken is told.
+        let mut broken = tip;
+        let header = Header {
+            gas_limit: 1,
+            ..broken.header.header.clone()
+        };
+        broken.header = Arc::new(SealedHeader::from_header(header));
+        assert!(try_out(&rules, &broken, &config).is_err());
     }
 
     #[test]
@@ -352,7 +448,7 @@ mod tests {
                 .filter_map(|byte| Some((byte, slot(&tip, &config(byte, 1), 0, 0).ok()?)))
                 .find(|(_, slot)| slot.in_turn)
                 .unwrap();
-            let block = seal(&rules, &tip, slot, &key(byte));
+            let block = sealed(&rules, &tip, slot, byte);
             rules.check_body(&block.header, &block.body).unwrap();
             tip = rules.extend(&tip, block.header.clone(), None).unwrap();
             assert_eq!(

@@ -62,6 +62,13 @@ impl SealedHeader {
         Self::new(raw, hash, header)
     }
 
+    /// As `from_header`, for one that is still to be sealed and will be by `signer`: the other rules can then be tried on it.
+    pub fn to_be_sealed(header: Header, signer: Address) -> Self {
+        let sealed = Self::from_header(header);
+        sealed.signer.0.get_or_init(|| signer);
+        sealed
+    }
+
     fn new(raw: Bytes, hash: B256, header: Header) -> Self {
         let signer = Signer::default();
         Self {

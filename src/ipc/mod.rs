@@ -7,8 +7,8 @@
 
 mod client;
 mod desk;
-mod rpc;
-mod socket;
+pub(crate) mod rpc;
+pub(crate) mod socket;
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixListener;
@@ -80,7 +80,7 @@ impl IpcRole {
     /// # Errors
     /// What the system said.
     pub fn bind(path: &Path, desk: Desk) -> io::Result<(IpcRole, Stop)> {
-        let (listener, place) = Place::bind(path)?;
+        let (listener, place) = Place::bind(path, 0o600)?;
         Self::with(listener, place, desk)
     }
 

@@ -64,7 +64,7 @@ impl RpcError {
 
 /// What the front of a client's bytes is.
 #[derive(Debug, PartialEq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     /// A whole value, which is taken off.
     Value(Value),
     /// No whole value yet.
@@ -76,7 +76,7 @@ pub(super) enum Taken {
 /// What a client has sent and has not been answered. However it is cut into pieces, each byte is looked at once to find where a
 /// request ends, and once more to read it.
 #[derive(Default)]
-pub(super) struct Input {
+pub(crate) struct Input {
     bytes: Vec<u8>,
     /// How far they have been looked at.
     at: usize,
@@ -87,16 +87,16 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
     /// Takes the first request or batch off.
-    pub(super) fn take(&mut self) -> Taken {
+    pub(crate) fn take(&mut self) -> Taken {
         let Some(end) = self.end() else {
             return Taken::More;
         };
@@ -142,7 +142,7 @@ impl Input {
 }
 
 /// Answers a request or a batch; `None` if nobody wants to hear of it.
-pub(super) fn answer(methods: &mut dyn Methods, request: Value) -> Option<Value> {
+pub(crate) fn answer(methods: &mut dyn Methods, request: Value) -> Option<Value> {
     let Value::Array(batch) = request else {
         return answer_one(methods, &request);
     };

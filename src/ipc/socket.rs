@@ -1,4 +1,4 @@
-//! The socket's place in the file system: made so that nobody but the node's user can ever open it, at a path of any length.
+//! The socket's place in the file system: made so that nobody can ever open it who may not, at a path of any length.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 use rustix::net;
 
 /// Where a socket is bound. Its name goes when this is dropped, unless it is another socket's by then.
-pub(super) struct Place {
+pub(crate) struct Place {
     path: PathBuf,
     /// Device and inode.
     what: (u64, u64),
 }
 
 impl Place {
-    /// Binds a socket of mode 0600 at `path`, in the place of an older one.
-    pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, Place)> {
+    /// Binds a socket of that mode at `path`, in the place of an older one.
+    pub(crate) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, Place)> {
         let (folder, name) = split(path)?;
         if let Ok(found) = fs::symlink_metadata(path) {
             if !found.file_type().is_socket() {
@@ -37,7 +37,7 @@ impl Place {
         let bound = (|| {
             let listener = short(&making, "s", |path| UnixListener::bind(path))?;
             let made = making.join("s");
-            fs::set_permissions(&made, fs::Permissions::from_mode(0o600))?;
+            fs::set_permissions(&made, fs::Permissions::from_mode(mode))?;
             let found = fs::symlink_metadata(&made)?;
             fs::rename(&made, path)?;
             let place = Place {
@@ -61,7 +61,7 @@ impl Drop for Place {
 }
 
 /// Connects to the socket at `path`, or fails at once.
-pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
+pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
     let (folder, name) = split(path)?;
     short(folder, name, |path| {
         let socket = net::socket_with(

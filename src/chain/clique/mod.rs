@@ -10,7 +10,7 @@ mod verify;
 pub use error::CliqueError;
 pub use extra::{SEAL_BYTES, VANITY_BYTES};
 pub(crate) use restore::restore;
-pub use seal::{address_of, find_signers, seal, seal_hash, signer};
+pub use seal::{address_of, find_signers, put_seal, seal, seal_hash, sign, signer, unsealed};
 pub use snapshot::{Snapshot, Vote};
 pub(crate) use verify::verify;
 

@@ -25,9 +25,14 @@ const FINDER_HEADERS: usize = 16;
 
 static CURVE: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
 
-/// keccak256 of the header without its seal: RLP of the fifteen fields, `extraData` without its last 65 bytes, and the base fee if
-/// there is one. (EIP-225 is older than the base fee; this is what all clients do.)
+/// keccak256 of [`unsealed`]: what a seal signs.
 pub fn seal_hash(header: &Header) -> B256 {
+    keccak256(unsealed(header))
+}
+
+/// The header without its seal: RLP of the fifteen fields, `extraData` without its last 65 bytes, and the base fee if there is
+/// one. (EIP-225 is older than the base fee; this is what all clients do.)
+pub fn unsealed(header: &Header) -> Vec<u8> {
     let extra = &header.extra_data;
     let unsealed = &extra[..extra.len().saturating_sub(SEAL_BYTES)];
     let fields: [&dyn Encodable; 15] = [
@@ -57,7 +62,7 @@ pub fn seal_hash(header: &Header) -> B256 {
     let mut signed = Vec::with_capacity(payload.len() + 4);
     rlp::list_prefix(&mut signed, payload.len());
     signed.extend_from_slice(&payload);
-    keccak256(&signed)
+    signed
 }
 
 /// The address whose key sealed `header`. Costs about 45 us.
@@ -109,20 +114,30 @@ pub fn find_signers(headers: &[Arc<SealedHeader>]) {
 
 /// Signs `header` with `key`: fills the last 65 bytes of `extraData`, after making it long enough for vanity and seal.
 pub fn seal(header: &mut Header, key: &SecretKey) {
-    let mut extra = header.extra_data.to_vec();
-    if extra.len() < VANITY_BYTES + SEAL_BYTES {
+    if header.extra_data.len() < VANITY_BYTES + SEAL_BYTES {
+        let mut extra = header.extra_data.to_vec();
         extra.resize(VANITY_BYTES + SEAL_BYTES, 0);
+        header.extra_data = extra.into();
     }
-    let message = Message::from_digest({
-        header.extra_data = extra.clone().into();
-        seal_hash(header).0
-    });
+    put_seal(header, &sign(seal_hash(header), key));
+}
+
+/// The seal of what has this seal hash: r, s, v. The same hash and key give the same seal (RFC 6979).
+pub fn sign(seal_hash: B256, key: &SecretKey) -> [u8; SEAL_BYTES] {
     let (id, signature) = CURVE
-        .sign_ecdsa_recoverable(&message, key)
+        .sign_ecdsa_recoverable(&Message::from_digest(seal_hash.0), key)
         .serialize_compact();
+    let mut seal = [0; SEAL_BYTES];
+    seal[..64].copy_from_slice(&signature);
+    seal[64] = u8::try_from(i32::from(id)).expect("a recovery id is 0 to 3");
+    seal
+}
+
+/// Puts a seal in its place, the last 65 bytes of `extraData`, which are there.
+pub fn put_seal(header: &mut Header, seal: &[u8; SEAL_BYTES]) {
+    let mut extra = header.extra_data.to_vec();
     let start = extra.len() - SEAL_BYTES;
-    extra[start..start + 64].copy_from_slice(&signature);
-    extra[start + 64] = u8::try_from(i32::from(id)).expect("a recovery id is 0 to 3");
+    extra[start..].copy_from_slice(seal);
     header.extra_data = extra.into();
 }
 

@@ -1,9 +1,11 @@
 //! The first corpus, made from the vectors of the tests and from generated chains: `run seeds` writes it anew.
 
 use alloy_primitives::{B256, hex};
-use cairn::chain::{Genesis, SealedHeader, receipts};
+use cairn::chain::{Genesis, SealedHeader, clique, receipts};
 use cairn::era1::EraWriter;
 use cairn::generate::{self, Fork, GeneratedBlock, Params};
+use cairn::secret::SigningKey;
+use cairn::signer;
 use cairn_net::p2p::{DisconnectReason, EMPTY_LIST, PING};
 
 use crate::peer::{chain, hello, pack};
@@ -17,6 +19,7 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     eth(&mut |target, name, bytes| seeds.push((target, name.to_owned(), bytes)));
     p2p(&mut |target, name, bytes| seeds.push((target, name.to_owned(), bytes)));
     chains(&mut |target, name, bytes| seeds.push((target, name.to_owned(), bytes)));
+    signing(&mut |target, name, bytes| seeds.push((target, name.to_owned(), bytes)));
     for (target, part) in [
         ("store_manifest", Part::Manifest),
         ("store_tip_log", Part::Tip),
@@ -395,4 +398,54 @@ fn era1(put: Put<'_>, genesis: &Genesis, blocks: &[GeneratedBlock]) {
     ]
     .concat();
     put("era1", "blocks", made);
+}
+
+/// Key files, and what is said to a signer and by it.
+fn signing(put: Put<'_>) {
+    // go-ethereum's accounts/keystore/testdata/keystore/aaa, whose password is foobar.
+    let geth = r#"{"address":"f466859ead1932d743d622cb74fc058882e8648a","crypto":{"cipher":"aes-128-ctr","ciphertext":"cb664472deacb41a2e995fa7f96fe29ce744471deb8d146a0e43c7898c9ddd4d","cipherparams":{"iv":"dfd9ee70812add5f4b8f89d0811c9158"},"kdf":"scrypt","kdfparams":{"dklen":32,"n":8,"p":16,"r":8,"salt":"0d6769bf016d45c479213990d6a08d938469c4adad8a02ce507b4a4e7b7739f1"},"mac":"bac9af994b15a45dd39669fc66f9aa8a3b9dd8c22cb16e4d8d7ea089d0f1a1a9"},"id":"472e8b3d-afb6-45b5-8111-72c89895099a","version":3}"#;
+    // The definition's own for PBKDF2, with fewer rounds.
+    let pbkdf2 = r#"{"Crypto":{"cipher":"aes-128-ctr","cipherparams":{"iv":"6087dab2f9fdbbfaddc31a909735c1e6"},"ciphertext":"5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46","kdf":"pbkdf2","kdfparams":{"c":26,"dklen":32,"prf":"hmac-sha256","salt":"ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd"},"mac":"517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2"},"id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;
+    put("keystore", "geth", geth.into());
+    put("keystore", "pbkdf2", pbkdf2.into());
+    put(
+        "keystore",
+        "old",
+        geth.replace("\"version\":3", "\"version\":\"1\"").into(),
+    );
+    put(
+        "keystore",
+        "costly",
+        geth.replace("\"n\":8", "\"n\":1048576").into(),
+    );
+
+    let header = Genesis::dev().header.header.clone();
+    let unsealed = clique::unsealed(&header);
+    put("signer_request", "sealed", alloy_rlp::encode(&header));
+    put("signer_request", "unsealed", unsealed.clone());
+    let key = SigningKey::from_bytes(&[1; 32]).expect("a key");
+    let request = signer::request(key.address(), &header);
+    put("signer_answer", "request", request.into());
+    let mut sealed = header;
+    signer::Signer::Key(key)
+        .seal(&mut sealed)
+        .expect("by our own key");
+    let extra = &sealed.extra_data;
+    let seal = hex::encode(&extra[extra.len() - 65..]);
+    let answer = |what: String| format!("{{\"jsonrpc\":\"2.0\",\"id\":1,{what}}}").into_bytes();
+    put(
+        "signer_answer",
+        "seal",
+        answer(format!("\"result\":\"0x{seal}\"")),
+    );
+    put(
+        "signer_answer",
+        "from-27",
+        answer(format!("\"result\":\"0x{}1b\"", &seal[..128])),
+    );
+    put(
+        "signer_answer",
+        "refusal",
+        answer("\"error\":{\"code\":-32000,\"message\":\"no\"}".into()),
+    );
 }

@@ -1,0 +1,538 @@
+//! The signing keys: made, listed and taken in by `cairn account`, used by a node, and kept by an external signer that comes and goes.
+#![allow(clippy::unwrap_used)]
+mod common;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use cairn::chain::clique::signer;
+use common::*;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A data folder of a chain that one key may seal, and the password of that key.
+struct Home {
+    dir: tempfile::TempDir,
+    data: PathBuf,
+    password: PathBuf,
+    address: String,
+    key_file: PathBuf,
+}
+
+fn secret_file(path: &Path, text: &str, mode: u32) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn json_of(args: &[&str]) -> Value {
+    serde_json::from_slice(&run_ok(args).stdout).unwrap()
+}
+
+impl Home {
+    /// The key is made by `cairn account new`; the light parameters, for the tests' sake.
+    fn new() -> Home {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("d");
+        let password = dir.path().join("password");
+        secret_file(&password, "correct horse\nanother line\n", 0o600);
+        let made = json_of(&[
+            "account",
+            "new",
+            "--datadir",
+            text(&data),
+            "--password",
+            text(&password),
+            "--lightkdf",
+            "--json",
+        ]);
+        let address = made["address"].as_str().unwrap().to_owned();
+        let genesis = dir.path().join("genesis.json");
+        std::fs::write(&genesis, genesis_for(&address)).unwrap();
+        run_ok(&["init", "--datadir", text(&data), text(&genesis)]);
+        Home {
+            key_file: made["file"].as_str().unwrap().into(),
+            dir,
+            data,
+            password,
+            address,
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("signer.sock")
+    }
+
+    /// Starts the external signer, and waits until it listens.
+    fn signer(&self) -> Signer {
+        let child = cairn()
+            .args([
+                "signer",
+                "--datadir",
+                text(&self.data),
+                "--validator",
+                &self.address,
+            ])
+            .args([
+                "--password",
+                text(&self.password),
+                "--listen",
+                text(&self.socket()),
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut signer = Signer(child);
+        let mut line = String::new();
+        BufReader::new(signer.0.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert!(line.starts_with("Signing for 0x"), "{line}");
+        signer
+    }
+
+    fn by_socket(&self) -> [String; 5] {
+        [
+            "--enable-consensus".into(),
+            "--validator".into(),
+            self.address.clone(),
+            "--signer".into(),
+            format!("unix:{}", self.socket().display()),
+        ]
+    }
+}
+
+struct Signer(Child);
+
+impl Signer {
+    /// Ends it by this signal, and gives what it logged.
+    fn end(mut self, signal: Signal) -> (bool, String) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+        let status = self.0.wait().unwrap();
+        let mut log = String::new();
+        self.0
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
+        (status.success(), log)
+    }
+}
+
+impl Drop for Signer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn genesis_for(address: &str) -> String {
+    format!(
+        r#"{{"config":{{"chainId":77,"homesteadBlock":0,"eip150Block":0,"eip155Block":0,"eip158Block":0,"byzantiumBlock":0,
+        "constantinopleBlock":0,"petersburgBlock":0,"istanbulBlock":0,"berlinBlock":0,"londonBlock":0,
+        "clique":{{"period":1,"epoch":5}}}},"difficulty":"0x1","gasLimit":"0x1c9c380","timestamp":"0x65a00000",
+        "extraData":"0x{}{}{}","alloc":{{}}}}"#,
+        "00".repeat(32),
+        address[2..].to_lowercase(),
+        "00".repeat(65)
+    )
+}
+
+/// Who sealed a stored block.
+fn sealed_by(data: &Path, number: u64) -> String {
+    let raw = reader(data)
+        .snapshot()
+        .header(number)
+        .unwrap()
+        .unwrap()
+        .to_vec();
+    let header = cairn::chain::SealedHeader::decode(raw.into())
+        .unwrap()
+        .header;
+    signer(&header).unwrap().to_string()
+}
+
+#[test]
+fn a_key_that_was_made_is_listed_and_seals_by_its_address_and_password() {
+    let home = Home::new();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&home.key_file), 0o600);
+    assert_eq!(mode(&home.data.join("keystore")), 0o700);
+    let listed = json_of(&["account", "list", "--datadir", text(&home.data), "--json"]);
+    assert_eq!(listed["accounts"][0]["address"], home.address);
+    // In geth's words, for the scripts that take them apart.
+    let shown =
+        String::from_utf8(run_ok(&["account", "list", "--datadir", text(&home.data)]).stdout)
+            .unwrap();
+    let hex = home.address[2..].to_lowercase();
+    assert_eq!(
+        shown,
+        format!(
+            "Account #0: {{{hex}}} keystore://{}\n",
+            home.key_file.display()
+        )
+    );
+
+    let password = ["--enable-consensus", "--password", text(&home.password)];
+    let mut node = Node::start(
+        &home.data,
+        &[&password[..], &["--validator", &home.address]].concat(),
+    );
+    node.wait_head(2);
+    node.stop();
+    assert_eq!(sealed_by(&home.data, 1), home.address);
+    // The only key there is needs no name, and the log says whose it is.
+    let mut node = Node::start(&home.data, &password);
+    let line = node.wait_log("Unlocked the signer's key");
+    assert!(line.contains(&home.address), "{line}");
+    let number = node.head();
+    node.wait_head(number + 1);
+    let log = node.log();
+    node.stop();
+    assert!(!log.contains("correct horse"), "{log}");
+}
+
+#[test]
+fn a_raw_key_is_taken_in_once_and_nobody_else_may_be_able_to_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, raw, password) = (
+        dir.path().join("d"),
+        dir.path().join("raw"),
+        dir.path().join("p"),
+    );
+    secret_file(&password, "p\n", 0o600);
+    // The development chain's key, whose address everybody knows.
+    let key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+    secret_file(&raw, key, 0o644);
+    let import = [
+        "account",
+        "import",
+        "--datadir",
+        text(&data),
+        "--password",
+        text(&password),
+        "--lightkdf",
+        text(&raw),
+    ];
+    fails(&import, 1, &["mode 644", "chmod 600"]);
+    secret_file(&raw, key, 0o600);
+    secret_file(&password, "p\n", 0o640);
+    fails(&import, 1, &["password file", "mode 640", "chmod 600"]);
+    secret_file(&password, "p\n", 0o600);
+    assert!(
+        !data.join("keystore").exists(),
+        "nothing is made for what was refused"
+    );
+    let said = String::from_utf8(run_ok(&import).stdout).unwrap();
+    assert_eq!(
+        said,
+        format!("Address: {{{}}}\n", DEV_SIGNER[2..].to_lowercase())
+    );
+    fails(&import, 1, &["is there already"]);
+    let listed = json_of(&["account", "list", "--datadir", text(&data), "--json"]);
+    assert_eq!(listed["accounts"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["accounts"][0]["address"], DEV_SIGNER);
+    let stored = std::fs::read_to_string(listed["accounts"][0]["file"].as_str().unwrap()).unwrap();
+    assert!(!stored.contains(key), "{stored}");
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_told_with_what_to_do() {
+    let home = Home::new();
+    let wrong = home.dir.path().join("wrong");
+    secret_file(&wrong, "wrong", 0o600);
+    let data = [
+        "--datadir",
+        text(&home.data),
+        "--port",
+        "0",
+        "--enable-consensus",
+    ];
+    let with = |more: &[&str], status: i32, says: &[&str]| {
+        fails(&[&data[..], more].concat(), status, says);
+    };
+    let (right, wrong) = (
+        ["--password", text(&home.password)],
+        ["--password", text(&wrong)],
+    );
+
+    with(&wrong, 1, &["wrong password", text(&home.key_file)]);
+    with(&[], 2, &["no terminal", "--password FILE"]);
+    let other = "0x00000000000000000000000000000000000000aa";
+    let unknown = [&right[..], &["--validator", other]].concat();
+    with(
+        &unknown,
+        2,
+        &[
+            "no key of 0x00000000000000000000000000000000000000AA",
+            &home.address,
+        ],
+    );
+    fails(
+        &["account", "new", "--datadir", text(&home.data)],
+        2,
+        &["no terminal", "--password FILE"],
+    );
+
+    // Others may read it; two of one address; another's address in it.
+    secret_file(
+        &home.key_file,
+        &std::fs::read_to_string(&home.key_file).unwrap(),
+        0o604,
+    );
+    with(&right, 1, &["mode 604", "chmod 600"]);
+    let json = std::fs::read_to_string(&home.key_file).unwrap();
+    secret_file(&home.key_file, &json, 0o600);
+    let copy = home.data.join("keystore/copy");
+    secret_file(&copy, &json, 0o600);
+    let named = [&right[..], &["--validator", &home.address]].concat();
+    with(
+        &named,
+        1,
+        &["2 key files", text(&copy), text(&home.key_file)],
+    );
+    with(&right, 2, &["which key?"]);
+    std::fs::remove_file(&home.key_file).unwrap();
+    secret_file(
+        &copy,
+        &json.replace(&home.address[2..].to_lowercase(), &other[2..]),
+        0o600,
+    );
+    with(&right, 1, &["the key in it is of", &home.address]);
+    std::fs::remove_file(&copy).unwrap();
+    with(
+        &right,
+        2,
+        &[
+            "cairn account new",
+            "cairn account import",
+            "--signer unix:PATH",
+        ],
+    );
+}
+
+#[test]
+fn a_node_key_that_others_may_read_is_warned_of() {
+    let home = Home::new();
+    let key = home.data.join("nodekey");
+    secret_file(&key, &"11".repeat(32), 0o644);
+    let mut node = Node::start(&home.data, &[]);
+    let line = node.wait_log("node key file");
+    assert!(
+        line.contains("WARN") && line.contains("chmod 600") && line.contains("mode 644"),
+        "{line}"
+    );
+    node.stop();
+}
+
+#[test]
+fn sealing_goes_on_when_an_external_signer_comes_and_comes_back() {
+    let home = Home::new();
+    let args = home.by_socket();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    // It is away at the start: the node runs, says so, and goes on when it comes.
+    let mut node = Node::start(&home.data, &args);
+    let line = node.wait_log("nobody listens at");
+    assert!(
+        line.contains("WARN") && line.contains(text(&home.socket())),
+        "{line}"
+    );
+    let first = home.signer();
+    node.wait_log("The signer signs again");
+    node.wait_head(2);
+    // Killed, as by a power cut: no block comes, and the node stays.
+    first.end(Signal::KILL);
+    let stood = node.head();
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(node.head() <= stood + 1, "{} after {stood}", node.head());
+    let second = home.signer();
+    node.wait_head(stood + 3);
+    let log = node.log();
+    assert_eq!(log.matches("The signer signs again").count(), 2, "{log}");
+    node.stop();
+    let (ended_well, log) = second.end(Signal::TERM);
+    assert!(ended_well && log.contains("Signed block number="), "{log}");
+    assert!(!home.socket().exists(), "its socket goes with it");
+    assert_eq!(sealed_by(&home.data, 3), home.address);
+    assert_eq!(
+        std::fs::metadata(
+            home.data
+                .join(format!("signed-{}", home.address[2..].to_lowercase()))
+        )
+        .unwrap()
+        .permissions()
+        .mode()
+            & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn a_signer_that_signs_rubbish_is_told_and_not_believed_and_one_that_hangs_stops_nothing() {
+    let home = Home::new();
+    let listener = UnixListener::bind(home.socket()).unwrap();
+    // Whoever asks first is answered with a signature of nobody; the next ones are not answered at all.
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap(); // the node looks who is there
+        let _ = stream.read(&mut [0; 1]);
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(stream.try_clone().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let answer = format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"0x{}01\"}}\n",
+            "11".repeat(64)
+        );
+        stream.write_all(answer.as_bytes()).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut again = String::new();
+        BufReader::new(stream.try_clone().unwrap())
+            .read_line(&mut again)
+            .unwrap();
+        let hung = Instant::now();
+        let _ = stream.read(&mut [0; 1]); // until the node hangs up
+        (line, again, hung.elapsed())
+    });
+    let args = home.by_socket();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut node = Node::start(&home.data, &args);
+    let line = node.wait_log("it is not used");
+    assert!(
+        line.contains("WARN") && line.contains(&home.address),
+        "{line}"
+    );
+    node.wait_log("no answer in time");
+    let (asked, again, waited) = server.join().unwrap();
+    assert_eq!(asked, again, "over one parent it asks for one block alone");
+    assert!(waited < Duration::from_millis(1900), "{waited:?}");
+    assert_eq!(node.head(), 0);
+    // The socket has gone with its listener: a good one takes its place.
+    let signer = home.signer();
+    node.wait_head(1);
+    assert!(node.stop() < Duration::from_secs(5));
+    signer.end(Signal::TERM);
+}
+
+#[test]
+fn an_external_signer_needs_an_address_and_a_path_and_no_key_beside_it() {
+    let home = Home::new();
+    let with = |more: &[&str], says: &[&str]| {
+        fails(
+            &[&["--datadir", text(&home.data), "--enable-consensus"], more].concat(),
+            2,
+            says,
+        );
+    };
+    with(&["--signer", "unix:/s"], &["--validator"]);
+    with(
+        &["--signer", "tcp:1", "--validator", &home.address],
+        &["expected unix:PATH"],
+    );
+    with(
+        &[
+            "--signer",
+            "unix:/s",
+            "--validator",
+            &home.address,
+            "--password",
+            "p",
+        ],
+        &["cannot be used with"],
+    );
+    // One process holds the record of an address.
+    let signer = home.signer();
+    fails(
+        &[
+            "signer",
+            "--datadir",
+            text(&home.data),
+            "--validator",
+            &home.address,
+            "--password",
+            text(&home.password),
+            "--listen",
+            text(&home.dir.path().join("other")),
+        ],
+        1,
+        &["another process signs"],
+    );
+    signer.end(Signal::TERM);
+}
+
+/// A terminal, as the system gives one to a program that plays a person.
+#[test]
+fn on_a_terminal_the_password_is_asked_for_twice_and_not_shown() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("d");
+    let typed = |lines: &str| {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let terminal = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(name.to_str().unwrap())
+            .unwrap();
+        let mut person = std::fs::File::from(master);
+        let mut child = cairn()
+            .args(["account", "new", "--lightkdf", "--datadir", text(&data)])
+            .stdin(terminal.try_clone().unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut prompts = child.stderr.take().unwrap();
+        let mut said = String::new();
+        for line in lines.lines() {
+            // Each is asked for before it is typed.
+            let before = said.len();
+            while !said[before..].ends_with(": ") {
+                let mut byte = [0];
+                assert_eq!(prompts.read(&mut byte).unwrap(), 1, "{said}");
+                said.push(byte[0].into());
+            }
+            writeln!(person, "{line}").unwrap();
+        }
+        prompts.read_to_string(&mut said).unwrap();
+        let output = child.wait_with_output().unwrap();
+        // What the terminal shows of it.
+        rustix::io::ioctl_fionbio(&person, true).unwrap();
+        let mut shown = Vec::new();
+        let _ = person.read_to_end(&mut shown);
+        drop(terminal);
+        (
+            output.status.code(),
+            said,
+            String::from_utf8(shown).unwrap(),
+        )
+    };
+    let (status, said, shown) = typed("one\ntwo");
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("not the same"), "{said}");
+    assert!(
+        !shown.contains("one") && !shown.contains("two"),
+        "{shown:?}"
+    );
+    let (status, said, shown) = typed("secret\nsecret");
+    assert_eq!(status, Some(0), "{said}");
+    assert!(!shown.contains("secret"), "{shown:?}");
+    let password = dir.path().join("p");
+    secret_file(&password, "secret", 0o600);
+    let keystore = data.join("keystore");
+    let file = std::fs::read_dir(keystore)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let file = cairn::keystore::KeyFile::from_json(&std::fs::read(file).unwrap()).unwrap();
+    assert!(file.unlock(b"secret").is_ok());
+}
