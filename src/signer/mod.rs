@@ -1,7 +1,6 @@
 //! Who signs our blocks: a key that this process holds, or another program that is asked over a socket.
 
 mod external;
-mod record;
 mod serve;
 mod wire;
 
@@ -16,7 +15,6 @@ use crate::chain::clique;
 use crate::secret::SigningKey;
 
 pub use external::External;
-pub use record::{Record, RecordError, Refusal};
 pub use serve::SignerRole;
 pub use wire::{AnswerError, CONTENT_TYPE, METHOD, read_answer, read_unsealed, request};
 
