@@ -35,22 +35,28 @@ impl SimBlock {
 pub(super) type Chain = Vec<Arc<SimBlock>>;
 
 pub(super) fn keys() -> Vec<SecretKey> {
-    let mut keys: Vec<SecretKey> = (1..=3u8)
-        .map(|n| SecretKey::from_slice(&[n; 32]).unwrap())
+    keys_of(3)
+}
+
+/// The keys of so many signers, in the order of their turns.
+pub(super) fn keys_of(signers: usize) -> Vec<SecretKey> {
+    let mut keys: Vec<SecretKey> = (1..=signers)
+        .map(|n| SecretKey::from_slice(&[n as u8; 32]).unwrap())
         .collect();
     keys.sort_by_key(clique::address_of);
     keys
 }
 
 pub(super) fn genesis() -> Genesis {
+    genesis_of(&keys(), PERIOD_S, 30_000)
+}
+
+pub(super) fn genesis_of(keys: &[SecretKey], period_s: u64, epoch: u64) -> Genesis {
     let mut spec = Spec::new(U256::from(4242), Forks::default());
-    spec.clique = Some(CliqueConfig {
-        period_s: PERIOD_S,
-        epoch: 30_000,
-    });
+    spec.clique = Some(CliqueConfig { period_s, epoch });
     let mut extra = vec![0; 32];
-    for key in keys() {
-        extra.extend_from_slice(clique::address_of(&key).as_slice());
+    for key in keys {
+        extra.extend_from_slice(clique::address_of(key).as_slice());
     }
     extra.extend_from_slice(&[0; 65]);
     let header = Header {

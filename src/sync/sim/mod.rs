@@ -15,6 +15,7 @@ mod network;
 mod peer;
 mod receipts;
 mod runs;
+mod signers;
 mod staged;
 mod targets;
 mod view;

@@ -1,32 +1,57 @@
-//! Whole networks of machines that seal, serve and follow each other, cut apart and joined again.
+//! Whole networks of machines that seal, serve and follow each other: real sync machines and real sealers, each with its own clock, its
+//! own store and its own record of what it signed; cut apart, killed and started again.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use alloy_consensus::Header;
 use alloy_eip2124::{ForkHash, ForkId};
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
+use bytes::Bytes;
 use cairn_net::enode::NodeId;
 use cairn_net::eth::message::{Message, Request, Start};
 use cairn_net::eth::status::Status;
 use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
 use cairn_net::session::{Close, PeerInfo};
+use secp256k1::SecretKey;
 
-use super::chain::{GENESIS_S, PERIOD_S, RULES, SimBlock, genesis_block, keys, seal_with};
+use super::Dice;
+use super::chain::{GENESIS_S, genesis_of};
 use super::world::Store;
-use super::{Dice, seeds};
-use crate::chain::clique;
+use crate::chain::body::EMPTY_BODY;
+use crate::chain::{Rules, SealedHeader, Tip, clique};
+use crate::sealer::{Pace, Turns, unsealed};
 use crate::sync::{Action, Machine, MachineConfig, SealedBlock};
 
-struct Node {
-    machine: Machine,
+/// As in `thread.rs`: a signer that was just started and has no peer yet gives its peers so long to show a better chain.
+const FIRST_PEER_WAIT_MS: u64 = 5_000;
+/// A connection that was lost is dialled again after this at the most.
+const REDIAL_MS: u64 = 5_000;
+/// The virtual time when a network begins, in Unix milliseconds.
+const BEGIN_UNIX_MS: u64 = GENESIS_S * 1000;
+
+/// A machine on the network: what a kill leaves, and what runs.
+pub(super) struct Node {
+    key: Option<SecretKey>,
     store: Store,
-    /// Its place among the signers.
-    signer: Option<usize>,
-    /// Out of turn it waits: for which parent, and until when.
-    wait: Option<(B256, u64)>,
-    reorgs: usize,
+    tip: Tip,
+    /// What it signed, by parent: as `signed.rs` keeps it.
+    signed: BTreeMap<B256, Header>,
+    /// How far its clock is from the right time.
+    pub(super) skew_ms: i64,
+    run: Option<Run>,
+    pub(super) reorgs: usize,
+    pub(super) starts: usize,
+}
+
+struct Run {
+    machine: Machine,
+    turns: Option<Turns>,
+    started_ms: u64,
+    /// The head that the sealer was told of.
+    sealer_has: Option<B256>,
 }
 
 /// A connection between two nodes, each with the id under which it knows the other.
@@ -36,60 +61,152 @@ struct Link {
     latency_ms: u64,
 }
 
-struct Network {
-    now_ms: u64,
-    nodes: Vec<Node>,
+enum Event {
+    Net(usize, NetEvent),
+    /// These two connect, if nothing is in the way.
+    Dial(usize, usize),
+}
+
+/// See the file's first line.
+pub(super) struct Network {
+    pub(super) now_ms: u64,
+    pub(super) nodes: Vec<Node>,
+    rules: Arc<Rules>,
+    period_s: u64,
     links: Vec<Link>,
-    events: BTreeMap<(u64, u64), (usize, NetEvent)>,
+    events: BTreeMap<(u64, u64), Event>,
     serial: u64,
-    dice: Dice,
+    pub(super) dice: Dice,
     eth: u8,
-    punished: Vec<String>,
+    /// The part of the network that each node is in: only those of one part reach each other.
+    part: Vec<usize>,
+    /// A node that signs is killed before anybody gets what it signed, once in so many times.
+    pub(super) killed_signing: Option<u64>,
+    pub(super) punished: Vec<String>,
+    /// Every block that was offered, by signer and parent.
+    offered: BTreeMap<(Address, B256), B256>,
 }
 
 impl Network {
-    fn new(seed: u64, signers: usize, others: usize, eth: u8) -> Network {
-        let node = |place: usize| {
-            let genesis = genesis_block();
-            let stored = (genesis.header.hash, genesis.header.raw.clone());
-            Node {
-                machine: Machine::new(RULES.clone(), RULES.genesis_tip(), MachineConfig::default()),
-                store: Store(
-                    vec![(stored.0, stored.1, genesis.body.clone(), genesis.td)],
-                    0,
-                    Cell::default(),
-                    BTreeMap::new(),
-                ),
-                signer: (place < signers).then_some(place),
-                wait: None,
-                reorgs: 0,
-            }
+    pub(super) fn new(seed: u64, signers: usize, others: usize, eth: u8, period_s: u64) -> Network {
+        let keys = super::chain::keys_of(signers);
+        let genesis = genesis_of(&keys, period_s, 30);
+        let rules = Arc::new(Rules::new(&genesis));
+        let first = (
+            genesis.header.hash,
+            genesis.header.raw.clone(),
+            genesis.body.clone(),
+            genesis.header.header.difficulty,
+        );
+        let node = |place: usize| Node {
+            key: keys.get(place).copied(),
+            store: Store(vec![first.clone()], 0, Cell::default(), BTreeMap::new()),
+            tip: rules.genesis_tip(),
+            signed: BTreeMap::new(),
+            skew_ms: 0,
+            run: None,
+            reorgs: 0,
+            starts: 0,
         };
+        let count = signers + others;
         Network {
-            now_ms: 0,
-            nodes: (0..signers + others).map(node).collect(),
+            now_ms: 1_000,
+            nodes: (0..count).map(node).collect(),
+            rules,
+            period_s,
             links: Vec::new(),
             events: BTreeMap::new(),
             serial: 1,
             dice: Dice::new(seed),
             eth,
+            part: vec![0; count],
+            killed_signing: None,
             punished: Vec::new(),
+            offered: BTreeMap::new(),
         }
     }
 
-    fn now_s(&self) -> u64 {
-        GENESIS_S + self.now_ms / 1000
+    fn unix_ms(&self, node: usize) -> u64 {
+        (BEGIN_UNIX_MS + self.now_ms).saturating_add_signed(self.nodes[node].skew_ms)
+    }
+
+    fn clocks(&self, node: usize) -> (u64, u64) {
+        (self.now_ms, self.unix_ms(node) / 1000)
+    }
+
+    fn at(&mut self, ms: u64, event: Event) {
+        self.serial += 1;
+        self.events.insert((ms, self.serial), event);
     }
 
     fn later(&mut self, latency_ms: u64, node: usize, event: NetEvent) {
-        self.serial += 1;
-        self.events
-            .insert((self.now_ms + latency_ms, self.serial), (node, event));
+        self.at(self.now_ms + latency_ms, Event::Net(node, event));
+    }
+
+    /// Starts a node on what it has stored.
+    pub(super) fn start(&mut self, node: usize) {
+        let (rules, now_ms, period_s) = (self.rules.clone(), self.now_ms, self.period_s);
+        let it = &mut self.nodes[node];
+        if it.run.is_some() {
+            return;
+        }
+        it.starts += 1;
+        let turns = it.key.as_ref().map(|key| {
+            Turns::new(Pace {
+                signer: clique::address_of(key),
+                pace_s: period_s,
+            })
+        });
+        it.run = Some(Run {
+            machine: Machine::new(rules, it.tip.clone(), MachineConfig::default()),
+            turns,
+            started_ms: now_ms,
+            sealer_has: None,
+        });
+        self.carry_out(node);
+        self.dial_all();
+    }
+
+    /// Kills it: what it stored and what it signed is left.
+    pub(super) fn kill(&mut self, node: usize) {
+        self.nodes[node].run = None;
+        self.cut_where(|[a, b]| a == node || b == node);
+    }
+
+    pub(super) fn is_running(&self, node: usize) -> bool {
+        self.nodes[node].run.is_some()
+    }
+
+    /// Only those of one part reach each other from now on; `part` gives each node's.
+    pub(super) fn part(&mut self, part: Vec<usize>) {
+        self.part = part;
+        let part = self.part.clone();
+        self.cut_where(|[a, b]| part[a] != part[b]);
+        self.dial_all();
+    }
+
+    fn cut_where(&mut self, is_cut: impl Fn([usize; 2]) -> bool) {
+        let is_cut = |link: &Link| is_cut(link.ends.map(|end| end.0));
+        let cut: Vec<Link> = self.links.iter().copied().filter(is_cut).collect();
+        self.links.retain(|link| !is_cut(link));
+        for (node, peer) in cut.into_iter().flat_map(|link| link.ends) {
+            let close = Close::Io("cut".into());
+            self.input(node, NetEvent::Gone { peer, close });
+        }
+    }
+
+    fn dial_all(&mut self) {
+        for a in 0..self.nodes.len() {
+            for b in 0..a {
+                let wait_ms = self.dice.below(REDIAL_MS);
+                self.at(self.now_ms + wait_ms, Event::Dial(b, a));
+            }
+        }
     }
 
     fn info(&self, node: usize, to: usize) -> Arc<PeerInfo> {
-        let told_head = self.nodes[to].machine.tip().header.header.number;
-        let tip = self.nodes[node].machine.tip();
+        let told_head = self.nodes[to].tip.header.header.number;
+        let tip = &self.nodes[node].tip;
         let mut id = [0; 64];
         id[0] = node as u8;
         Arc::new(PeerInfo {
@@ -114,82 +231,81 @@ impl Network {
         })
     }
 
-    fn connect(&mut self, a: usize, b: usize) {
+    fn dial(&mut self, a: usize, b: usize) {
+        let joined = |link: &Link| link.ends.map(|end| end.0) == [a, b];
+        let apart = self.part[a] != self.part[b];
+        if apart || !self.is_running(a) || !self.is_running(b) || self.links.iter().any(joined) {
+            return;
+        }
         self.serial += 2;
         let ends = [(a, PeerId(self.serial)), (b, PeerId(self.serial + 1))];
         let latency_ms = 1 + self.dice.below(100);
         self.links.push(Link { ends, latency_ms });
-        for ((node, peer), (other, _)) in [(ends[0], ends[1]), (ends[1], ends[0])] {
-            let info = self.info(other, node);
+        let told = [(ends[0], b, a), (ends[1], a, b)];
+        let told = told.map(|((node, peer), from, to)| (node, peer, self.info(from, to)));
+        for (node, peer, info) in told {
             let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
             self.input(node, NetEvent::Connected { peer, addr, info });
         }
     }
 
-    /// Cuts every link between these nodes and the others.
-    fn cut(&mut self, some: &[usize]) {
-        let across = |link: &Link| some.contains(&link.ends[0].0) != some.contains(&link.ends[1].0);
-        let cut: Vec<Link> = self.links.iter().copied().filter(across).collect();
-        self.links.retain(|link| !across(link));
-        for (node, peer) in cut.into_iter().flat_map(|link| link.ends) {
-            self.input(
-                node,
-                NetEvent::Gone {
-                    peer,
-                    close: Close::Io("cut".into()),
-                },
-            );
-        }
-    }
-
-    fn connect_all(&mut self) {
-        for a in 0..self.nodes.len() {
-            for b in 0..a {
-                let joined = |link: &Link| link.ends.map(|end| end.0) == [a, b];
-                if !self.links.iter().any(joined) {
-                    self.connect(a, b);
-                }
-            }
-        }
-    }
-
     fn input(&mut self, node: usize, event: NetEvent) {
-        let (ms, s) = (self.now_ms, self.now_s());
-        let Node { machine, store, .. } = &mut self.nodes[node];
-        machine.handle_event(ms, s, event, store);
+        let (ms, s) = self.clocks(node);
+        let Node { run, store, .. } = &mut self.nodes[node];
+        let Some(run) = run else { return };
+        run.machine.handle_event(ms, s, event, store);
         self.carry_out(node);
     }
 
+    /// Does what the machine wants done, and hands its head to the sealer, as `thread.rs` does.
     fn carry_out(&mut self, node: usize) {
         while self.carry_out_some(node) {
-            let (ms, s) = (self.now_ms, self.now_s());
-            let Node { machine, store, .. } = &mut self.nodes[node];
-            machine.handle_timeout(ms, s, store);
+            let (ms, s) = self.clocks(node);
+            let Node { run, store, .. } = &mut self.nodes[node];
+            let Some(run) = run else { return };
+            run.machine.handle_timeout(ms, s, store);
         }
+        let (now_ms, unix_ms, draw) = (self.now_ms, self.unix_ms(node), self.dice.next());
+        let Some(run) = &mut self.nodes[node].run else {
+            return;
+        };
+        let Some(turns) = &mut run.turns else { return };
+        let tip = run.machine.tip();
+        let is_alone = run.machine.status().peers == 0;
+        if run.sealer_has == Some(tip.header.hash)
+            || !run.machine.is_caught_up()
+            || (is_alone && now_ms - run.started_ms < FIRST_PEER_WAIT_MS)
+        {
+            return;
+        }
+        run.sealer_has = Some(tip.header.hash);
+        turns.handle_head(unix_ms, tip.clone(), draw);
     }
 
     /// What there is now, done at once. True if blocks were stored, which the machine waits for.
     fn carry_out_some(&mut self, node: usize) -> bool {
         let mut is_stored = false;
-        while let Some(action) = self.nodes[node].machine.poll_action() {
+        loop {
+            let it = &mut self.nodes[node];
+            let Some(run) = &mut it.run else { return false };
+            let Some(action) = run.machine.poll_action() else {
+                return is_stored;
+            };
             match action {
-                Action::Commit { blocks, .. } => {
-                    let Node {
-                        machine,
-                        store,
-                        reorgs,
-                        ..
-                    } = &mut self.nodes[node];
-                    machine.stored();
+                Action::Commit { blocks, tip, .. } => {
+                    run.machine.stored();
                     is_stored = true;
                     let first = usize::try_from(blocks[0].header.header.number).unwrap();
-                    *reorgs += usize::from(first < store.0.len());
-                    store.0.truncate(first);
+                    it.reorgs += usize::from(first < it.store.0.len());
+                    it.store.0.truncate(first);
                     for block in blocks {
-                        assert_eq!(block.header.header.parent_hash, store.0.last().unwrap().0);
-                        let raw = block.header.raw.clone();
-                        store.0.push((block.header.hash, raw, block.body, block.td));
+                        let header = &block.header;
+                        assert_eq!(header.header.parent_hash, it.store.0.last().unwrap().0);
+                        let raw = header.raw.clone();
+                        it.store.0.push((header.hash, raw, block.body, block.td));
                     }
+                    assert!(tip.td >= it.tip.td, "the head never becomes lighter");
+                    it.tip = tip;
                 }
                 Action::Stage(_) => panic!("these branches fit into the memory"),
                 Action::Keep { .. } => panic!("receipts are not wanted"),
@@ -200,159 +316,172 @@ impl Network {
                 Action::Send { peer, message } => self.send(node, peer, message),
             }
         }
-        is_stored
     }
 
     fn send(&mut self, node: usize, peer: PeerId, message: OwnedOutgoing) {
-        let Some(link) = self
+        let link = self
             .links
             .iter()
             .copied()
-            .find(|link| link.ends.contains(&(node, peer)))
-        else {
-            return;
-        };
+            .find(|link| link.ends.contains(&(node, peer)));
+        let Some(link) = link else { return };
         let (other, as_peer) = link.ends[usize::from(link.ends[0] == (node, peer))];
-        match message {
+        let message = match message {
             OwnedOutgoing::Request { id, request } => {
                 let message = answer(&self.nodes[other].store, id, &request);
-                self.later(
-                    2 * link.latency_ms,
-                    node,
-                    NetEvent::Message { peer, message },
-                );
+                let event = NetEvent::Message { peer, message };
+                return self.later(2 * link.latency_ms, node, event);
             }
-            OwnedOutgoing::NewBlockHashes(hashes) => {
-                let message = Message::NewBlockHashes(hashes);
-                self.later(
-                    link.latency_ms,
-                    other,
-                    NetEvent::Message {
-                        peer: as_peer,
-                        message,
-                    },
-                );
-            }
-            OwnedOutgoing::NewBlock { header, body, td } => {
-                let message = Message::NewBlock { header, body, td };
-                self.later(
-                    link.latency_ms,
-                    other,
-                    NetEvent::Message {
-                        peer: as_peer,
-                        message,
-                    },
-                );
-            }
+            OwnedOutgoing::NewBlockHashes(hashes) => Message::NewBlockHashes(hashes),
+            OwnedOutgoing::NewBlock { header, body, td } => Message::NewBlock { header, body, td },
             OwnedOutgoing::BlockRange {
                 earliest,
                 latest,
                 latest_hash,
-            } => {
-                let message = Message::BlockRange {
-                    earliest,
-                    latest,
-                    latest_hash,
-                };
-                self.later(
-                    link.latency_ms,
-                    other,
-                    NetEvent::Message {
-                        peer: as_peer,
-                        message,
-                    },
-                );
-            }
-        }
+            } => Message::BlockRange {
+                earliest,
+                latest,
+                latest_hash,
+            },
+        };
+        let event = NetEvent::Message {
+            peer: as_peer,
+            message,
+        };
+        self.later(link.latency_ms, other, event);
     }
 
-    /// Lets a signer seal if it may: in turn at once, out of turn after a random wait (as EIP-225 has it).
+    /// Lets the sealer act, as `sealer::run` does it.
     fn seal(&mut self, node: usize) {
-        let Some(place) = self.nodes[node].signer else {
+        let (unix_ms, draw) = (self.unix_ms(node), self.dice.next());
+        let it = &mut self.nodes[node];
+        let turns = it.run.as_mut().and_then(|run| run.turns.as_mut());
+        let (Some(turns), Some(key)) = (turns, it.key) else {
             return;
         };
-        let tip = self.nodes[node].machine.tip().clone();
-        let time_s = self.now_s();
-        if time_s < tip.header.header.timestamp + PERIOD_S
-            || !self.nodes[node].machine.is_caught_up()
+        let Some((parent, slot)) = turns.handle_timeout(unix_ms, draw) else {
+            return;
+        };
+        let make = || unsealed(&self.rules, &parent, slot);
+        let header = it.signed.entry(parent.header.hash).or_insert_with(make);
+        if unix_ms < header.timestamp * 1000 {
+            turns.handle_unsigned(unix_ms, slot);
+            return;
+        }
+        let mut header = header.clone();
+        if self
+            .killed_signing
+            .is_some_and(|times| self.dice.once_in(times))
         {
-            return;
+            return self.kill(node);
         }
-        let key = keys()[place];
-        let snapshot = tip.clique.as_ref().unwrap();
-        let number = tip.header.header.number + 1;
-        let address = clique::address_of(&key);
-        if snapshot.signed_recently(number, &address) {
-            return;
-        }
-        let in_turn = snapshot.in_turn(number, &address);
-        if !in_turn {
-            match self.nodes[node].wait {
-                Some((parent, until)) if parent == tip.header.hash => {
-                    if self.now_ms < until {
-                        return;
-                    }
-                }
-                _ => {
-                    let until = self.now_ms + 200 + self.dice.below(1_000);
-                    self.nodes[node].wait = Some((tip.header.hash, until));
-                    return;
-                }
-            }
-        }
-        let parent = SimBlock {
-            header: tip.header.clone(),
-            body: bytes::Bytes::new(),
-            td: tip.td,
-        };
-        let block = seal_with(&key, in_turn, &parent, time_s, &mut self.dice);
-        let sealed = SealedBlock {
-            header: block.header.clone(),
-            body: block.body.clone(),
-        };
-        let Node { machine, store, .. } = &mut self.nodes[node];
-        machine.handle_sealed(self.now_ms, sealed, store);
+        clique::seal(&mut header, &key);
+        let header = Arc::new(SealedHeader::from_header(header));
+        let by = (clique::address_of(&key), parent.header.hash);
+        let one = *self.offered.entry(by).or_insert(header.hash);
+        assert_eq!(one, header.hash, "two blocks of one signer over one parent");
+        let body = Bytes::from_static(EMPTY_BODY);
+        let Node { run, store, .. } = &mut self.nodes[node];
+        let Some(run) = run else { return };
+        let sealed = SealedBlock { header, body };
+        run.machine.handle_sealed(self.now_ms, sealed, store);
         self.carry_out(node);
-        assert_eq!(
-            self.nodes[node].store.0.last().unwrap().0,
-            block.header.hash
-        );
     }
 
-    fn run(&mut self, until_ms: u64, sealing: bool) {
-        while self.now_ms < until_ms {
-            let tick = self.now_ms - self.now_ms % 50 + 50;
-            let event = self.events.first_key_value().map(|(&(ms, _), _)| ms);
-            let timer = self
-                .nodes
-                .iter()
-                .filter_map(|node| node.machine.deadline_ms())
-                .min();
-            let next = event.into_iter().chain(timer).fold(tick, u64::min);
-            self.now_ms = self.now_ms.max(next);
-            if event.is_some_and(|ms| ms <= self.now_ms) {
-                let (_, (node, event)) = self.events.pop_first().unwrap();
-                self.input(node, event);
-                continue;
+    fn next_ms(&self) -> u64 {
+        let event = self.events.first_key_value().map(|(&(ms, _), _)| ms);
+        let timers = (0..self.nodes.len()).filter_map(|node| {
+            let run = self.nodes[node].run.as_ref()?;
+            let machine = run.machine.deadline_ms();
+            let unix_ms = self.unix_ms(node);
+            let turns = run.turns.as_ref().and_then(Turns::deadline_ms);
+            let turns = turns.map(|at_ms| self.now_ms + at_ms.saturating_sub(unix_ms));
+            machine.into_iter().chain(turns).min()
+        });
+        let next = event.into_iter().chain(timers).min();
+        next.unwrap_or(u64::MAX).max(self.now_ms)
+    }
+
+    pub(super) fn run(&mut self, until_ms: u64) {
+        let mut steps = 0u64;
+        loop {
+            let next_ms = self.next_ms();
+            if next_ms > until_ms {
+                self.now_ms = until_ms;
+                return;
+            }
+            steps += 1;
+            assert!(steps < 10_000_000, "it spins at {next_ms} ms");
+            self.now_ms = next_ms;
+            while let Some(entry) = self
+                .events
+                .first_entry()
+                .filter(|entry| entry.key().0 <= next_ms)
+            {
+                match entry.remove() {
+                    Event::Net(node, event) => self.input(node, event),
+                    Event::Dial(a, b) => self.dial(a, b),
+                }
             }
             for node in 0..self.nodes.len() {
-                let due = self.nodes[node].machine.deadline_ms();
-                if due.is_some_and(|due| due <= self.now_ms) {
-                    let (ms, s) = (self.now_ms, self.now_s());
-                    let Node { machine, store, .. } = &mut self.nodes[node];
-                    machine.handle_timeout(ms, s, store);
+                let (ms, s) = self.clocks(node);
+                let Node { run, store, .. } = &mut self.nodes[node];
+                let Some(run) = run else { continue };
+                if run.machine.deadline_ms().is_some_and(|due| due <= ms) {
+                    run.machine.handle_timeout(ms, s, store);
                     self.carry_out(node);
                 }
-                if sealing && self.now_ms == tick {
-                    self.seal(node);
-                }
+                self.seal(node);
             }
         }
     }
 
-    fn heads(&self) -> Vec<(usize, B256)> {
-        let head = |node: &Node| (node.store.0.len() - 1, node.store.0.last().unwrap().0);
-        self.nodes.iter().map(head).collect()
+    /// The highest head of the running nodes.
+    pub(super) fn top(&self) -> u64 {
+        let running = self.nodes.iter().filter(|node| node.run.is_some());
+        running
+            .map(|node| node.tip.header.header.number)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Whether all running nodes have the same blocks but for the last `but`.
+    pub(super) fn agree(&self, but: usize) -> bool {
+        let running: Vec<&Node> = self
+            .nodes
+            .iter()
+            .filter(|node| node.run.is_some())
+            .collect();
+        let shortest = running.iter().map(|node| node.store.0.len()).min();
+        let Some(last) = shortest.unwrap_or(0).checked_sub(but + 1) else {
+            return true;
+        };
+        let first = running[0].store.0[last].0;
+        running.iter().all(|node| node.store.0[last].0 == first)
+    }
+
+    /// The headers of a node's chain, without block 0.
+    pub(super) fn chain(&self, node: usize) -> impl Iterator<Item = SealedHeader> {
+        let blocks = self.nodes[node].store.0.iter().skip(1);
+        blocks.map(|block| SealedHeader::decode(block.1.clone()).unwrap())
+    }
+
+    /// In words, for a run that failed.
+    pub(super) fn state(&self) -> String {
+        let node = |(place, node): (usize, &Node)| {
+            let tip = &node.tip;
+            format!(
+                "\n  {place}: {} head {} td {} {} part {} skew {} ms caught up {:?}",
+                if node.run.is_some() { "up" } else { "down" },
+                tip.header.header.number,
+                tip.td,
+                tip.header.hash,
+                self.part[place],
+                node.skew_ms,
+                node.run.as_ref().map(|run| run.machine.is_caught_up()),
+            )
+        };
+        self.nodes.iter().enumerate().map(node).collect()
     }
 }
 
@@ -396,58 +525,4 @@ fn answer(store: &Store, id: u64, request: &Request) -> Message {
         }
         Request::Receipts { .. } | Request::BlockAccessLists { .. } => panic!("never asked for"),
     }
-}
-
-#[test]
-fn a_network_that_was_cut_apart_agrees_again_and_seals_on() {
-    for seed in 0..seeds(6) {
-        for eth in [68, 69] {
-            let mut dice = Dice::new(seed);
-            let mut network = Network::new(seed, 3, 2, eth);
-            network.connect_all();
-            network.run(20_000, true);
-            for _ in 0..3 {
-                let some: Vec<usize> = (0..5).filter(|_| dice.once_in(2)).collect();
-                network.cut(&some);
-                network.run(network.now_ms + 3_000 + dice.below(12_000), true);
-                network.connect_all();
-                network.run(network.now_ms + dice.below(8_000), true);
-            }
-            let before = network.heads()[0].0;
-            network.run(network.now_ms + 20_000, true);
-            network.run(network.now_ms + 2_000, false);
-            let heads = network.heads();
-            assert!(
-                heads.iter().all(|head| *head == heads[0]),
-                "seed {seed} on {eth}: {heads:?}"
-            );
-            assert!(
-                heads[0].0 > before + 5,
-                "seed {seed} on {eth}: {before}, then {heads:?}"
-            );
-            assert!(
-                network.punished.is_empty(),
-                "seed {seed}: {:?}",
-                network.punished
-            );
-        }
-    }
-}
-
-#[test]
-fn nodes_that_join_late_catch_up_and_follow_through_others() {
-    let mut network = Network::new(7, 3, 3, 69);
-    for (a, b) in [(0, 1), (1, 2), (2, 0)] {
-        network.connect(a, b);
-    }
-    network.run(60_000, true);
-    // A chain of three: only the first sees a signer.
-    for (a, b) in [(0, 3), (3, 4), (4, 5)] {
-        network.connect(a, b);
-    }
-    network.run(75_000, true);
-    network.run(77_000, false);
-    let heads = network.heads();
-    assert!(heads.iter().all(|head| *head == heads[0]), "{heads:?}");
-    assert!(heads[0].0 >= 33 && network.punished.is_empty());
 }

@@ -1,0 +1,146 @@
+//! The runs of networks of signers: whatever is done to a minority, blocks go on; whatever is done to all, they go on again.
+
+use super::network::Network;
+use super::{Dice, seeds};
+
+/// As many as may be missing: the others are a majority, and the recents rule lets them go on.
+fn tolerated(signers: usize) -> usize {
+    signers - (signers / 2 + 1)
+}
+
+fn started(seed: u64, signers: usize, others: usize, eth: u8, period_s: u64) -> Network {
+    let mut network = Network::new(seed, signers, others, eth, period_s);
+    for node in 0..network.nodes.len() {
+        network.start(node);
+    }
+    network
+}
+
+/// Some of the first `count` nodes, no more than `most`.
+fn some(dice: &mut Dice, count: usize, most: usize) -> Vec<usize> {
+    let mut all: Vec<usize> = (0..count).collect();
+    let wanted = usize::try_from(dice.below(most as u64 + 1)).unwrap();
+    let mut chosen = Vec::new();
+    while chosen.len() < wanted {
+        let at = usize::try_from(dice.below(all.len() as u64)).unwrap();
+        chosen.push(all.remove(at));
+    }
+    chosen
+}
+
+/// One thing that goes wrong, for some time.
+fn trouble(network: &mut Network, dice: &mut Dice, signers: usize) {
+    let count = network.nodes.len();
+    match dice.below(6) {
+        // Some are killed, and come back one after the other.
+        0 | 1 => {
+            let most = if dice.once_in(2) {
+                tolerated(signers)
+            } else {
+                count
+            };
+            let killed = some(dice, count, most);
+            for &node in &killed {
+                network.kill(node);
+                network.run(network.now_ms + dice.below(3_000));
+            }
+            network.run(network.now_ms + dice.below(30_000));
+            for node in killed {
+                network.start(node);
+                network.run(network.now_ms + dice.below(5_000));
+            }
+        }
+        // The network falls apart.
+        2 | 3 => {
+            let parts = 2 + dice.below(2);
+            let part = |_| usize::try_from(dice.below(parts)).unwrap();
+            let part = (0..count).map(part).collect();
+            network.part(part);
+            network.run(network.now_ms + dice.below(40_000));
+            network.part(vec![0; count]);
+            network.run(network.now_ms + dice.below(20_000));
+        }
+        // Whoever signs may die of it.
+        4 => {
+            network.killed_signing = Some(2 + dice.below(10));
+            network.run(network.now_ms + dice.below(20_000));
+            network.killed_signing = None;
+            for node in 0..count {
+                network.start(node);
+            }
+        }
+        // All are gone at once, for a while.
+        _ => {
+            (0..count).for_each(|node| network.kill(node));
+            network.run(network.now_ms + dice.below(600_000));
+            for node in 0..count {
+                network.start(node);
+                network.run(network.now_ms + dice.below(2_000));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_network_goes_on_after_every_pattern_of_restarts_partitions_and_clocks() {
+    for seed in 0..seeds(400) {
+        run(seed);
+    }
+}
+
+fn run(seed: u64) {
+    let mut dice = Dice::new(seed ^ 0x51_67);
+    let signers = [3, 4, 5, 7][usize::try_from(seed % 4).unwrap()];
+    let others = usize::try_from(dice.below(3)).unwrap();
+    let eth = if dice.once_in(2) { 68 } else { 69 };
+    let period_s = 1 + dice.below(3);
+    let mut network = Network::new(seed, signers, others, eth, period_s);
+    if dice.once_in(2) {
+        for node in some(&mut dice, signers, tolerated(signers)) {
+            let most_ms = if dice.once_in(2) { 3_000 } else { 120_000 };
+            let skew_ms = dice.below(2 * most_ms) as i64 - most_ms as i64;
+            network.nodes[node].skew_ms = skew_ms;
+        }
+    }
+    for node in 0..network.nodes.len() {
+        network.start(node);
+    }
+    network.run(10_000);
+    for _ in 0..1 + dice.below(4) {
+        trouble(&mut network, &mut dice, signers);
+    }
+    let start = (network.now_ms, network.top());
+    // Half a minute in which claims that nothing comes of may hold a signer up, and then some turns.
+    let bound_ms = 45_000 + 4_000 * signers as u64 * period_s;
+    network.run(network.now_ms + bound_ms);
+    let got_on = network.top() - start.1;
+    assert!(
+        got_on >= 2 * signers as u64,
+        "seed {seed}: {got_on} blocks in {bound_ms} ms after {} ms, signers {signers} period {period_s} eth {eth}{}",
+        start.0,
+        network.state()
+    );
+    assert!(network.agree(signers), "seed {seed}: {}", network.state());
+    assert!(
+        network.punished.is_empty(),
+        "seed {seed}: {:?}",
+        network.punished
+    );
+}
+
+#[test]
+fn signers_that_nothing_happens_to_miss_no_turn() {
+    let mut network = started(1, 5, 1, 69, 1);
+    network.run(20_000);
+    let first = network.top();
+    network.run(20_000 + 500_000);
+    let blocks = network.top() - first;
+    let out_of_turn = network
+        .chain(5)
+        .skip(usize::try_from(first).unwrap())
+        .filter(|header| header.header.difficulty == alloy_primitives::U256::ONE)
+        .count();
+    println!("{blocks} blocks in 500 s, {out_of_turn} of them out of turn");
+    assert!(blocks >= 499, "{blocks}");
+    assert_eq!(out_of_turn, 0);
+}
