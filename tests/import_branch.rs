@@ -6,10 +6,8 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use cairn::chain::{SealedHeader, clique};
 use cairn::generate::{self, Fork, GeneratedBlock, Params};
 use common::*;
-use secp256k1::SecretKey;
 use serde_json::Value;
 
 fn params(blocks: u64) -> Params {
@@ -18,33 +16,6 @@ fn params(blocks: u64) -> Params {
         txs_per_block: 1,
         ..Params::default()
     }
-}
-
-/// The blocks of `params`, those above `fork` made anew with this mark, so that they are another branch.
-fn branch(params: &Params, fork: u64, mark: u8) -> Vec<GeneratedBlock> {
-    let key = SecretKey::from_slice(&params.signer_key).unwrap();
-    let (_, blocks) = generate::blocks(params);
-    let mut chain: Vec<GeneratedBlock> = Vec::new();
-    for mut block in blocks {
-        if block.header.number() > fork {
-            let mut header = block.header.header.clone();
-            if let Some(parent) = chain.last() {
-                header.parent_hash = parent.header.hash;
-            }
-            match params.fork {
-                Fork::London => {
-                    let mut extra = header.extra_data.to_vec();
-                    extra[31] = mark;
-                    header.extra_data = extra.into();
-                    clique::seal(&mut header, &key);
-                }
-                Fork::Prague => header.mix_hash.0[0] ^= mark,
-            }
-            block.header = SealedHeader::from_header(header);
-        }
-        chain.push(block);
-    }
-    chain
 }
 
 fn file(dir: &Path, name: &str, blocks: &[GeneratedBlock]) -> PathBuf {

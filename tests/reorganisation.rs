@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use cairn::generate::Params;
+use cairn::generate::{self, Fork, Params};
 use common::*;
 
 /// A node with `ours` blocks of one chain meets a peer with `theirs` of another; gives both folders and the node.
@@ -188,4 +188,58 @@ fn a_node_killed_while_a_long_branch_comes_in_has_its_chain_and_moves_later() {
     node.stop();
     serving.stop();
     assert_same_chain(&data, &theirs, 2_310);
+}
+
+/// Chains without seals, which have no total difficulty: only the target says which is the better one. The other leaves the stored one
+/// after block 100; the last of it is the target.
+#[test]
+fn a_node_told_of_a_target_on_another_fork_moves_to_it_be_it_longer_or_shorter() {
+    let ours = Params {
+        blocks: 200,
+        txs_per_block: 1,
+        fork: Fork::Prague,
+        ..Params::default()
+    };
+    for number in [250, 150] {
+        let dir = tempfile::tempdir().unwrap();
+        let theirs = Params {
+            blocks: number,
+            ..ours.clone()
+        };
+        let chain = chain_file(dir.path(), &ours);
+        let other = dir.path().join("other");
+        let blocks = branch(&theirs, 100, 7);
+        let bytes: Vec<u8> = blocks.iter().flat_map(generate::encode_block).collect();
+        std::fs::write(&other, bytes).unwrap();
+        let [data, serving] =
+            [("ours", &chain.blocks), ("theirs", &other)].map(|(name, blocks)| {
+                let data = dir.path().join(name);
+                run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
+                run_ok(&["import", "--datadir", text(&data), text(blocks)]);
+                data
+            });
+        assert_eq!(head(&data), 200);
+        assert_eq!(head(&serving), number);
+        let target = reader(&serving).snapshot().head().hash;
+
+        let peer = Node::start(&serving, &[]);
+        let args = [
+            "--bootnodes",
+            &peer.enode,
+            "--synctarget",
+            &target.to_string(),
+        ];
+        let mut node = Node::start(&data, &args);
+        let line = node.wait_log("Chain reorg detected number=100 ");
+        assert!(line.contains(" drop=100 "), "{line}");
+        assert!(line.contains(&format!(" add={} ", number - 100)), "{line}");
+        node.stop();
+        peer.stop();
+        assert_same_chain(&data, &serving, number);
+        let stored = reader(&data).snapshot();
+        assert_eq!(stored.head().hash, target);
+        assert_eq!(stored.hash(number + 1).unwrap(), None);
+        let report = cairn_store::check::verify(&data.join("blocks"), &mut |_, _| {}).unwrap();
+        assert!(report.is_sound(), "{:?}", report.problems);
+    }
 }

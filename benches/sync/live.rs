@@ -1,11 +1,13 @@
-//! From the sealing of a block to its storing by a follower, both on this machine.
+//! From the sealing of a block to its storing by a follower, both on this machine, beside what the disk alone takes for a commit.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::Bench;
 use crate::program::{SEALING, cairn, text};
@@ -56,8 +58,40 @@ impl Drop for Logged {
     }
 }
 
+/// A frame of the store's tip log with one short block.
+const FRAME_BYTES: usize = 4 << 10;
+/// Zeros that the store keeps written behind it.
+const AHEAD_BYTES: usize = 1 << 20;
+
+/// Commits as the store's tip log does, one a second, half a second after blocks are sealed, until the other end is dropped: what each
+/// takes, in ms.
+fn commit_alone(path: &Path, took: &Sender<f64>) {
+    let file = File::create_new(path).unwrap();
+    let (mut end, mut written) = (FRAME_BYTES, FRAME_BYTES);
+    loop {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let to_half_ms = 1_000 - (since.subsec_millis() + 500) % 1_000;
+        std::thread::sleep(Duration::from_millis(u64::from(to_half_ms)));
+        let start = Instant::now();
+        file.write_all_at(&[1; FRAME_BYTES], end as u64).unwrap();
+        end += FRAME_BYTES;
+        if end > written {
+            file.write_all_at(&vec![0; AHEAD_BYTES], end as u64)
+                .unwrap();
+            written = end + AHEAD_BYTES;
+        }
+        file.sync_data().unwrap();
+        if took.send(start.elapsed().as_secs_f64() * 1e3).is_err() {
+            return;
+        }
+    }
+}
+
 pub(crate) fn live(bench: &mut Bench) {
     let dir = tempfile::tempdir_in(&bench.root).unwrap();
+    let (took, alone) = channel();
+    let file = dir.path().join("alone");
+    std::thread::spawn(move || commit_alone(&file, &took));
     let (to, lines) = channel();
     let validator = Logged::start("validator", &dir.path().join("validator"), &SEALING, &to);
     let enode = wait(&lines, "Listening for peers self=");
@@ -85,15 +119,28 @@ pub(crate) fn live(bench: &mut Bench) {
         }
     }
     drop((validator, follower));
-    let what = "from sealing a block to its storing";
-    for (whose, ms, aim) in [
-        ("by its validator", own, ""),
-        ("by a follower", followed, "10"),
+    let alone: Vec<f64> = alone.try_iter().collect();
+    for (what, ms, aim) in [
+        (
+            "from sealing a block to its storing by its validator",
+            own,
+            "",
+        ),
+        (
+            "from sealing a block to its storing by a follower",
+            followed,
+            "10",
+        ),
+        (
+            "a commit's writes and sync alone, one a second in the same folder",
+            alone,
+            "",
+        ),
     ] {
         for (name, percent) in [("median", 50), ("99th percentile", 99)] {
             let mut samples = Samples::new();
             samples.push(percentile(&ms, percent));
-            let what = format!("{what} {whose}, {name} of {}, ms", ms.len());
+            let what = format!("{what}, {name} of {}, ms", ms.len());
             bench.table.row(&what, &samples, None, aim);
         }
     }

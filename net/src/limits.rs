@@ -20,7 +20,8 @@
 //! | requests of ours in flight | 32 a peer (`src/sync/limits.rs`) | the peer is not asked |
 //! | bytes waiting to go out to a peer | [`OUTPUT_LIMIT_BYTES`], and one answer more | it is not read until they are gone |
 //! | the same, before announcements are left out | [`ANNOUNCE_LIMIT_BYTES`] | it asks when it has caught up |
-//! | memory to make answers in | 2 + [`SEALED_TOGETHER`] times [`WORKSPACE_BYTES`] a net thread, 3 times when it rests | a longer one's is given back |
+//! | memory to make answers in, and to put one together in | 3 + [`SEALED_TOGETHER`] times [`WORKSPACE_BYTES`] a net thread, 3 times when it rests | a longer one's is given back |
+//! | memory of messages that came in, idle | [`IDLE_BUFFERS_BYTES`] a net thread, none [`BUFFERS_REST_MS`] after the last | the oldest is given back |
 //! | events waiting for sync | 16 (`src/node.rs`) | the peer is not read until there is room |
 //! | commands waiting for the reactor | [`COMMAND_QUEUE`] | an error to who sends |
 //! | time: TCP, RLPx, Hello, Status | [`DIAL_TIMEOUT_MS`], [`RLPX_TIMEOUT_MS`], [`HELLO_TIMEOUT_MS`], [`STATUS_TIMEOUT_MS`] | Silence |
@@ -90,9 +91,26 @@ pub const OUTPUT_LIMIT_BYTES: usize = 256 << 10;
 /// up has asked for. Past it the peer reads too slowly to be told what is new.
 pub const ANNOUNCE_LIMIT_BYTES: usize = 4 << 20;
 
-/// Memory that a net thread keeps for messages on their way out, of each of three kinds (of the last, output, [`SEALED_TOGETHER`] times):
+/// Memory that a net thread keeps for messages on their way out, of each of three kinds (of the last, output, [`SEALED_TOGETHER`] times),
+/// and for a frame on its way in:
 /// an answer and what its last item goes past the soft limit. What a longer one took is given back.
 pub const WORKSPACE_BYTES: usize = 3 << 20;
+
+/// Messages that come in and are at least so long are decompressed into memory that is used again. Shorter ones have theirs from the heap,
+/// which is not returned to the system each time (`src/memory.rs` of the node).
+pub const REUSED_LEAST_BYTES: usize = 256 << 10;
+
+/// The same at most: an answer and what its last item goes past the soft limit. Longer ones are rare.
+pub const REUSED_MOST_BYTES: usize = WORKSPACE_BYTES;
+
+/// That memory comes in multiples of this, so that an answer fits where a slightly shorter one was.
+pub const BUFFER_STEP_BYTES: usize = 64 << 10;
+
+/// Memory of such messages that is kept for the next ones: what catch-up frees with one commit (three eighths of its 32 MiB).
+pub const IDLE_BUFFERS_BYTES: usize = 12 << 20;
+
+/// When no such message has come for so long, all of it goes back to the system: there is nothing to catch up with.
+pub const BUFFERS_REST_MS: u64 = 1_000;
 
 /// Time for auth and ack: geth gives the same.
 pub const RLPX_TIMEOUT_MS: u64 = 5_000;

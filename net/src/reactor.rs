@@ -253,11 +253,12 @@ impl Reactor {
         let mut events = Events::with_capacity(1024);
         loop {
             self.wait(&mut events)?;
-            if events.is_empty()
-                && self.slots.queued() == 0
-                && let Some(workspace) = &mut self.workspace
-            {
-                workspace.rest();
+            let now_ms = self.now_ms();
+            if let Some(workspace) = &mut self.workspace {
+                workspace.rest_buffers(now_ms);
+                if events.is_empty() && self.slots.queued() == 0 {
+                    workspace.rest();
+                }
             }
             self.note(&events);
             self.signal.lower();
@@ -306,6 +307,7 @@ impl Reactor {
                 self.dialer.next_due_ms(),
                 self.listener.as_ref().and_then(Listener::resumes_at_ms),
                 self.retry_at_ms,
+                self.workspace.as_ref().and_then(|w| w.rests_at_ms()),
             ];
             let next_ms = due_ms.into_iter().flatten().min();
             next_ms.map(|at_ms| Duration::from_millis(at_ms.saturating_sub(now_ms)))

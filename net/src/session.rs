@@ -9,6 +9,7 @@
 //! message ids, `Subprotocol` for everything of eth (malformed messages, another chain), `UselessPeer` for no version in common,
 //! `Timeout` for silence. A failed handshake ends without a word, since there is nobody to say it to.
 
+mod buffers;
 mod codec;
 mod linked;
 mod output;
@@ -31,7 +32,8 @@ pub use crate::eth::message::{AnswerKind, Message, Outgoing};
 pub use crate::eth::status::{LocalChain, Status};
 use crate::fault::Cause;
 use crate::limits::{
-    ANNOUNCE_LIMIT_BYTES, OUTPUT_LIMIT_BYTES, RLPX_TIMEOUT_MS, SILENCE_TIMEOUT_MS,
+    ANNOUNCE_LIMIT_BYTES, OUTPUT_LIMIT_BYTES, READ_BUFFER_BYTES, RLPX_TIMEOUT_MS,
+    SILENCE_TIMEOUT_MS,
 };
 use crate::p2p::DisconnectReason;
 use crate::rlpx;
@@ -251,10 +253,12 @@ impl Session {
                 self.take(now_ms, part, chain);
                 continue;
             }
+            self.make_room(part.len());
             self.input.extend_from_slice(part);
             if part.len() == missing {
                 let mut whole = std::mem::take(&mut self.input);
                 self.take(now_ms, &mut whole, chain);
+                self.spare(whole);
             }
         }
     }
@@ -398,6 +402,31 @@ impl Session {
         matches!(self.state, State::Closed)
     }
 
+    /// A long part goes on in the memory that the last one left, once so much of it has come that this is not for a mere claim.
+    fn make_room(&mut self, more_bytes: usize) {
+        let (bytes, room_bytes) = (self.input.len(), self.input.capacity());
+        if bytes < READ_BUFFER_BYTES || bytes + more_bytes <= room_bytes {
+            return;
+        }
+        if let Some(workspace) = &mut self.workspace
+            && workspace.input.capacity() > room_bytes
+        {
+            let mut input = std::mem::take(&mut workspace.input);
+            input.extend_from_slice(&self.input);
+            self.input = input;
+        }
+    }
+
+    /// Leaves the memory of a long part for the next.
+    fn spare(&mut self, mut whole: Vec<u8>) {
+        if let Some(workspace) = &mut self.workspace
+            && whole.capacity() > workspace.input.capacity()
+        {
+            whole.clear();
+            workspace.input = whole;
+        }
+    }
+
     /// Takes a whole part of what the peer sends.
     fn take(&mut self, now_ms: u64, part: &mut [u8], chain: &LocalChain) {
         let mut cx = Context {
@@ -408,6 +437,7 @@ impl Session {
             out: &mut self.output,
             events: &mut self.events,
             timers: &mut self.timers,
+            buffers: self.workspace.as_ref().map(|workspace| &workspace.buffers),
         };
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Handshaking(handshaking) => match handshaking.take(part, &mut cx) {

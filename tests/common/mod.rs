@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use cairn::chain::Genesis;
-use cairn::generate::{self, Params};
+use cairn::chain::{Genesis, SealedHeader, clique};
+use cairn::generate::{self, Fork, GeneratedBlock, Params};
 use cairn_store::Reader;
 use rustix::process::{Pid, Signal, kill_process};
+use secp256k1::SecretKey;
 
 /// A step that takes longer than this has failed. Generous: CI has two cores and other things to do.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -279,6 +280,33 @@ pub fn chain_file(dir: &Path, params: &Params) -> ChainFile {
         blocks: path,
         head_hash: head.unwrap().to_string(),
     }
+}
+
+/// The blocks of `params`, those above `fork` made anew with this mark, so that they are another branch.
+pub fn branch(params: &Params, fork: u64, mark: u8) -> Vec<GeneratedBlock> {
+    let key = SecretKey::from_slice(&params.signer_key).unwrap();
+    let (_, blocks) = generate::blocks(params);
+    let mut chain: Vec<GeneratedBlock> = Vec::new();
+    for mut block in blocks {
+        if block.header.number() > fork {
+            let mut header = block.header.header.clone();
+            if let Some(parent) = chain.last() {
+                header.parent_hash = parent.header.hash;
+            }
+            match params.fork {
+                Fork::London => {
+                    let mut extra = header.extra_data.to_vec();
+                    extra[31] = mark;
+                    header.extra_data = extra.into();
+                    clique::seal(&mut header, &key);
+                }
+                Fork::Prague => header.mix_hash.0[0] ^= mark,
+            }
+            block.header = SealedHeader::from_header(header);
+        }
+        chain.push(block);
+    }
+    chain
 }
 
 /// The folder of real chains, where there is one. With CAIRN_DATA set the folder must be there.

@@ -7,6 +7,7 @@ use std::fmt;
 use bytes::Bytes;
 use snap::raw::{Decoder, decompress_len};
 
+use super::buffers::Buffer;
 use super::workspace::Packer;
 use crate::rlpx::frame;
 
@@ -110,8 +111,12 @@ impl fmt::Display for SnappyError {
 }
 
 /// Decompresses a message of at most `limit_bytes`. The claimed length is checked against the limit, and against what so many
-/// compressed bytes can hold, before anything is allocated.
-pub(super) fn decompress(payload: &[u8], limit_bytes: usize) -> Result<Bytes, SnappyError> {
+/// compressed bytes can hold, before any memory is taken for it.
+pub(super) fn decompress(
+    payload: &[u8],
+    limit_bytes: usize,
+    take: impl FnOnce(usize) -> Buffer,
+) -> Result<Bytes, SnappyError> {
     let claimed_bytes = decompress_len(payload).map_err(|_| SnappyError::Corrupt)?;
     if claimed_bytes > limit_bytes {
         return Err(SnappyError::TooLong {
@@ -123,9 +128,9 @@ pub(super) fn decompress(payload: &[u8], limit_bytes: usize) -> Result<Bytes, Sn
     if claimed_bytes > payload.len().div_ceil(3) * 64 {
         return Err(SnappyError::Corrupt);
     }
-    let mut text = vec![0; claimed_bytes];
-    match Decoder::new().decompress(payload, &mut text) {
-        Ok(written) if written == claimed_bytes => Ok(Bytes::from(text)),
+    let mut buffer = take(claimed_bytes);
+    match Decoder::new().decompress(payload, buffer.text()) {
+        Ok(written) if written == claimed_bytes => Ok(buffer.into_bytes()),
         _ => Err(SnappyError::Corrupt),
     }
 }
@@ -136,6 +141,10 @@ mod tests {
     use snap::raw::Encoder;
 
     use super::*;
+
+    fn decompress(payload: &[u8], limit_bytes: usize) -> Result<Bytes, SnappyError> {
+        super::decompress(payload, limit_bytes, Buffer::alone)
+    }
 
     #[test]
     fn a_length_that_is_claimed_is_checked_before_it_is_allocated() {

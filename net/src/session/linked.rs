@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::buffers::{Buffer, Buffers};
 use super::codec::{self, SnappyError};
 use super::output::Output;
 use super::timers::Timers;
@@ -70,6 +71,18 @@ pub(super) struct Context<'a> {
     pub(super) out: &'a mut Output,
     pub(super) events: &'a mut VecDeque<SessionEvent>,
     pub(super) timers: &'a mut Timers,
+    /// What was lent for long messages.
+    pub(super) buffers: Option<&'a Buffers>,
+}
+
+impl Context<'_> {
+    /// Memory for a message that comes in.
+    fn buffer(&self, bytes: usize) -> Buffer {
+        match self.buffers {
+            Some(buffers) => buffers.take(bytes, self.now_ms),
+            None => Buffer::alone(bytes),
+        }
+    }
 }
 
 impl Linked {
@@ -192,7 +205,7 @@ impl Linked {
             }
             (Phase::Ready { eth }, id) => {
                 let (eth, code) = (*eth, eth_code(id, *eth)?);
-                let text = decompress(code, payload, message_limit_bytes(code))?;
+                let text = decompress(code, payload, cx)?;
                 let message = message::decode(eth, code, text)
                     .map_err(|error| bad_message(error.to_string()))?;
                 match message {
@@ -266,7 +279,7 @@ impl Linked {
                 "eth message 0x{code:02x} before Status"
             )));
         }
-        let text = decompress(code, payload, message_limit_bytes(code))?;
+        let text = decompress(code, payload, cx)?;
         let status = Status::decode(eth, &text).map_err(|error| bad_message(error.to_string()))?;
         if let Err(error) = status.check(cx.chain) {
             self.say_status(cx.out.end()); // so that the peer can see for itself what differs
@@ -414,7 +427,7 @@ fn are_long(items: &[&[u8]]) -> bool {
 /// Reads a Disconnect, which clients send compressed or not at every step.
 fn read_disconnect(payload: &[u8], compressed: bool) -> Option<DisconnectReason> {
     let unpacked = || {
-        let text = codec::decompress(payload, MAX_HELLO_BYTES).ok()?;
+        let text = codec::decompress(payload, MAX_HELLO_BYTES, Buffer::alone).ok()?;
         DisconnectReason::decode(&text)
     };
     let plain = || DisconnectReason::decode(payload);
@@ -444,8 +457,9 @@ fn eth_code(id: u8, eth: u8) -> Result<u8, Close> {
     }
 }
 
-fn decompress(code: u8, payload: &[u8], limit_bytes: usize) -> Result<bytes::Bytes, Close> {
-    codec::decompress(payload, limit_bytes).map_err(|error| match error {
+fn decompress(code: u8, payload: &[u8], cx: &Context<'_>) -> Result<bytes::Bytes, Close> {
+    let limit_bytes = message_limit_bytes(code);
+    codec::decompress(payload, limit_bytes, |bytes| cx.buffer(bytes)).map_err(|error| match error {
         SnappyError::TooLong { .. } => bad_message(format!("eth message 0x{code:02x}: {error}")),
         SnappyError::Corrupt => breach(format!("eth message 0x{code:02x}: {error}")),
     })

@@ -9,6 +9,7 @@ mod pair;
 use alloy_eip2124::{ForkFilter, ForkFilterKey, Head};
 use alloy_primitives::{B256, U256};
 
+use super::buffers::Buffer;
 use super::workspace::Packer;
 use super::*;
 use crate::p2p::{self, Capability, Hello};
@@ -185,7 +186,7 @@ impl Puppet {
                 p2p::HELLO => (id, payload.to_vec()),
                 id => (
                     id,
-                    codec::decompress(payload, usize::MAX >> 8)
+                    codec::decompress(payload, usize::MAX >> 8, Buffer::alone)
                         .unwrap()
                         .to_vec(),
                 ),

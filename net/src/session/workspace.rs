@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use snap::raw::{Encoder, max_compress_len};
 
+use super::buffers::Buffers;
 use crate::limits::{SEALED_TOGETHER, WORKSPACE_BYTES};
 
-/// Buffers for messages on their way out, and the compressor's tables. The owner of many sessions lends one to each for its turn
+/// Buffers for messages on their way out and in, and the compressor's tables. The owner of many sessions lends one to each for its turn
 /// ([`Session::lend`](super::Session::lend)), so that a great answer needs no memory that is new, and an idle session has none.
 #[derive(Default)]
 pub struct Workspace {
@@ -15,12 +16,16 @@ pub struct Workspace {
     pub(super) packer: Packer,
     /// What the session that works writes its output into, and what those that wait to be sealed beside it will.
     pub(super) outputs: Vec<Vec<u8>>,
+    /// What long messages that come in are decompressed into.
+    pub(super) buffers: Buffers,
+    /// What the last frame that came in parts was put together in, empty.
+    pub(super) input: Vec<u8>,
 }
 
 impl Workspace {
     /// Gives back what is longer than an answer needs.
     pub(super) fn trim(&mut self) {
-        for buffer in [&mut self.text, &mut self.packer.packed] {
+        for buffer in [&mut self.text, &mut self.packer.packed, &mut self.input] {
             if buffer.capacity() > WORKSPACE_BYTES {
                 *buffer = Vec::new();
             }
@@ -30,9 +35,20 @@ impl Workspace {
         self.outputs.truncate(SEALED_TOGETHER);
     }
 
-    /// Nobody works: gives back what only many sessions at once need.
+    /// Nobody works: gives back what only many sessions at once need, and what only much that comes in does.
     pub(crate) fn rest(&mut self) {
         self.outputs.truncate(1);
+        self.input = Vec::new();
+    }
+
+    /// Gives back the memory for long messages if none has come in a while.
+    pub(crate) fn rest_buffers(&mut self, now_ms: u64) {
+        self.buffers.rest(now_ms);
+    }
+
+    /// When that is due.
+    pub(crate) fn rests_at_ms(&self) -> Option<u64> {
+        self.buffers.rests_at_ms()
     }
 }
 

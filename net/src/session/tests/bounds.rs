@@ -2,7 +2,7 @@
 
 use super::pair::{Pair, carry, closed, events};
 use super::*;
-use crate::limits::{PING_INTERVAL_MS, STATUS_TIMEOUT_MS};
+use crate::limits::{PING_INTERVAL_MS, REUSED_LEAST_BYTES, STATUS_TIMEOUT_MS, WORKSPACE_BYTES};
 
 #[test]
 fn an_idle_peer_is_pinged_and_answers_and_stays() {
@@ -158,6 +158,62 @@ fn with_lent_memory_a_session_sends_the_same_bytes_and_keeps_none_of_it() {
     lent.a.reclaim().unwrap();
     lent.run();
     assert_eq!(events(&mut lent.b).len(), 1);
+}
+
+#[test]
+fn long_answers_come_in_through_memory_that_is_used_again_and_are_what_was_sent() {
+    let [mut lent, mut alone] = [Pair::ready(15), Pair::ready(15)];
+    let mut workspace = Box::<Workspace>::default();
+    let mut state = 1_u32;
+    for length in [900_000, 899_000, 300_000, 900_000, 20, 1_200_000, 1_100_000] {
+        let mut item = Vec::new();
+        let prefix = alloy_rlp::Header {
+            list: true,
+            payload_length: length,
+        };
+        prefix.encode(&mut item);
+        item.extend((0..length).map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as u8
+        }));
+        lent.b.lend(workspace);
+        for pair in [&mut lent, &mut alone] {
+            let answer = Outgoing::Answer {
+                kind: AnswerKind::Bodies,
+                id: 7,
+                items: &[&item],
+            };
+            pair.a.send(answer).unwrap();
+            let mut wire = pair.a.output().to_vec();
+            pair.a.consume_output(wire.len());
+            for part in wire.chunks_mut(50_000) {
+                pair.b.handle_input(NOW_MS, part, &chain());
+            }
+        }
+        workspace = lent.b.reclaim().unwrap();
+        let came = events(&mut lent.b);
+        assert_eq!(came, events(&mut alone.b));
+        let [SessionEvent::Message(Message::Bodies { bodies, .. })] = &came[..] else {
+            panic!("{came:?}")
+        };
+        assert!(*bodies == [item]);
+        let (idle, bytes) = workspace.buffers.idle();
+        drop(came);
+        if length >= REUSED_LEAST_BYTES {
+            let (now_idle, now_bytes) = workspace.buffers.idle();
+            assert_eq!(now_idle, idle + 1, "{length}");
+            assert!(now_bytes >= bytes + length);
+            assert!((length..WORKSPACE_BYTES).contains(&workspace.input.capacity()));
+        }
+    }
+    workspace.rest();
+    workspace.rest_buffers(workspace.rests_at_ms().unwrap());
+    assert_eq!(
+        (workspace.buffers.idle().0, workspace.input.capacity()),
+        (0, 0)
+    );
 }
 
 #[test]
