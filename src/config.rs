@@ -465,6 +465,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_signing_key_is_not_shown_with_the_configuration() {
+        let key = SigningKey::from_bytes(&[0x17; 32]).expect("a key");
+        let address = key.address();
+        let sealer = Some(SealerConfig {
+            signer: Signer::Key(key),
+            pace_s: 7,
+        });
+        let shown = format!("{sealer:?} {sealer:#?}");
+        assert!(shown.contains(&address.to_string()) && shown.contains("pace_s: 7"));
+        assert!(
+            !shown.contains("1717") && !shown.contains("23, 23"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn the_versions_of_eth_that_were_typed_are_spoken_and_unknown_ones_are_wrong_usage() {
         assert_eq!(eth_versions(&[]).ok(), Some(VERSIONS.to_vec()));
         // In our order of preference, whatever was typed first.
