@@ -4,7 +4,8 @@
 //! | --- | --- | --- | --- |
 //! | main | signals, joins | the end of any thread | the stop, in the order below |
 //! | net (`--net-threads N`: so many of them) | mio poll, sockets, sessions, a store Reader; the first the listener | commands, accepted sockets | events, accepted sockets |
-//! | sync | the store's Writer, the head, the schedule of requests | events, sealed | commands, heads |
+//! | sync | the head, the schedule of requests, a store Reader | events, sealed, done | commands, jobs, heads |
+//! | store | the store's Writer | jobs | done |
 //! | ipc (not with `--ipcdisable`) | the control socket, a store Reader | requests on its socket, the board, the roll of peers | commands |
 //! | sealer (only with `--enable-consensus`) | the signing key, or the connection to who has it | heads | sealed |
 //!
@@ -12,6 +13,8 @@
 //! | --- | --- | --- | --- |
 //! | events | net -> sync | `EVENTS_BOUND` | net stops reading that peer's socket until sync wakes it |
 //! | commands | sync and ipc -> net, each to the thread that has the peer | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms, ipc says so to who asked |
+//! | jobs | sync -> store | 1 | never: sync gives one when the last is done, and keeps the others in order |
+//! | done | store -> sync | 1 | never: there is one for each job |
 //! | accepted sockets | the first net -> the one with the fewest | `cairn_net::limits` | the first keeps the socket itself |
 //! | heads | sync -> sealer | 1 | sync takes the older head out: only the newest counts |
 //! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a new head |
@@ -26,8 +29,8 @@
 //! While it makes a large commit the store's Writer has threads of its own, which end before the commit does: as many as
 //! there are cores, at most 4, to compress (three parts each at most), and at most 5 more to sync files at once.
 //!
-//! Stop order: ipc is told (nobody gives orders to a node that stops), then net (it says goodbye to peers, at most 200 ms), then sync (it finishes its commit, and the store's
-//! lock goes with it), whose end closes the sealer's links; all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
+//! Stop order: ipc is told (nobody gives orders to a node that stops), then net (it says goodbye to peers, at most 200 ms), then sync, whose end closes the links of the
+//! sealer and of the store (it finishes the commit it is at, and the store's lock goes with it); all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
 
 use std::any::Any;
 use std::fmt;
@@ -52,7 +55,7 @@ use crate::ipc::{Desk, Facts, IpcRole};
 use crate::sealer;
 use crate::serve::Server;
 use crate::status::{self, Board};
-use crate::sync::{Heads, Machine, MachineConfig, SyncRole, local_chain};
+use crate::sync::{Heads, Machine, MachineConfig, Store, StoreRole, SyncRole, local_chain};
 
 /// Events between net and sync. Each may be one message of at most 10 MiB, in practice under 2: a few are enough to keep
 /// sync busy while net reads on.
@@ -187,6 +190,8 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let stalled = Arc::new(AtomicBool::new(false));
     let (heads_in, heads) = bounded::<Tip>(1);
     let (sealed_in, sealed) = bounded(1);
+    let (jobs_in, jobs) = bounded(1);
+    let (done_in, done) = bounded(1);
     let (stop_sync, stop) = bounded::<()>(0);
     let (ended_in, ended) = unbounded::<Ended>(); // at most one message a thread
     let wake_main = signals.handle();
@@ -212,6 +217,16 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     drop(events_in);
     let sealing = config.sealer;
     let board = status::Writer::new(board, &tip, sealing.is_some());
+    let store = StoreRole {
+        jobs,
+        done: done_in,
+    };
+    let run_store = move || {
+        store
+            .run(writer)
+            .map_err(|e| format!("the block store: {e}"))
+    };
+    let store_thread = spawn.role("store", run_store)?;
     let sync = SyncRole {
         machine: Machine::new(
             rules.clone(),
@@ -229,6 +244,11 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         events,
         stalled,
         net: net.clone(),
+        store: Store {
+            jobs: jobs_in,
+            done,
+        },
+        reader,
         sealed: if sealing.is_some() { sealed } else { never() },
         heads: sealing.is_some().then(|| Heads {
             newest: heads_in,
@@ -239,7 +259,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         board,
         stop,
     };
-    let sync_thread = spawn.role("sync", move || sync.run(writer).map_err(|e| e.to_string()))?;
+    let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;
     let sealer_thread = match sealing {
         None => None,
         Some(sealing) => {
@@ -267,7 +287,12 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     if let Some(stop) = stop_ipc {
         stop.stop();
     }
-    let others = [Some(sync_thread), sealer_thread, ipc_thread];
+    let others = [
+        Some(sync_thread),
+        Some(store_thread),
+        sealer_thread,
+        ipc_thread,
+    ];
     let others = others.into_iter().flatten().chain(net_threads).collect();
     stop_all(&net, stop_sync, others);
     // One that dies lets go of its links first, so another may have ended, without a fault, before it says why.

@@ -12,7 +12,7 @@ const AIM: &str = "80 %";
 /// How one catch-up went.
 struct Run {
     seconds: f64,
-    /// Of these, how many the sync thread spent in commits, waiting for packers and the disk.
+    /// Of these, how many the store's thread spent in commits.
     committing: f64,
     peer: Cpu,
     follower: Cpu,
@@ -142,7 +142,8 @@ fn measure(
         mut net,
         mut sync,
         mut checking,
-        mut busier,
+        mut storing,
+        mut busiest,
         mut all,
         mut peer,
     ] = samples();
@@ -165,12 +166,14 @@ fn measure(
         single.push(unit.sampled / slowest);
 
         let Run { follower, .. } = &run;
-        let (of_net, of_sync) = (follower.thread("net"), follower.thread("sync"));
+        let [of_net, of_sync, of_store] =
+            ["net", "sync", "store"].map(|name| follower.thread(name));
         let run_cost = |seconds| cost(seconds, unit.amount);
         net.push(run_cost(of_net));
         sync.push(run_cost(of_sync));
         checking.push(run_cost(follower.all - of_net));
-        busier.push(run_cost(of_net.max(of_sync)));
+        storing.push(run_cost(of_store));
+        busiest.push(run_cost(of_net.max(of_sync).max(of_store)));
         all.push(run_cost(follower.all));
         peer.push(run_cost(run.peer.all));
         rate.push(unit.amount / run.seconds);
@@ -193,22 +196,28 @@ fn measure(
         "",
     );
     table.row(
-        "of its time, the sync thread is in commits, percent",
+        "of its time, the store is in commits, percent",
         &committing,
         None,
         "",
     );
     let cost = |thread: &str| format!("{thread}, {}", unit.cost);
     table.row(
-        &cost("the busier thread"),
-        &busier,
+        &cost("the busiest thread"),
+        &busiest,
         Some(("the slower of both", &slower)),
         AIM,
     );
     table.row(&cost("net thread"), &net, Some(("receive", &receive)), "");
     table.row(&cost("sync thread"), &sync, Some(("check", &check)), "");
     table.row(
-        &cost("sync thread and its helpers"),
+        &cost("store thread, without its packers"),
+        &storing,
+        None,
+        "",
+    );
+    table.row(
+        &cost("sync, store and their helpers"),
         &checking,
         Some(("check", &check)),
         "",

@@ -219,6 +219,17 @@ impl BodyQueue {
         }
     }
 
+    /// How many of the first `count` blocks, which are complete, have bodies of no more than `most_bytes`; one at the least.
+    pub(super) fn fitting(&self, count: usize, most_bytes: usize) -> usize {
+        let mut bytes = 0;
+        let fits = |slot: &&Slot| {
+            bytes += slot.body.as_ref().map_or(0, Bytes::len);
+            bytes <= most_bytes
+        };
+        let fitting = self.slots.iter().take(count).take_while(fits).count();
+        fitting.max(1)
+    }
+
     /// Takes the first `count` blocks, which are complete, with the peer that gave each header.
     pub(super) fn pop(&mut self, count: usize) -> Vec<(Tip, Bytes, PeerId)> {
         debug_assert!(count <= self.ready, "only complete blocks leave the queue");

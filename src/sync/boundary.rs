@@ -17,8 +17,6 @@ pub trait ChainView {
     fn header(&self, number: u64) -> Option<Bytes>;
     /// The hash of block `number`.
     fn hash(&self, number: u64) -> Option<B256>;
-    /// The number of a canonical block.
-    fn number(&self, hash: &B256) -> Option<u64>;
     /// The total difficulty up to and with block `number`.
     fn td(&self, number: u64) -> Option<U256>;
     /// Whether the receipts of block `number` are stored.
@@ -105,7 +103,15 @@ pub struct Block {
     pub td: U256,
 }
 
-/// What the machine wants done, in this order, before the next input.
+impl Block {
+    /// What its header and its body weigh.
+    pub fn bytes(&self) -> usize {
+        self.header.raw.len() + self.body.len()
+    }
+}
+
+/// What the machine wants done, in this order; but requests may go ahead of the rest. Of what is given to the store, blocks may still
+/// be on their way into it at the next input, if the [`ChainView`] has them already; all else is carried out before that.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// A request or an announcement.

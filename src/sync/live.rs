@@ -313,6 +313,7 @@ impl Machine {
             .collect();
         self.moved(now, ancestor, path.into_iter().map(|(tip, _)| tip));
         let told = blocks.last().cloned();
+        self.storing(&blocks);
         self.actions.push_back(Action::Commit {
             blocks,
             tip: self.tip.clone(),

@@ -9,7 +9,9 @@ use cairn_net::reactor::{NetEvent, PeerId};
 use super::announced::Live;
 use super::behind::Behind;
 use super::bodies::BodySize;
-use super::boundary::{Action, ChainView, MachineConfig, Now, SealedBlock, SyncStatus};
+#[cfg(doc)]
+use super::boundary::Staging;
+use super::boundary::{Action, Block, ChainView, MachineConfig, Now, SealedBlock, SyncStatus};
 use super::branch::Branch;
 use super::limits::{POLL_PERIODS, RECENT_TIPS, STAGED_BYTES};
 use super::peers::{Peer, What};
@@ -67,8 +69,8 @@ pub struct Machine {
     pub(super) shy: BTreeSet<[u8; 64]>,
     /// The two clocks when they were last given together.
     pub(super) clocks: Now,
-    /// Bytes of the blocks that were given out to be stored since the last input: they are held until they are.
-    pub(super) storing_bytes: usize,
+    /// Bytes of each run of blocks that was given out to be stored and is not yet, in order.
+    pub(super) storing: VecDeque<usize>,
     /// When it was first called.
     pub(super) first_ms: Option<u64>,
     /// The next moment at which time alone changes something.
@@ -111,7 +113,7 @@ impl Machine {
             untold: false,
             shy: BTreeSet::new(),
             clocks: Now { ms: 0, s: 0 },
-            storing_bytes: 0,
+            storing: VecDeque::new(),
             first_ms: None,
             deadline: None,
         }
@@ -177,6 +179,13 @@ impl Machine {
         self.pump(now, chain);
     }
 
+    /// The oldest [`Action::Commit`] or [`Staging::Add`] that was given out is carried out: there is room for the next, which comes
+    /// with the next input. Until then the store is given no more of what is caught up with.
+    pub fn stored(&mut self) {
+        let stored = self.storing.pop_front();
+        debug_assert!(stored.is_some(), "only what was given out is stored");
+    }
+
     /// The next thing to do, if there is one.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -187,7 +196,7 @@ impl Machine {
         self.deadline
     }
 
-    /// The head, with every [`Action::Commit`] given out so far.
+    /// The head, with every [`Action::Commit`] given out so far, also those that are not carried out yet.
     pub fn tip(&self) -> &Tip {
         &self.tip
     }
@@ -230,8 +239,15 @@ impl Machine {
             .filter(|asked| !matches!(asked.what, What::Receipts { .. }))
             .map(|asked| asked.expected_bytes)
             .sum();
-        let held = self.main.held_bytes(header_bytes) + self.storing_bytes;
+        let storing: usize = self.storing.iter().sum();
+        let held = self.main.held_bytes(header_bytes) + storing;
         held + branch + target + expected + self.receipt_bytes()
+    }
+
+    /// Counts blocks that are given out to be stored.
+    pub(super) fn storing(&mut self, blocks: &[Block]) {
+        self.storing
+            .push_back(blocks.iter().map(Block::bytes).sum());
     }
 
     /// What they may be now.
@@ -250,7 +266,6 @@ impl Machine {
 
     fn clock(&mut self, ms: u64, s: u64) -> Now {
         self.first_ms.get_or_insert(ms);
-        self.storing_bytes = 0;
         self.clocks = Now { ms, s };
         self.clocks
     }

@@ -5,8 +5,8 @@
 //! in `bodies.rs`, and leave whole in an [`Action::Commit`]. `asking.rs` decides who is asked for what; `live.rs`
 //! takes announced blocks, `branch.rs` looks for where a heavier branch leaves our chain, `follow.rs` follows it up, and `staged.rs` has
 //! one fetched that is too long for the memory; `target.rs` and `falling.rs` follow a hash that is known to be right;
-//! `receipts/` fetches the receipts of what is stored. `storing.rs` carries out against the store what `thread.rs` (or a simulation) is
-//! given to do, and `told.rs` says what there is to say.
+//! `receipts/` fetches the receipts of what is stored. What is to be done waits in `tasks.rs`, from where `thread.rs` hands it to the
+//! net threads and to the store's (`store.rs`), which works with the code of `storing.rs`; `told.rs` says what there is to say.
 
 mod announce;
 mod announced;
@@ -32,8 +32,10 @@ mod schedule;
 #[cfg(test)]
 mod sim;
 mod staged;
+mod store;
 mod storing;
 mod target;
+mod tasks;
 mod thread;
 mod timing;
 mod told;
@@ -44,4 +46,5 @@ pub use fault::Fault;
 pub use limits::{Limits, MEMORY_LIMIT_BYTES};
 pub use machine::Machine;
 pub use receipts::Found;
+pub use store::{Store, StoreRole};
 pub use thread::{Heads, SyncError, SyncRole, local_chain};

@@ -79,6 +79,10 @@ impl Machine {
             self.main.ready_since_ms = None;
             return false;
         }
+        // The store takes one run at a time, and all that has come meanwhile is the next.
+        if !self.storing.is_empty() {
+            return false;
+        }
         let is_full = self.memory_bytes() + self.body_size.average() > self.memory_limit_bytes();
         let limits = &self.config.limits;
         let since = *self.main.ready_since_ms.get_or_insert(now.ms);
@@ -90,8 +94,8 @@ impl Machine {
             return false;
         }
         let most = limits.commit_blocks.max(1);
-        self.storing_bytes += bytes;
-        let mut blocks = self.main.bodies.pop(count.min(most));
+        let count = (self.main.bodies).fitting(count.min(most), self.config.commit_bytes());
+        let mut blocks = self.main.bodies.pop(count);
         let was_staged = self.staged.is_some();
         self.check_ommers(&mut blocks);
         if blocks.is_empty() || was_staged != self.staged.is_some() {
@@ -172,6 +176,7 @@ impl Machine {
             tips.push(tip);
         }
         self.moved(now, ancestor, tips);
+        self.storing(&out);
         self.actions.push_back(Action::Commit {
             blocks: out,
             tip: self.tip.clone(),

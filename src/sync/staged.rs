@@ -91,11 +91,12 @@ impl Machine {
                 staged.tips.pop_front();
             }
         }
+        let (last, until) = (staged.tips.back().cloned(), staged.until);
+        self.storing(&out);
         self.actions
             .push_back(Action::Stage(Staging::Add { blocks: out }));
-        let last = staged.tips.back().cloned();
         if let Some(last) = last {
-            let is_whole = last.header.header.number >= staged.until;
+            let is_whole = last.header.header.number >= until;
             self.main.base = last;
             if is_whole {
                 self.publish_staged(now);

@@ -10,23 +10,22 @@ use cairn_store::{Error, NewBlock, NewReceipts, Reader, Replace, Snapshot, Write
 
 use super::boundary::{Block, ChainView};
 use super::receipts::Found;
+use super::tasks::Tasks;
 use crate::chain::Tip;
 
-/// Stores blocks, and gives the bytes of their headers and bodies.
-pub(super) fn commit(writer: &mut Writer, blocks: &[Block], tip: &Tip) -> Result<usize, Error> {
-    let (new, bytes) = new_blocks(blocks);
-    writer.commit(&new, tip.header.hash)?;
-    Ok(bytes)
+/// Stores blocks.
+pub(super) fn commit(writer: &mut Writer, blocks: &[Block], tip: &Tip) -> Result<(), Error> {
+    writer
+        .commit(&new_blocks(blocks), tip.header.hash)
+        .map(|_| ())
 }
 
-/// Stores the next blocks of a branch, and gives the bytes of their headers and bodies.
-pub(super) fn append(branch: &mut Replace<'_>, blocks: &[Block]) -> Result<usize, Error> {
-    let (new, bytes) = new_blocks(blocks);
-    branch.append(&new)?;
-    Ok(bytes)
+/// Stores the next blocks of a branch.
+pub(super) fn append(branch: &mut Replace<'_>, blocks: &[Block]) -> Result<(), Error> {
+    branch.append(&new_blocks(blocks))
 }
 
-fn new_blocks(blocks: &[Block]) -> (Vec<NewBlock<'_>>, usize) {
+fn new_blocks(blocks: &[Block]) -> Vec<NewBlock<'_>> {
     let new = blocks.iter().map(|block| NewBlock {
         number: block.header.header.number,
         hash: block.header.hash,
@@ -35,8 +34,7 @@ fn new_blocks(blocks: &[Block]) -> (Vec<NewBlock<'_>>, usize) {
         body: &block.body,
         receipts: block.receipts.as_deref(),
     });
-    let bytes = |block: &Block| block.header.raw.len() + block.body.len();
-    (new.collect(), blocks.iter().map(bytes).sum())
+    new.collect()
 }
 
 /// What came of receipts that were to be kept.
@@ -99,17 +97,20 @@ pub(super) fn keep(writer: &mut Writer, found: &[Found]) -> Result<Kept, Error> 
     }
 }
 
-/// The stored canonical chain, as the machine looks at it. A read that fails is kept: the node ends with it.
-pub(super) struct View {
+/// Our chain as the machine looks at it: what is stored, and what is on its way into the store. A read that fails is kept: the node ends
+/// with it.
+pub(super) struct View<'a> {
     snapshot: Arc<Snapshot>,
+    tasks: &'a Tasks,
     failed: RefCell<Option<Error>>,
 }
 
-impl View {
-    /// What is stored now.
-    pub(super) fn of(reader: &Reader) -> View {
+impl<'a> View<'a> {
+    /// What is stored now, and what `tasks` will have stored.
+    pub(super) fn of(reader: &Reader, tasks: &'a Tasks) -> View<'a> {
         View {
             snapshot: reader.snapshot(),
+            tasks,
             failed: RefCell::new(None),
         }
     }
@@ -119,30 +120,63 @@ impl View {
         self.failed.into_inner()
     }
 
+    /// Where block `number` of our chain is. The snapshot may have what is on its way or not: it is not asked for that.
+    fn place(&self, number: u64) -> Place<'_> {
+        for run in self.tasks.runs() {
+            let first = run[0].header.header.number;
+            if let Some(above) = number.checked_sub(first) {
+                // The newest run ends with the head; an older one counts up to where a newer one begins.
+                let block = usize::try_from(above).ok().and_then(|above| run.get(above));
+                return block.map_or(Place::Nowhere, Place::OnItsWay);
+            }
+        }
+        Place::Stored
+    }
+
     fn keep<T>(&self, read: Result<Option<T>, Error>) -> Option<T> {
         read.unwrap_or_else(|error| {
             self.failed.borrow_mut().get_or_insert(error);
             None
         })
     }
+
+    fn look<T>(
+        &self,
+        number: u64,
+        on_its_way: impl FnOnce(&Block) -> T,
+        stored: impl FnOnce(&Snapshot) -> Result<Option<T>, Error>,
+    ) -> Option<T> {
+        match self.place(number) {
+            Place::Nowhere => None,
+            Place::OnItsWay(block) => Some(on_its_way(block)),
+            Place::Stored => self.keep(stored(&self.snapshot)),
+        }
+    }
 }
 
-impl ChainView for View {
+enum Place<'a> {
+    Stored,
+    OnItsWay(&'a Block),
+    Nowhere,
+}
+
+impl ChainView for View<'_> {
     fn header(&self, number: u64) -> Option<Bytes> {
-        self.keep(self.snapshot.header(number))
-            .map(|record| Bytes::copy_from_slice(&record))
+        let stored = |snapshot: &Snapshot| {
+            let record = snapshot.header(number)?;
+            Ok(record.map(|record| Bytes::copy_from_slice(&record)))
+        };
+        self.look(number, |block| block.header.raw.clone(), stored)
     }
 
     fn hash(&self, number: u64) -> Option<B256> {
-        self.keep(self.snapshot.hash(number))
-    }
-
-    fn number(&self, hash: &B256) -> Option<u64> {
-        self.keep(self.snapshot.number(hash))
+        let stored = |snapshot: &Snapshot| snapshot.hash(number);
+        self.look(number, |block| block.header.hash, stored)
     }
 
     fn td(&self, number: u64) -> Option<U256> {
-        self.keep(self.snapshot.td(number))
+        let stored = |snapshot: &Snapshot| snapshot.td(number);
+        self.look(number, |block| block.td, stored)
     }
 
     fn lowest_fork(&self) -> u64 {
@@ -150,7 +184,11 @@ impl ChainView for View {
     }
 
     fn has_receipts(&self, number: u64) -> bool {
-        let has = self.snapshot.has_receipts(number).map(Some);
-        self.keep(has).unwrap_or(false)
+        let stored = |snapshot: &Snapshot| snapshot.has_receipts(number).map(Some);
+        let has = |block: &Block| block.receipts.is_some();
+        let has = self.look(number, has, stored).unwrap_or(false);
+        has || self
+            .hash(number)
+            .is_some_and(|hash| self.tasks.keeps(number, &hash))
     }
 }

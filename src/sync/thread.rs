@@ -1,7 +1,7 @@
 //! The sync role's thread: hands events and time to the machine, and carries out what it decides.
 //!
-//! It owns the store's only `Writer`. A commit is durable before the next event is looked at; a commit that fails ends
-//! the node, because nothing that follows could be trusted.
+//! What is to be stored it gives to the store's thread, and checks what comes meanwhile. Peers and our sealer are told of a block when
+//! it is stored: announcements stand in line behind it. Requests do not.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use alloy_primitives::B256;
 use cairn_net::eth::status::LocalChain;
 use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
-use cairn_store::{Reader, Replace, Writer};
+use cairn_store::Reader;
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::boundary::{Action, Block, SealedBlock, Staging};
 use super::machine::Machine;
-use super::storing::{self, View};
+use super::store::{Done, Job, Store};
+use super::storing::View;
+use super::tasks::{Task, Tasks};
 use super::told::{Kind, Told};
 use crate::bans::BanFile;
 use crate::chain::{Genesis, Tip};
@@ -36,7 +38,7 @@ const FIRST_PEER_WAIT: Duration = Duration::from_secs(5);
 /// With nothing to wait for, the thread still looks around this often.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
-/// What the sync thread is given, beside the store's only writer.
+/// What the sync thread is given.
 pub struct SyncRole {
     /// The state machine, at the stored head.
     pub machine: Machine,
@@ -50,6 +52,10 @@ pub struct SyncRole {
     pub stalled: Arc<AtomicBool>,
     /// Commands to the net thread.
     pub net: Handle,
+    /// The store's thread.
+    pub store: Store,
+    /// What is stored.
+    pub reader: Reader,
     /// Blocks of our own sealer; never, if there is none.
     pub sealed: Receiver<SealedBlock>,
     /// New heads for the sealer, if there is one.
@@ -75,7 +81,7 @@ pub struct Heads {
 /// Why the sync thread ended by itself.
 #[derive(Debug)]
 pub enum SyncError {
-    /// The store failed.
+    /// The store cannot be read.
     Store(cairn_store::Error),
     /// The net thread does not take commands.
     NetStuck,
@@ -98,22 +104,22 @@ pub fn local_chain(genesis: &Genesis, network_id: u64, tip: &Tip, earliest: u64)
 }
 
 impl SyncRole {
-    /// Runs until `stop` is closed or the net thread is gone.
+    /// Runs until `stop` is closed, or the net thread or the store's is gone.
     ///
     /// # Errors
     /// `SyncError`, which stops the node.
-    pub fn run(self, mut writer: Writer) -> Result<(), SyncError> {
+    pub fn run(self) -> Result<(), SyncError> {
         let mut turns = Turns {
+            stored: self.machine.tip().clone(),
             role: self,
-            reader: writer.reader(),
             start: Instant::now(),
-            actions: VecDeque::new(),
+            tasks: Tasks::default(),
             waiting: VecDeque::new(),
             told: Told::default(),
             sealer_has: None,
             catches_up: false,
         };
-        let ended = turns.run(&mut writer);
+        let ended = turns.run();
         turns.role.bans.keep(&turns.role.net, true);
         ended
     }
@@ -122,10 +128,11 @@ impl SyncRole {
 /// The thread at work.
 struct Turns {
     role: SyncRole,
-    reader: Reader,
     start: Instant,
+    /// The stored head.
+    stored: Tip,
     /// What the machine wants done, but requests.
-    actions: VecDeque<Action>,
+    tasks: Tasks,
     /// Commands to net, in order.
     waiting: VecDeque<Command>,
     told: Told,
@@ -136,75 +143,83 @@ struct Turns {
 }
 
 impl Turns {
-    fn run(&mut self, writer: &mut Writer) -> Result<(), SyncError> {
+    fn run(&mut self) -> Result<(), SyncError> {
         loop {
-            // While a branch is on its way into it the store takes nothing else, which this says in types.
-            let fork = match self.turn(Room::Whole(writer))? {
-                Turned::Stopped => return Ok(()),
-                Turned::Begun { fork } => fork,
-                Turned::Ended => continue,
-            };
-            let branch = writer.replace_above(fork).map_err(SyncError::Store)?;
-            if let Turned::Stopped = self.turn(Room::Branch(Box::new(branch)))? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Runs as long as the store is what it is now.
-    fn turn(&mut self, mut room: Room<'_>) -> Result<Turned, SyncError> {
-        loop {
-            room = match self.act(room)? {
-                Acted::On(room) => room,
-                Acted::Over(turned) => return Ok(turned),
-            };
+            self.act();
             self.show();
             self.tell_sealer();
             self.send_waiting()?;
             self.role.bans.keep(&self.role.net, false);
-            let now_ms = self.now_ms();
-            let wait = match self.role.machine.deadline_ms() {
-                Some(at) => Duration::from_millis(at.saturating_sub(now_ms)).min(IDLE_WAIT),
-                None => IDLE_WAIT,
-            };
-            let wait = if self.waiting.is_empty() {
-                wait
-            } else {
-                wait.min(COMMANDS_RETRY)
-            };
-            let input = select! {
-                recv(self.role.events) -> event => match event {
-                    Ok(event) => Input::Event(event),
-                    Err(_) => return Ok(Turned::Stopped),
-                },
-                recv(self.role.sealed) -> block => match block {
-                    Ok(block) => Input::Sealed(block),
-                    Err(_) => {
-                        self.role.sealed = crossbeam_channel::never();
-                        continue;
-                    }
-                },
-                recv(self.role.stop) -> _ => return Ok(Turned::Stopped),
-                default(wait) => Input::Timeout,
+            let input = match self.tasks.must_wait() {
+                true => self.wait_for_store(),
+                false => self.wait(),
             };
             if self.role.stalled.swap(false, Ordering::SeqCst) {
                 self.role.net.wake();
             }
             let now_ms = self.now_ms();
-            let view = View::of(&self.reader);
+            let input = match input {
+                Input::Done(done) => {
+                    self.done(now_ms, &done);
+                    match self.tasks.must_wait() {
+                        true => continue,
+                        false => Input::Timeout,
+                    }
+                }
+                input => input,
+            };
+            let view = View::of(&self.role.reader, &self.tasks);
+            let machine = &mut self.role.machine;
             match input {
                 Input::Event(event) => {
                     self.told.announced(&event, now_ms);
-                    self.role
-                        .machine
-                        .handle_event(now_ms, unix_s(), event, &view);
+                    machine.handle_event(now_ms, unix_s(), event, &view);
                 }
-                Input::Sealed(block) => self.role.machine.handle_sealed(now_ms, block, &view),
-                Input::Timeout => self.role.machine.handle_timeout(now_ms, unix_s(), &view),
+                Input::Sealed(block) => machine.handle_sealed(now_ms, block, &view),
+                Input::Timeout => machine.handle_timeout(now_ms, unix_s(), &view),
+                Input::Done(_) | Input::Nothing => {}
+                Input::Over => return Ok(()),
             }
             if let Some(error) = view.failed() {
                 return Err(SyncError::Store(error));
             }
+        }
+    }
+
+    fn wait(&mut self) -> Input {
+        let now_ms = self.now_ms();
+        let wait = match self.role.machine.deadline_ms() {
+            Some(at) => Duration::from_millis(at.saturating_sub(now_ms)).min(IDLE_WAIT),
+            None => IDLE_WAIT,
+        };
+        let wait = match self.waiting.is_empty() {
+            true => wait,
+            false => wait.min(COMMANDS_RETRY),
+        };
+        select! {
+            recv(self.role.events) -> event => event.map_or(Input::Over, Input::Event),
+            recv(self.role.store.done) -> done => done.map_or(Input::Over, Input::Done),
+            recv(self.role.sealed) -> block => match block {
+                Ok(block) => Input::Sealed(block),
+                Err(_) => {
+                    self.role.sealed = crossbeam_channel::never();
+                    Input::Timeout
+                }
+            },
+            recv(self.role.stop) -> _ => Input::Over,
+            default(wait) => Input::Timeout,
+        }
+    }
+
+    fn wait_for_store(&self) -> Input {
+        let wait = match self.waiting.is_empty() {
+            true => IDLE_WAIT,
+            false => COMMANDS_RETRY,
+        };
+        select! {
+            recv(self.role.store.done) -> done => done.map_or(Input::Over, Input::Done),
+            recv(self.role.stop) -> _ => Input::Over,
+            default(wait) => Input::Nothing,
         }
     }
 
@@ -220,15 +235,16 @@ impl Turns {
         let figures = self
             .role
             .board
-            .show(now_ms, machine.tip(), &status, is_caught_up, overdue_s);
+            .show(now_ms, &self.stored, &status, is_caught_up, overdue_s);
         let catches_up = self.told.show(now_ms, &figures, &status);
         if std::mem::replace(&mut self.catches_up, catches_up) && !catches_up {
             memory::give_back();
         }
     }
 
-    /// Takes over what the machine decided. Requests go ahead of what is to be stored: the answers come while the disk is at work.
-    fn ask_ahead(&mut self) -> Result<(), SyncError> {
+    /// Carries out what the machine decided, as far as the store has got. Requests go ahead: their answers come while the disk is at
+    /// work.
+    fn act(&mut self) {
         while let Some(action) = self.role.machine.poll_action() {
             match action {
                 Action::Send {
@@ -238,92 +254,73 @@ impl Turns {
                     self.told.sent(&message);
                     self.waiting.push_back(Command::Send { peer, message });
                 }
-                action => self.actions.push_back(action),
+                action => self.tasks.push(action),
             }
         }
-        self.send_waiting()
-    }
-
-    /// Carries out what the machine decided.
-    fn act<'a>(&mut self, mut room: Room<'a>) -> Result<Acted<'a>, SyncError> {
         let mut announced = 0;
-        self.ask_ahead()?;
-        while let Some(action) = self.actions.pop_front() {
-            match action {
-                Action::Send { peer, message } => {
+        while let Some(task) = self.tasks.next() {
+            match task {
+                // Its thread takes one job at a time, so there is room; if it has ended, main knows why, and stops us.
+                Task::Store(action) => drop(self.role.store.jobs.send(Job(action))),
+                Task::Here(Action::Send { peer, message }) => {
                     announced += self.told.sent(&message);
                     self.waiting.push_back(Command::Send { peer, message });
                 }
-                Action::Commit { blocks, tip, live } => {
-                    let start = Instant::now();
-                    let bytes = storing::commit(room.whole(), &blocks, &tip);
-                    let bytes = bytes.map_err(SyncError::Store)?;
-                    let kind = if live { Kind::Live } else { Kind::CaughtUp };
-                    self.stored(&blocks, bytes, kind, start);
-                    self.set_chain(&tip);
-                }
-                Action::Stage(Staging::Begin { fork }) => {
-                    room.whole();
-                    return Ok(Acted::Over(Turned::Begun { fork }));
-                }
-                Action::Stage(Staging::Add { blocks }) => {
-                    let start = Instant::now();
-                    let bytes = storing::append(room.branch(), &blocks);
-                    let bytes = bytes.map_err(SyncError::Store)?;
-                    self.stored(&blocks, bytes, Kind::Staged, start);
-                }
-                Action::Stage(Staging::Publish { tip }) => {
-                    let branch = room.into_branch();
-                    branch.finish(tip.header.hash).map_err(SyncError::Store)?;
-                    self.set_chain(&tip);
-                    return Ok(Acted::Over(Turned::Ended));
-                }
-                Action::Stage(Staging::Leave) => {
-                    drop(room.into_branch());
-                    return Ok(Acted::Over(Turned::Ended));
-                }
-                Action::Keep { receipts } => {
-                    let start = Instant::now();
-                    let kept = storing::keep(room.whole(), &receipts).map_err(SyncError::Store)?;
-                    self.told.kept(&kept, start.elapsed());
-                }
-                Action::Punish { peer, fault } => {
+                Task::Here(Action::Punish { peer, fault }) => {
                     log::warn!("Dropping peer peer={} fault=\"{fault}\"", peer.0);
-                    self.waiting.push_back(Command::Disconnect {
-                        peer,
-                        cause: fault.cause(),
-                    });
+                    let cause = fault.cause();
+                    self.waiting.push_back(Command::Disconnect { peer, cause });
                 }
+                Task::Here(_) => unreachable!("all else is the store's"),
             }
         }
         self.told.requested();
         if announced > 0 {
-            let head = &self.role.machine.tip().header;
+            let head = &self.stored.header;
             log::info!(
                 "Announced to peers number={} hash={} peers={announced}",
                 head.header.number,
                 short(&head.hash)
             );
         }
-        Ok(Acted::On(room))
+    }
+
+    /// The store has done what it was given.
+    fn done(&mut self, now_ms: u64, done: &Done) {
+        match &*self.tasks.done() {
+            Action::Commit { blocks, tip, live } => {
+                let kind = if *live { Kind::Live } else { Kind::CaughtUp };
+                self.count(now_ms, blocks, kind, done.took);
+                self.set_chain(tip);
+            }
+            Action::Stage(Staging::Add { blocks }) => {
+                self.count(now_ms, blocks, Kind::Staged, done.took);
+            }
+            Action::Stage(Staging::Publish { tip }) => self.set_chain(tip),
+            _ => {}
+        }
+        if let Some(kept) = &done.kept {
+            self.told.kept(kept, done.took);
+        }
     }
 
     /// Counts blocks that have been stored.
-    fn stored(&mut self, blocks: &[Block], bytes: usize, kind: Kind, start: Instant) {
-        let now_ms = self.now_ms();
+    fn count(&mut self, now_ms: u64, blocks: &[Block], kind: Kind, took: Duration) {
+        self.role.machine.stored();
+        let bytes: usize = blocks.iter().map(Block::bytes).sum();
         self.role
             .board
             .stored(now_ms, blocks.len() as u64, bytes as u64);
         if let Some(last) = blocks.last() {
-            let took = start.elapsed();
-            self.told
-                .stored(now_ms, &last.header, (blocks.len(), bytes), kind, took);
+            let counted = (blocks.len(), bytes);
+            self.told.stored(now_ms, &last.header, counted, kind, took);
         }
     }
 
     /// Tells the net threads of the new head.
     fn set_chain(&mut self, tip: &Tip) {
-        let earliest = self.reader.snapshot().first_body();
+        self.stored = tip.clone();
+        let earliest = self.role.reader.snapshot().first_body();
         let chain = local_chain(&self.role.genesis, self.role.network_id, tip, earliest);
         self.waiting.push_back(Command::SetChain(chain));
     }
@@ -334,9 +331,10 @@ impl Turns {
         let Some(heads) = &self.role.heads else {
             return;
         };
-        let tip = self.role.machine.tip();
+        let tip = &self.stored;
         let alone = self.role.expects_peers && self.role.machine.status().peers == 0;
         if self.sealer_has == Some(tip.header.hash)
+            || self.role.machine.tip().header.hash != tip.header.hash
             || !self.role.machine.is_caught_up()
             || (alone && self.start.elapsed() < FIRST_PEER_WAIT)
         {
@@ -368,57 +366,15 @@ impl Turns {
     }
 }
 
-/// The store as it may be written now.
-enum Room<'a> {
-    /// Blocks and receipts are stored as they come.
-    Whole(&'a mut Writer),
-    /// A branch is on its way in.
-    Branch(Box<Replace<'a>>),
-}
-
-impl<'a> Room<'a> {
-    fn whole(&mut self) -> &mut Writer {
-        match self {
-            Room::Whole(writer) => writer,
-            Room::Branch(_) => panic!("while a branch is staged the machine stores nothing else"),
-        }
-    }
-
-    fn branch(&mut self) -> &mut Replace<'a> {
-        match self {
-            Room::Whole(_) => panic!("the machine stages a branch after it has begun with it"),
-            Room::Branch(branch) => branch,
-        }
-    }
-
-    fn into_branch(self) -> Box<Replace<'a>> {
-        match self {
-            Room::Whole(_) => panic!("the machine ends a branch after it has begun with it"),
-            Room::Branch(branch) => branch,
-        }
-    }
-}
-
-/// Why the store is not any more what it was.
-enum Turned {
-    /// The node stops.
-    Stopped,
-    /// A branch begins that hangs on this block.
-    Begun { fork: u64 },
-    /// The branch has ended.
-    Ended,
-}
-
-/// What there is to be gone on with.
-enum Acted<'a> {
-    On(Room<'a>),
-    Over(Turned),
-}
-
 enum Input {
     Event(NetEvent),
     Sealed(SealedBlock),
+    Done(Done),
     Timeout,
+    /// The machine is to be told nothing.
+    Nothing,
+    /// The node stops.
+    Over,
 }
 
 impl fmt::Display for SyncError {

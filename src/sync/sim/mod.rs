@@ -17,6 +17,7 @@ mod receipts;
 mod runs;
 mod staged;
 mod targets;
+mod view;
 mod whole;
 mod world;
 

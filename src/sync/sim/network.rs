@@ -161,10 +161,27 @@ impl Network {
     }
 
     fn carry_out(&mut self, node: usize) {
+        while self.carry_out_some(node) {
+            let (ms, s) = (self.now_ms, self.now_s());
+            let Node { machine, store, .. } = &mut self.nodes[node];
+            machine.handle_timeout(ms, s, store);
+        }
+    }
+
+    /// What there is now, done at once. True if blocks were stored, which the machine waits for.
+    fn carry_out_some(&mut self, node: usize) -> bool {
+        let mut is_stored = false;
         while let Some(action) = self.nodes[node].machine.poll_action() {
             match action {
                 Action::Commit { blocks, .. } => {
-                    let Node { store, reorgs, .. } = &mut self.nodes[node];
+                    let Node {
+                        machine,
+                        store,
+                        reorgs,
+                        ..
+                    } = &mut self.nodes[node];
+                    machine.stored();
+                    is_stored = true;
                     let first = usize::try_from(blocks[0].header.header.number).unwrap();
                     *reorgs += usize::from(first < store.0.len());
                     store.0.truncate(first);
@@ -183,6 +200,7 @@ impl Network {
                 Action::Send { peer, message } => self.send(node, peer, message),
             }
         }
+        is_stored
     }
 
     fn send(&mut self, node: usize, peer: PeerId, message: OwnedOutgoing) {

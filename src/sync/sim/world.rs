@@ -44,12 +44,6 @@ impl ChainView for Store {
     fn hash(&self, number: u64) -> Option<B256> {
         self.at(number).map(|block| block.0)
     }
-    fn number(&self, hash: &B256) -> Option<u64> {
-        self.0
-            .iter()
-            .position(|block| block.0 == *hash)
-            .map(|at| at as u64)
-    }
     fn td(&self, number: u64) -> Option<U256> {
         self.at(number).map(|block| block.3)
     }
@@ -301,6 +295,15 @@ impl World {
 
     /// Does what the machine wants done, and checks that it may be wanted.
     pub(super) fn carry_out(&mut self) {
+        while self.carry_out_some() {
+            let (ms, s) = (self.now_ms, self.now_s());
+            self.machine.handle_timeout(ms, s, &self.store);
+        }
+    }
+
+    /// What there is now, done at once. True if blocks were stored, which the machine waits for.
+    fn carry_out_some(&mut self) -> bool {
+        let mut is_stored = false;
         self.most_memory = self.most_memory.max(self.machine.memory_bytes());
         self.most_receipts = self.most_receipts.max(self.machine.receipt_bytes());
         while let Some(action) = self.machine.poll_action() {
@@ -316,11 +319,14 @@ impl World {
                         self.now_ms, tip.header.hash
                     );
                     self.commit(&blocks, live);
+                    self.machine.stored();
+                    is_stored = true;
                     let last = self.store.0.last().unwrap();
                     assert_eq!((last.0, last.3), (tip.header.hash, tip.td));
                 }
                 Action::Stage(staging) => {
                     let _ = writeln!(self.trace, "{} {staging:?}", self.now_ms);
+                    is_stored |= matches!(staging, Staging::Add { .. });
                     self.stage(staging);
                 }
                 Action::Punish { peer, fault } => {
@@ -334,6 +340,7 @@ impl World {
                 }
             }
         }
+        is_stored
     }
 
     fn stage(&mut self, staging: Staging) {
@@ -343,7 +350,10 @@ impl World {
                 self.staged = Some((fork, Vec::new()));
                 self.stagings += 1;
             }
-            Staging::Add { blocks } => self.staged.as_mut().unwrap().1.extend(blocks),
+            Staging::Add { blocks } => {
+                self.staged.as_mut().unwrap().1.extend(blocks);
+                self.machine.stored();
+            }
             Staging::Publish { tip } => {
                 let (fork, blocks) = self.staged.take().unwrap();
                 assert_eq!(blocks[0].header.header.number, fork + 1);

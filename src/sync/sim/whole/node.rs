@@ -1,4 +1,4 @@
-//! The node under test: the real machine, the real store, a real session for each connection and the real server, driven as the two
+//! The node under test: the real machine, the real store, a real session for each connection and the real server, driven as the
 //! threads of `src/node.rs` drive them, with a process that can die at any moment.
 
 mod net;
@@ -26,6 +26,7 @@ use crate::chain::{Genesis, Rules, Tip};
 use crate::node::stored_tip;
 use crate::serve::Server;
 use crate::sync::storing::{self, View};
+use crate::sync::tasks::{Task, Tasks};
 use crate::sync::{Action, Block, Machine, MachineConfig, Staging, local_chain};
 
 /// Events between net and sync, as in `src/node.rs`.
@@ -80,8 +81,12 @@ pub(super) struct Run {
     conns: BTreeMap<PeerId, Conn>,
     /// Ends of peers that sync had no room for.
     gone: VecDeque<NetEvent>,
-    /// Sync is at a commit until then, in the world's time.
-    busy_until_ms: u64,
+    /// What sync wants done, but requests.
+    tasks: Tasks,
+    /// What the store is at, and when it is done, in the world's time.
+    at_work: Option<(u64, Arc<Action>)>,
+    /// The machine has not been called since blocks were stored.
+    is_unheard: bool,
     looked_ms: u64,
 }
 
@@ -123,7 +128,9 @@ impl Node {
             scores: Scores::new(&self.bans),
             conns: BTreeMap::new(),
             gone: VecDeque::new(),
-            busy_until_ms: 0,
+            tasks: Tasks::default(),
+            at_work: None,
+            is_unheard: false,
             looked_ms: out.now_ms,
         });
     }
@@ -135,7 +142,8 @@ impl Node {
     /// The process is gone, without a word; its system closes its sockets.
     pub(super) fn die(&mut self, now_ms: u64, links: &mut BTreeMap<PeerId, Link>) {
         let Some(run) = self.run.take() else { return };
-        Watch::died(&run.machine);
+        let is_storing = run.is_unheard || !run.machine.storing.is_empty();
+        Watch::died(&run.machine, is_storing);
         for peer in run.conns.keys() {
             if let Some(link) = links.get_mut(peer) {
                 link.close(now_ms, Side::Node);
@@ -158,12 +166,14 @@ impl Node {
     ) -> Option<u64> {
         let run = self.run.as_ref()?;
         let in_world = |ms: u64| now_ms + ms.saturating_sub(clocks.ms);
-        let mut due_ms = vec![(run.looked_ms + IDLE_WAIT_MS).max(run.busy_until_ms)];
-        if !run.events.is_empty() {
-            due_ms.push(run.busy_until_ms);
+        let mut due_ms = Vec::from_iter(run.at_work.as_ref().map(|(at_ms, _)| *at_ms));
+        if !run.tasks.must_wait() {
+            due_ms.push(run.looked_ms + IDLE_WAIT_MS);
+            if !run.events.is_empty() {
+                due_ms.push(now_ms);
+            }
+            due_ms.extend(run.machine.deadline_ms().map(in_world));
         }
-        let machine_ms = run.machine.deadline_ms().map(in_world);
-        due_ms.extend(machine_ms.map(|due_ms| due_ms.max(run.busy_until_ms)));
         for (peer, conn) in &run.conns {
             due_ms.extend(conn.session.deadline_ms().map(in_world));
             if !conn.is_blocked() {
@@ -200,22 +210,34 @@ impl Node {
         Ok(())
     }
 
-    /// Sync's part: as `run_on` in `thread.rs` does it, while there is something to do. True if there was.
+    /// The parts of sync and of the store, as `thread.rs` and `store.rs` do them, while there is something to do. True if there was.
     fn sync_turn(&mut self, run: &mut Run, out: &mut Outside<'_>) -> Result<bool, Death> {
         let mut moved = false;
-        while run.busy_until_ms <= out.now_ms {
+        loop {
+            let is_done = self.store_turn(run, out)?;
+            if is_done {
+                moved = true;
+                self.act(run, out)?;
+            }
+            if run.tasks.must_wait() {
+                if is_done {
+                    continue;
+                }
+                break;
+            }
             let event = run.events.try_recv().ok();
             let machine_ms = run.machine.deadline_ms();
             let is_due = machine_ms.is_some_and(|due_ms| due_ms <= out.clocks.ms)
                 || run.looked_ms + IDLE_WAIT_MS <= out.now_ms;
             let is_event = event.is_some();
-            if !is_event && (!is_due || run.looked_ms == out.now_ms && moved) {
+            if !is_event && !is_done && (!is_due || run.looked_ms == out.now_ms && moved) {
                 break;
             }
             moved = true;
             run.looked_ms = out.now_ms;
-            let view = View::of(&run.writer.reader());
+            let view = View::of(&run.writer.reader(), &run.tasks);
             let Clocks { ms, s } = out.clocks;
+            run.is_unheard = false;
             match event {
                 Some(event) => run.machine.handle_event(ms, s, event, &view),
                 None => run.machine.handle_timeout(ms, s, &view),
@@ -231,58 +253,30 @@ impl Node {
     fn act(&mut self, run: &mut Run, out: &mut Outside<'_>) -> Result<(), Death> {
         out.watch.memory(&run.machine);
         while let Some(action) = run.machine.poll_action() {
+            match action {
+                Action::Send {
+                    peer,
+                    message: message @ OwnedOutgoing::Request { .. },
+                } => self.send(run, peer, &message, out),
+                action => run.tasks.push(action),
+            }
+        }
+        while let Some(task) = run.tasks.next() {
             match &mut self.kill_in {
                 Some(0) => return Err(Death::Killed),
                 Some(actions) => *actions -= 1,
                 None => {}
             }
-            let failed = |error| match self.disk.was_killed() {
-                true => Death::Killed,
-                false => Death::Store(error),
-            };
-            match action {
-                Action::Send { peer, message } => self.send(run, peer, &message, out),
-                Action::Commit { blocks, tip, live } => {
-                    let number = tip.header.header.number;
-                    let what = format_args!("commit {} up to {number} live={live}", blocks.len());
-                    out.trace.step(out.now_ms, what);
-                    out.watch.committing(&run.writer, &blocks, &tip);
-                    storing::commit(&mut run.writer, &blocks, &tip).map_err(failed)?;
-                    out.watch.committed(&run.writer, &tip);
-                    run.chain = self.chain(&tip, &run.writer.reader().snapshot());
-                    run.busy_until_ms = out.now_ms + self.commit_ms;
-                }
-                Action::Stage(staging) => {
-                    let what = match &staging {
-                        Staging::Add { blocks } => format!("stage {} blocks", blocks.len()),
-                        staging => format!("stage {staging:?}"),
+            match task {
+                Task::Store(action) => {
+                    let takes_ms = match &*action {
+                        Action::Stage(Staging::Begin { .. } | Staging::Leave) => 0,
+                        _ => self.commit_ms,
                     };
-                    out.trace.step(out.now_ms, format_args!("{what}"));
-                    match staging {
-                        Staging::Begin { fork } => run.staged = Some((fork, Vec::new())),
-                        Staging::Leave => run.staged = None,
-                        Staging::Add { blocks } => {
-                            run.staged.as_mut().unwrap().1.extend(blocks);
-                            run.busy_until_ms = out.now_ms + self.commit_ms;
-                        }
-                        Staging::Publish { tip } => {
-                            let (fork, blocks) = run.staged.take().unwrap();
-                            out.watch.committing(&run.writer, &blocks, &tip);
-                            let mut branch = run.writer.replace_above(fork).map_err(failed)?;
-                            storing::append(&mut branch, &blocks).map_err(failed)?;
-                            branch.finish(tip.header.hash).map_err(failed)?;
-                            out.watch.committed(&run.writer, &tip);
-                            run.chain = self.chain(&tip, &run.writer.reader().snapshot());
-                            run.busy_until_ms = out.now_ms + self.commit_ms;
-                        }
-                    }
+                    run.at_work = Some((out.now_ms + takes_ms, action));
                 }
-                Action::Keep { receipts } => {
-                    let what = format_args!("keep {} receipts", receipts.len());
-                    out.trace.step(out.now_ms, what);
-                    storing::keep(&mut run.writer, &receipts).map_err(failed)?;
-                }
-                Action::Punish { peer, fault } => {
+                Task::Here(Action::Send { peer, message }) => self.send(run, peer, &message, out),
+                Task::Here(Action::Punish { peer, fault }) => {
                     let what = format_args!("punish {} {fault}", peer.0);
                     out.trace.step(out.now_ms, what);
                     let remote = out.links.get(&peer).map(|link| &out.remotes[link.remote]);
@@ -291,7 +285,79 @@ impl Node {
                     }
                     self.disconnect(run, peer, fault.cause(), out);
                 }
+                Task::Here(_) => unreachable!(),
             }
+        }
+        Ok(())
+    }
+
+    /// The store's part: what it is at, if that is done by now. True if it is.
+    fn store_turn(&mut self, run: &mut Run, out: &mut Outside<'_>) -> Result<bool, Death> {
+        let Some((_, action)) = run.at_work.take_if(|(at_ms, _)| *at_ms <= out.now_ms) else {
+            return Ok(false);
+        };
+        let result = self.store(run, &action, out);
+        result.map_err(|error| match self.disk.was_killed() {
+            true => Death::Killed,
+            false => Death::Store(error),
+        })?;
+        run.tasks.done();
+        if let Action::Commit { .. } | Action::Stage(Staging::Add { .. }) = &*action {
+            run.machine.stored();
+            run.is_unheard = true;
+        }
+        Ok(true)
+    }
+
+    fn store(
+        &mut self,
+        run: &mut Run,
+        action: &Action,
+        out: &mut Outside<'_>,
+    ) -> Result<(), cairn_store::Error> {
+        match action {
+            Action::Commit { blocks, tip, live } => {
+                let number = tip.header.header.number;
+                let what = format_args!("commit {} up to {number} live={live}", blocks.len());
+                out.trace.step(out.now_ms, what);
+                out.watch.committing(&run.writer, blocks, tip);
+                storing::commit(&mut run.writer, blocks, tip)?;
+                out.watch.committed(&run.writer, tip);
+                run.chain = self.chain(tip, &run.writer.reader().snapshot());
+            }
+            Action::Stage(staging) => {
+                let what = match staging {
+                    Staging::Add { blocks } => format!("stage {} blocks", blocks.len()),
+                    staging => format!("stage {staging:?}"),
+                };
+                out.trace.step(out.now_ms, format_args!("{what}"));
+                match staging {
+                    Staging::Begin { fork } => run.staged = Some((*fork, Vec::new())),
+                    Staging::Leave => run.staged = None,
+                    Staging::Add { blocks } => {
+                        run.staged
+                            .as_mut()
+                            .unwrap()
+                            .1
+                            .extend(blocks.iter().cloned());
+                    }
+                    Staging::Publish { tip } => {
+                        let (fork, blocks) = run.staged.take().unwrap();
+                        out.watch.committing(&run.writer, &blocks, tip);
+                        let mut branch = run.writer.replace_above(fork)?;
+                        storing::append(&mut branch, &blocks)?;
+                        branch.finish(tip.header.hash)?;
+                        out.watch.committed(&run.writer, tip);
+                        run.chain = self.chain(tip, &run.writer.reader().snapshot());
+                    }
+                }
+            }
+            Action::Keep { receipts } => {
+                let what = format_args!("keep {} receipts", receipts.len());
+                out.trace.step(out.now_ms, what);
+                storing::keep(&mut run.writer, receipts)?;
+            }
+            Action::Send { .. } | Action::Punish { .. } => unreachable!(),
         }
         Ok(())
     }

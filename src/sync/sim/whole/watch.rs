@@ -74,8 +74,11 @@ impl Watch {
         self.compare(&writer.reader().snapshot());
     }
 
-    /// The process has ended: no more is lost than the batch in hand.
-    pub(super) fn died(machine: &Machine) {
+    /// The process has ended: no more is lost than the batch in hand, and what came while the store was at one.
+    pub(super) fn died(machine: &Machine, is_storing: bool) {
+        if is_storing {
+            return;
+        }
         let limits = &machine.config.limits;
         let (blocks, bytes) = machine.main.bodies.ready();
         let most_bytes = limits
