@@ -473,7 +473,7 @@ mod tests {
             pace_s: 7,
         });
         let shown = format!("{sealer:?} {sealer:#?}");
-        assert!(shown.contains(&address.to_string()) && shown.contains("pace_s: 7"));
+        assert!(shown.contains(&format!("{address:?}")) && shown.contains("pace_s: 7"));
         assert!(
             !shown.contains("1717") && !shown.contains("23, 23"),
             "{shown}"
