@@ -17,6 +17,7 @@ use crate::cli::{Common, Run};
 use crate::datadir::{self, DataDir, DataDirError, Made};
 use crate::keystore::{Account, KeyError, Keystore};
 use crate::password::password;
+use crate::sealer::Pace;
 use crate::secret::{SigningKey, read_signer_key};
 use crate::signer::{External, Signer};
 
@@ -71,6 +72,16 @@ pub struct SealerConfig {
     pub signer: Signer,
     /// Seconds from one block to the next; 0: nothing is sealed (period 0 and no interval).
     pub pace_s: u64,
+}
+
+impl SealerConfig {
+    /// Who seals, and how fast.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            signer: self.signer.address(),
+            pace_s: self.pace_s,
+        }
+    }
 }
 
 /// Why a command cannot start.

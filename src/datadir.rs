@@ -119,9 +119,14 @@ impl DataDir {
         Keystore::new(&self.path.join("keystore"))
     }
 
-    /// Where the external signer keeps what it signed for `address`.
+    /// Where is kept what was signed for `address` by who has its key: the sealer, or `cairn signer`.
     pub fn signed(&self, address: Address) -> PathBuf {
         self.path.join(format!("signed-{}", hex::encode(address)))
+    }
+
+    /// Where the sealer keeps what it asked another program to sign for `address`.
+    pub fn asked(&self, address: Address) -> PathBuf {
+        self.path.join(format!("asked-{}", hex::encode(address)))
     }
 
     /// Where the genesis file is that it was made for, unless that is built in.

@@ -26,6 +26,7 @@ pub mod progress;
 pub mod sealer;
 pub mod secret;
 pub mod serve;
+pub mod signed;
 pub mod signer;
 pub mod status;
 pub mod sync;

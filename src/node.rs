@@ -7,7 +7,7 @@
 //! | sync | the head, the schedule of requests, a store Reader | events, sealed, done | commands, jobs, heads |
 //! | store | the store's Writer | jobs | done |
 //! | ipc (not with `--ipcdisable`) | the control socket, a store Reader | requests on its socket, the board, the roll of peers | commands |
-//! | sealer (only with `--enable-consensus`) | the signing key, or the connection to who has it | heads | sealed |
+//! | sealer (only with `--enable-consensus`) | the signing key, or the connection to who has it; the record of what was signed | heads | sealed |
 //!
 //! | link | from -> to | bound | when it is full |
 //! | --- | --- | --- | --- |
@@ -54,6 +54,8 @@ use crate::config::Config;
 use crate::ipc::{Desk, Facts, IpcRole};
 use crate::sealer;
 use crate::serve::Server;
+use crate::signed::Record;
+use crate::signer::Signer;
 use crate::status::{self, Board};
 use crate::sync::{Heads, Machine, MachineConfig, Store, StoreRole, SyncRole, local_chain};
 
@@ -87,10 +89,22 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let genesis = Arc::new(config.genesis);
     let rules = Arc::new(Rules::new(&genesis));
     let tip = stored_tip(&rules, &writer)?;
-    if let Some(sealing) = &config.sealer {
-        sealer::try_out(&rules, &tip, sealing)
-            .map_err(|why| NodeError::Start(format!("this chain cannot be sealed: {why}")))?;
-    }
+    let sealing = match config.sealer {
+        None => None,
+        Some(sealing) => {
+            sealer::try_out(&rules, &tip, &sealing.pace())
+                .map_err(|why| NodeError::Start(format!("this chain cannot be sealed: {why}")))?;
+            let path = match &sealing.signer {
+                Signer::Key(key) => config.datadir.signed(key.address()),
+                Signer::External(external) => config.datadir.asked(external.address()),
+            };
+            let record = Record::open(&path);
+            Some((
+                sealing,
+                record.map_err(|error| NodeError::Start(error.to_string()))?,
+            ))
+        }
+    };
     let reader = writer.reader();
     let head = tip.header.header.number;
     log::info!(
@@ -154,10 +168,9 @@ pub fn run(config: Config) -> Result<(), NodeError> {
                 enode,
                 listen: listening,
                 max_peers: config.max_peers,
-                signer: config
-                    .sealer
+                signer: sealing
                     .as_ref()
-                    .map(|sealing| sealing.signer.address()),
+                    .map(|(sealing, _)| sealing.signer.address()),
                 started: Instant::now(),
             };
             let desk = Desk {
@@ -215,7 +228,6 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         })?);
     }
     drop(events_in);
-    let sealing = config.sealer;
     let board = status::Writer::new(board, &tip, sealing.is_some());
     let store = StoreRole {
         jobs,
@@ -262,14 +274,14 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;
     let sealer_thread = match sealing {
         None => None,
-        Some(sealing) => {
+        Some((sealing, record)) => {
             log::info!(
                 "Sealing signer={} pace_s={}",
                 sealing.signer.address(),
                 sealing.pace_s
             );
             Some(spawn.role("sealer", move || {
-                sealer::run(&rules, sealing, &heads, &sealed_in).map_err(|e| e.to_string())
+                sealer::run(&rules, sealing, record, &heads, &sealed_in).map_err(|e| e.to_string())
             })?)
         }
     };

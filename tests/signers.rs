@@ -156,3 +156,49 @@ fn a_chain_whose_blocks_its_own_rules_refuse_is_not_sealed() {
         "{said}"
     );
 }
+
+#[test]
+fn a_validator_that_lost_its_blocks_seals_the_same_ones_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (genesis, keys) = network(dir.path(), &[6]);
+    let data = dir.path().join("d");
+    let key = keys[0].clone();
+    let args = ["--enable-consensus", "--signer-key", text(&key)];
+    let hashes = |from: u64, to: u64| -> Vec<_> {
+        let chain = reader(&data).snapshot();
+        (from..=to)
+            .map(|number| chain.hash(number).unwrap().unwrap())
+            .collect()
+    };
+    run_ok(&["init", "--datadir", text(&data), text(&genesis)]);
+    let mut node = Node::start(&data, &args);
+    node.wait_head(3);
+    node.kill();
+    let last = head(&data);
+    let before = hashes(1, last);
+    std::fs::remove_dir_all(data.join("blocks")).unwrap();
+    run_ok(&["init", "--datadir", text(&data), text(&genesis)]);
+    let mut node = Node::start(&data, &args);
+    node.wait_head(last + 1);
+    node.stop();
+    assert_eq!(hashes(1, last), before, "never two blocks over one parent");
+
+    // What was signed cannot be read any more: it is not sealed on, and says why.
+    let record = std::fs::read_dir(&data)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("signed-")
+        })
+        .unwrap();
+    let mut bytes = std::fs::read(&record).unwrap();
+    bytes[4096 + 100] ^= 1;
+    std::fs::write(&record, bytes).unwrap();
+    let mut damaged = vec!["--datadir", text(&data), "--port", "0"];
+    damaged.extend(args);
+    fails(&damaged, 1, &[text(&record), "damaged", "remove it once"]);
+}

@@ -2,7 +2,6 @@
 //! (PROTOCOL.md).
 
 mod external;
-mod record;
 mod serve;
 mod wire;
 
@@ -17,7 +16,6 @@ use crate::chain::clique;
 use crate::secret::SigningKey;
 
 pub use external::External;
-pub use record::{Record, RecordError, Refusal};
 pub use serve::SignerRole;
 pub use wire::{AnswerError, CONTENT_TYPE, METHOD, read_answer, read_unsealed, request};
 

@@ -10,7 +10,6 @@ use alloy_primitives::{Address, hex};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use serde_json::{Value, json};
 
-use super::record::Record;
 use super::wire::{CONTENT_TYPE, METHOD, read_unsealed};
 use crate::chain::clique;
 use crate::ipc::rpc::{Input, Taken, answer};
@@ -18,6 +17,7 @@ use crate::ipc::socket::Place;
 use crate::ipc::{Methods, RpcError};
 use crate::logging::short;
 use crate::secret::SigningKey;
+use crate::signed::Record;
 
 /// How soon a stop is seen while nobody calls.
 const STOP_INTERVAL: Duration = Duration::from_millis(250);

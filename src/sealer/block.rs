@@ -1,0 +1,85 @@
+//! The block that is sealed: an empty one.
+
+use std::sync::Arc;
+
+use alloy_consensus::Header;
+use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH};
+use alloy_primitives::{B64, B256, Bloom, Bytes, U256};
+
+use super::turns::{Pace, Slot};
+use crate::chain::body::EMPTY_BODY;
+use crate::chain::clique::{DIFFICULTY_IN_TURN, DIFFICULTY_OUT_OF_TURN};
+use crate::chain::{HeaderError, Rules, SealedHeader, Tip};
+use crate::signer::{SignError, Signer};
+use crate::sync::SealedBlock;
+
+/// What the vanity bytes of a sealed block say.
+const VANITY: &str = concat!("cairn v", env!("CARGO_PKG_VERSION"));
+
+/// An empty block on `parent`, still without a seal. Its state root is its parent's: a clique block pays no reward, so that is what a
+/// client finds that executes it (clique.md).
+pub fn unsealed(rules: &Rules, parent: &Tip, slot: Slot) -> Header {
+    let before = &parent.header.header;
+    let number = before.number + 1;
+    let snapshot = parent
+        .clique
+        .as_ref()
+        .expect("a slot is only given on a clique chain");
+    let mut extra = VANITY.as_bytes().to_vec();
+    extra.resize(32, 0);
+    if rules.is_checkpoint(number) {
+        for signer in snapshot.signers() {
+            extra.extend_from_slice(signer.as_slice());
+        }
+    }
+    extra.extend_from_slice(&[0; 65]);
+    let (gas_limit, base_fee_per_gas) = rules.next_gas(before);
+    Header {
+        parent_hash: parent.header.hash,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        state_root: before.state_root,
+        transactions_root: EMPTY_ROOT_HASH,
+        receipts_root: EMPTY_ROOT_HASH,
+        logs_bloom: Bloom::ZERO,
+        difficulty: U256::from(if slot.in_turn {
+            DIFFICULTY_IN_TURN
+        } else {
+            DIFFICULTY_OUT_OF_TURN
+        }),
+        number,
+        gas_limit,
+        gas_used: 0,
+        timestamp: slot.time_s,
+        extra_data: Bytes::from(extra),
+        mix_hash: B256::ZERO,
+        nonce: B64::ZERO,
+        base_fee_per_gas,
+        ..Header::default()
+    }
+}
+
+/// Has it sealed.
+///
+/// # Errors
+/// Only of an external signer.
+pub fn seal(mut header: Header, signer: &Signer) -> Result<SealedBlock, SignError> {
+    signer.seal(&mut header)?;
+    Ok(SealedBlock {
+        header: Arc::new(SealedHeader::from_header(header)),
+        body: bytes::Bytes::from_static(EMPTY_BODY),
+    })
+}
+
+/// Sees that a block sealed on `parent` would obey the chain's rules: a genesis may ask for what no clique block can have,
+/// such as Shanghai's withdrawals or a gas limit of 0. Nothing is signed for it.
+///
+/// # Errors
+/// The rule it would break.
+pub fn try_out(rules: &Rules, parent: &Tip, pace: &Pace) -> Result<(), HeaderError> {
+    let Ok(slot) = pace.slot(parent, 0, 0) else {
+        return Ok(()); // it may not seal now; `Turns` tells why
+    };
+    let header = unsealed(rules, parent, slot);
+    let header = SealedHeader::to_be_sealed(header, pace.signer);
+    rules.extend(parent, Arc::new(header), None).map(|_| ())
+}

@@ -1,0 +1,163 @@
+//! The validator's role: a thread that seals when it is time, and has what it signs kept before it signs; who signs is in `signer`.
+
+mod block;
+mod turns;
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use alloy_primitives::U256;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::chain::clique::DIFFICULTY_IN_TURN;
+use crate::chain::{Rules, Tip};
+use crate::config::SealerConfig;
+use crate::logging::short;
+use crate::signed::{Record, Refusal};
+use crate::signer::SignError;
+use crate::sync::SealedBlock;
+
+pub use block::{seal, try_out, unsealed};
+pub use turns::{NotNow, Pace, Slot, Turns};
+
+/// How often it is told that the signer still gives no signature.
+const SIGNER_TOLD: Duration = Duration::from_secs(60);
+
+/// The sealer's thread: takes heads, gives sealed blocks, until either link is closed. The signing key is wiped when it ends.
+///
+/// Over one parent it signs one block. What was signed is on the disk before it is signed, so that this holds also for who died
+/// meanwhile: the same block is then offered again.
+///
+/// # Errors
+/// If what is signed cannot be kept, or the system gives no randomness.
+pub fn run(
+    rules: &Rules,
+    config: SealerConfig,
+    mut record: Record,
+    heads: &Receiver<Tip>,
+    sealed: &Sender<SealedBlock>,
+) -> Result<(), SealerError> {
+    let mut turns = Turns::new(config.pace());
+    let mut signing = Signing::new(config.signer.reach().err());
+    loop {
+        let wait = turns.wait_ms(now_ms()).map(Duration::from_millis);
+        let head = match wait {
+            Some(wait) => heads.recv_timeout(wait),
+            None => heads.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match head {
+            Ok(mut head) => {
+                // Only the newest head counts.
+                while let Ok(newer) = heads.try_recv() {
+                    head = newer;
+                }
+                turns.handle_head(now_ms(), head, draw()?);
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let Some((parent, slot)) = turns.handle_timeout(now_ms(), draw()?) else {
+            continue;
+        };
+        let kept = record.over(&parent.header.hash);
+        let header = kept.map(|kept| kept.unwrap_or_else(|| unsealed(rules, &parent, slot)));
+        let allowed = header.and_then(|header| record.allow(&header).map(|()| header));
+        let header = match allowed {
+            Ok(header) => header,
+            Err(refusal @ Refusal::NotKept(_)) => return Err(SealerError::Record(refusal)),
+            Err(refusal) => {
+                signing.failed(&refusal.to_string());
+                turns.handle_unsigned(now_ms(), slot);
+                continue;
+            }
+        };
+        // One that was kept may be of a time that the clock, set back since, has yet to reach.
+        if now_ms() < header.timestamp.saturating_mul(1000) {
+            turns.handle_unsigned(now_ms(), slot);
+            continue;
+        }
+        let block = match seal(header, &config.signer) {
+            Ok(block) => block,
+            Err(why) => {
+                signing.failed(&why.to_string());
+                turns.handle_unsigned(now_ms(), slot);
+                continue;
+            }
+        };
+        signing.done();
+        log::info!(
+            "Sealed new block number={} hash={} in_turn={}",
+            block.header.header.number,
+            short(&block.header.hash),
+            block.header.header.difficulty == U256::from(DIFFICULTY_IN_TURN)
+        );
+        if sealed.send(block).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// What was told of the signer: it is told once for each reason, and again each minute.
+struct Signing {
+    told: Option<(String, Instant)>,
+}
+
+impl Signing {
+    fn new(away: Option<SignError>) -> Signing {
+        let mut signing = Signing { told: None };
+        if let Some(why) = away {
+            signing.failed(&why.to_string());
+        }
+        signing
+    }
+
+    fn failed(&mut self, why: &str) {
+        let is_told = |(told, at): &(String, Instant)| told == why && at.elapsed() < SIGNER_TOLD;
+        if !self.told.as_ref().is_some_and(is_told) {
+            log::warn!("Not sealing, for want of a signature, until there is one: {why}");
+            self.told = Some((why.into(), Instant::now()));
+        }
+    }
+
+    fn done(&mut self) {
+        if self.told.take().is_some() {
+            log::info!("The signer signs again");
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+fn draw() -> Result<u64, SealerError> {
+    getrandom::u64().map_err(|error| SealerError::Randomness(error.to_string()))
+}
+
+/// Why the sealer ended by itself.
+#[derive(Debug)]
+pub enum SealerError {
+    /// What was to be signed cannot be kept.
+    Record(Refusal),
+    /// The system gives no randomness.
+    Randomness(String),
+}
+
+impl fmt::Display for SealerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SealerError::Record(why) => why.fmt(f),
+            SealerError::Randomness(why) => {
+                write!(f, "the sealer cannot read the system's randomness: {why}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SealerError {}
+
+#[cfg(test)]
+mod tests;

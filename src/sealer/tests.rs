@@ -1,0 +1,125 @@
+//! When a signer may seal, and that what it seals obeys the rules.
+
+#![allow(clippy::unwrap_used)]
+use std::sync::Arc;
+
+use alloy_consensus::Header;
+
+use super::*;
+use crate::chain::{Genesis, SealedHeader};
+use crate::secret::SigningKey;
+use crate::signer::Signer;
+
+fn signer(byte: u8) -> Signer {
+    Signer::Key(SigningKey::from_bytes(&[byte; 32]).unwrap())
+}
+
+fn pace(byte: u8, pace_s: u64) -> Pace {
+    Pace {
+        signer: signer(byte).address(),
+        pace_s,
+    }
+}
+
+fn sealed(rules: &Rules, parent: &Tip, slot: Slot, byte: u8) -> SealedBlock {
+    seal(unsealed(rules, parent, slot), &signer(byte)).unwrap()
+}
+
+/// A clique chain at time 1000 whose signers are the keys of these bytes.
+fn rules(signers: &[u8]) -> Rules {
+    let mut addresses: Vec<_> = signers.iter().map(|byte| signer(*byte).address()).collect();
+    addresses.sort();
+    let list: String = addresses
+        .iter()
+        .map(alloy_primitives::hex::encode)
+        .collect();
+    let json = format!(
+        r#"{{"config":{{"chainId":5,"homesteadBlock":0,"eip150Block":0,"eip155Block":0,"eip158Block":0,"byzantiumBlock":0,
+        "constantinopleBlock":0,"petersburgBlock":0,"istanbulBlock":0,"berlinBlock":0,"londonBlock":0,
+        "clique":{{"period":1,"epoch":4}}}},"difficulty":"0x1","gasLimit":"0x1c9c380","timestamp":"0x3e8",
+        "extraData":"0x{}{list}{}","alloc":{{}}}}"#,
+        "00".repeat(32),
+        "00".repeat(65)
+    );
+    Rules::new(&Genesis::from_json(json.as_bytes()).unwrap())
+}
+
+#[test]
+fn a_slot_comes_one_pace_after_the_parent_and_never_before_now() {
+    let (rules, pace) = (rules(&[1]), pace(1, 7));
+    let tip = rules.genesis_tip();
+    let early = pace.slot(&tip, 1_000_000, 0).unwrap();
+    assert_eq!((early.time_s, early.seal_at_ms), (1007, 1_007_000));
+    let late = pace.slot(&tip, 9_000_500, 0).unwrap();
+    assert_eq!((late.time_s, late.seal_at_ms), (9000, 9_000_500));
+}
+
+#[test]
+fn out_of_turn_a_signer_waits_at_random_and_not_as_long_as_half_a_second_for_each_of_the_majority()
+{
+    let rules = rules(&[1, 2, 3]);
+    let tip = rules.genesis_tip();
+    let mut turns = 0;
+    for byte in [1, 2, 3] {
+        let pace = pace(byte, 1);
+        let waits: Vec<u64> = (0..4000)
+            .map(|draw| pace.slot(&tip, 0, draw).unwrap().seal_at_ms - 1_001_000)
+            .collect();
+        if pace.slot(&tip, 0, 0).unwrap().in_turn {
+            turns += 1;
+            assert!(waits.iter().all(|wait| *wait == 0));
+        } else {
+            assert_eq!(waits.iter().max(), Some(&999)); // (3 / 2 + 1) * 500 - 1
+        }
+    }
+    assert_eq!(turns, 1);
+}
+
+#[test]
+fn who_may_not_seal_is_told_why() {
+    let rules = rules(&[1, 2]);
+    let tip = rules.genesis_tip();
+    assert_eq!(pace(9, 1).slot(&tip, 0, 0), Err(NotNow::NotASigner));
+    assert_eq!(pace(1, 0).slot(&tip, 0, 0), Err(NotNow::NoPace));
+    let first = pace(1, 1).slot(&tip, 0, 0).unwrap();
+    let block = sealed(&rules, &tip, first, 1);
+    let tip = rules.extend(&tip, block.header, None).unwrap();
+    assert_eq!(pace(1, 1).slot(&tip, 0, 0), Err(NotNow::SignedRecently));
+    assert!(pace(2, 1).slot(&tip, 0, 0).is_ok());
+}
+
+#[test]
+fn a_rule_that_no_block_could_obey_is_told_before_any_is_signed() {
+    let rules = rules(&[1]);
+    let tip = rules.genesis_tip();
+    assert_eq!(try_out(&rules, &tip, &pace(1, 1)), Ok(()));
+    // As `a_chain_whose_blocks_its_own_rules_refuse_is_not_sealed` has it on a whole node, a rule that is broken is told.
+    let mut broken = tip;
+    let header = Header {
+        gas_limit: 1,
+        ..broken.header.header.clone()
+    };
+    broken.header = Arc::new(SealedHeader::from_header(header));
+    assert!(try_out(&rules, &broken, &pace(1, 1)).is_err());
+}
+
+#[test]
+fn sealed_blocks_obey_the_rules_over_checkpoints_and_with_the_signers_in_turn() {
+    let rules = rules(&[1, 2, 3]);
+    let mut tip = rules.genesis_tip();
+    for number in 1..=20 {
+        let (byte, slot) = [1, 2, 3]
+            .into_iter()
+            .filter_map(|byte| Some((byte, pace(byte, 1).slot(&tip, 0, 0).ok()?)))
+            .find(|(_, slot)| slot.in_turn)
+            .unwrap();
+        let block = sealed(&rules, &tip, slot, byte);
+        rules.check_body(&block.header, &block.body).unwrap();
+        tip = rules.extend(&tip, block.header.clone(), None).unwrap();
+        assert_eq!(
+            block.header.header.state_root,
+            rules.genesis_tip().header.header.state_root
+        );
+        assert_eq!(tip.td, U256::from(1 + 2 * number));
+    }
+}

@@ -1,0 +1,513 @@
+//! What was signed, kept on the disk before it is signed: never two different blocks over one parent, also after a crash.
+//!
+//! One file for an address, of a fixed size, so that keeping a block is one write in place and one sync. It begins with a page that says
+//! what it is; then come [`SLOTS`] slots of [`SLOT_BYTES`], used in turn: record `n` is in slot `n % SLOTS`.
+//!
+//! ```text
+//! page 0     "cairn signed 1\n", zeros
+//! slot       crc32 of the rest | n: u64 | forgotten: u64 | length: u32 | RLP of the header, its seal zeros
+//! ```
+//!
+//! Numbers are little endian. `forgotten` is the highest block number that was overwritten so far: at it and below nobody knows any more
+//! what was signed. A write that was cut short hits the slot of the oldest record, and no other: any other slot that is not as it was
+//! written is damage.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use alloy_consensus::Header;
+use alloy_primitives::B256;
+use alloy_rlp::{Decodable as _, Encodable as _};
+
+use crate::chain::clique::{SEAL_BYTES, seal_hash};
+use crate::datadir::{DataDirError, io_error, write_whole};
+
+const MAGIC: &[u8] = b"cairn signed 1\n";
+const PAGE_BYTES: usize = 4096;
+/// Blocks that are remembered: a network that goes back further than a signer's last 256 blocks is not signed for until somebody has
+/// looked at it.
+const SLOTS: usize = 256;
+/// A checkpoint's header has 20 bytes for each signer: this is room for some 370.
+const SLOT_BYTES: usize = 8192;
+const FILE_BYTES: usize = PAGE_BYTES + SLOTS * SLOT_BYTES;
+/// crc32, n, forgotten, length.
+const HEAD_BYTES: usize = 4 + 8 + 8 + 4;
+
+/// The record of one address. One process has it at a time.
+#[derive(Debug)]
+pub struct Record {
+    path: PathBuf,
+    file: fs::File,
+    /// The last ones, in the order in which they were signed.
+    signed: Vec<Signed>,
+    /// Number of the next record.
+    next: u64,
+    /// At this block number and below, what was signed is forgotten.
+    forgotten: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Signed {
+    n: u64,
+    number: u64,
+    parent: B256,
+    seal_hash: B256,
+}
+
+/// Why a record cannot be used.
+#[derive(Debug)]
+pub enum RecordError {
+    /// The system refused.
+    Io(DataDirError),
+    /// Another process has it.
+    InUse(PathBuf),
+    /// It is not as it was written.
+    Damaged(PathBuf),
+}
+
+/// Why a block must not be signed.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Another one over this parent was.
+    Other {
+        /// The seal hash of that one.
+        signed: B256,
+        /// The parent.
+        parent: B256,
+    },
+    /// It is as old as what is forgotten.
+    TooOld {
+        /// Its number.
+        number: u64,
+        /// The highest number that is.
+        forgotten: u64,
+    },
+    /// A header with so many bytes cannot be kept: it lists too many signers.
+    TooLong(usize),
+    /// It could not be kept, or what was kept could not be read.
+    NotKept(DataDirError),
+}
+
+impl Record {
+    /// Opens the record at `path`, or begins one.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn open(path: &Path) -> Result<Record, RecordError> {
+        let failed = |op, source| RecordError::Io(io_error(op, path, source));
+        let open = || fs::OpenOptions::new().read(true).write(true).open(path);
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut bytes = vec![0; FILE_BYTES];
+                bytes[..MAGIC.len()].copy_from_slice(MAGIC);
+                write_whole(path, &bytes, 0o600).map_err(RecordError::Io)?;
+                open()
+            }
+            opened => opened,
+        };
+        let file = file.map_err(|source| failed("open", source))?;
+        file.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => RecordError::InUse(path.into()),
+            fs::TryLockError::Error(source) => failed("lock", source),
+        })?;
+        let mut record = Record {
+            path: path.into(),
+            file,
+            signed: Vec::with_capacity(SLOTS),
+            next: 0,
+            forgotten: 0,
+        };
+        match record.read() {
+            Ok(true) => Ok(record),
+            Ok(false) => Err(RecordError::Damaged(path.into())),
+            Err(source) => Err(failed("read", source)),
+        }
+    }
+
+    /// The header over `parent` that was to be signed, if there is one: it may have been, and nobody got it.
+    ///
+    /// # Errors
+    /// [`Refusal::NotKept`]: it cannot be read.
+    pub fn over(&self, parent: &B256) -> Result<Option<Header>, Refusal> {
+        let Some(signed) = self.signed.iter().find(|signed| signed.parent == *parent) else {
+            return Ok(None);
+        };
+        let slot = self
+            .slot(signed.n)
+            .map_err(|source| self.failed("read", source))?;
+        match slot {
+            Slot::Has(_, _, header) => Ok(Some(header)),
+            _ => {
+                let damaged = io::Error::new(io::ErrorKind::InvalidData, "it has changed");
+                Err(self.failed("read", damaged))
+            }
+        }
+    }
+
+    /// Allows `header` to be signed: the first over its parent, which is then on the disk, or that same one again.
+    ///
+    /// # Errors
+    /// [`Refusal`]; it must then not be signed.
+    pub fn allow(&mut self, header: &Header) -> Result<(), Refusal> {
+        let (number, parent, seal_hash) = (header.number, header.parent_hash, seal_hash(header));
+        match self.signed.iter().find(|signed| signed.parent == parent) {
+            Some(signed) if signed.seal_hash == seal_hash => return Ok(()),
+            Some(signed) => {
+                return Err(Refusal::Other {
+                    signed: signed.seal_hash,
+                    parent,
+                });
+            }
+            None if number <= self.forgotten => {
+                return Err(Refusal::TooOld {
+                    number,
+                    forgotten: self.forgotten,
+                });
+            }
+            None => {}
+        }
+        let n = self.next;
+        let oldest = self
+            .signed
+            .first()
+            .filter(|oldest| oldest.n + SLOTS as u64 == n);
+        let forgotten = oldest.map_or(self.forgotten, |old| old.number.max(self.forgotten));
+        let slot = slot_of(n, forgotten, header)?;
+        self.file
+            .write_all_at(&slot, offset_bytes(n))
+            .and_then(|()| self.file.sync_data())
+            .map_err(|source| self.failed("write", source))?;
+        if oldest.is_some() {
+            self.signed.remove(0);
+        }
+        self.signed.push(Signed {
+            n,
+            number,
+            parent,
+            seal_hash,
+        });
+        (self.next, self.forgotten) = (n + 1, forgotten);
+        Ok(())
+    }
+
+    fn failed(&self, op: &'static str, source: io::Error) -> Refusal {
+        Refusal::NotKept(io_error(op, &self.path, source))
+    }
+
+    /// Takes up what the file has; false if it is damaged.
+    fn read(&mut self) -> io::Result<bool> {
+        let mut magic = [0; MAGIC.len()];
+        if self.file.metadata()?.len() != FILE_BYTES as u64 {
+            return Ok(false);
+        }
+        self.file.read_exact_at(&mut magic, 0)?;
+        if magic != MAGIC {
+            return Ok(false);
+        }
+        let mut others = Vec::new();
+        for place in 0..SLOTS as u64 {
+            match self.slot(place)? {
+                Slot::Has(signed, forgotten, _) if signed.n % SLOTS as u64 == place => {
+                    self.forgotten = self.forgotten.max(forgotten);
+                    self.signed.push(signed);
+                }
+                Slot::Empty => others.push((place, true)),
+                _ => others.push((place, false)),
+            }
+        }
+        self.signed.sort_unstable_by_key(|signed| signed.n);
+        self.next = self.signed.last().map_or(0, |last| last.n + 1);
+        let next_place = self.next % SLOTS as u64;
+        // What was never written, and the slot in which a write may have been cut short.
+        let is_whole = others
+            .iter()
+            .all(|(place, is_empty)| *place == next_place || (*is_empty && self.next <= *place));
+        let in_order = self
+            .signed
+            .windows(2)
+            .all(|pair| pair[0].n + 1 == pair[1].n);
+        let is_torn = others.contains(&(next_place, false));
+        if let (true, Some(oldest)) = (is_torn, self.signed.first())
+            && self.next >= SLOTS as u64
+        {
+            // The record that was there is gone: it was older than all others.
+            self.forgotten = self.forgotten.max(oldest.number);
+        }
+        Ok(is_whole && in_order)
+    }
+
+    fn slot(&self, n: u64) -> io::Result<Slot> {
+        let mut bytes = vec![0; SLOT_BYTES];
+        self.file.read_exact_at(&mut bytes, offset_bytes(n))?;
+        Ok(Slot::read(&bytes))
+    }
+}
+
+enum Slot {
+    /// A record, with what was forgotten when it was written, and its header.
+    Has(Signed, u64, Header),
+    Empty,
+    Damaged,
+}
+
+impl Slot {
+    fn read(bytes: &[u8]) -> Slot {
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Slot::Empty;
+        }
+        Slot::read_record(bytes).unwrap_or(Slot::Damaged)
+    }
+
+    fn read_record(bytes: &[u8]) -> Option<Slot> {
+        let (crc, rest) = bytes.split_first_chunk::<4>()?;
+        let (n, after) = rest.split_first_chunk::<8>()?;
+        let (forgotten, after) = after.split_first_chunk::<8>()?;
+        let (length, after) = after.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let mut rlp = after.get(..length)?;
+        let written = &rest[..HEAD_BYTES - 4 + length];
+        if crc32fast::hash(written) != u32::from_le_bytes(*crc) {
+            return None;
+        }
+        let header = Header::decode(&mut rlp).ok().filter(|_| rlp.is_empty())?;
+        if header.extra_data.len() < SEAL_BYTES {
+            return None;
+        }
+        let signed = Signed {
+            n: u64::from_le_bytes(*n),
+            number: header.number,
+            parent: header.parent_hash,
+            seal_hash: seal_hash(&header),
+        };
+        Some(Slot::Has(signed, u64::from_le_bytes(*forgotten), header))
+    }
+}
+
+fn offset_bytes(n: u64) -> u64 {
+    PAGE_BYTES as u64 + n % SLOTS as u64 * SLOT_BYTES as u64
+}
+
+/// A record as it is written. What an older one leaves behind its end does not count.
+fn slot_of(n: u64, forgotten: u64, header: &Header) -> Result<Vec<u8>, Refusal> {
+    let length = header.length();
+    if length > SLOT_BYTES - HEAD_BYTES {
+        return Err(Refusal::TooLong(length));
+    }
+    let mut slot = vec![0; 4];
+    slot.extend_from_slice(&n.to_le_bytes());
+    slot.extend_from_slice(&forgotten.to_le_bytes());
+    slot.extend_from_slice(&(length as u32).to_le_bytes());
+    header.encode(&mut slot);
+    let crc = crc32fast::hash(&slot[4..]);
+    slot[..4].copy_from_slice(&crc.to_le_bytes());
+    Ok(slot)
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecordError::Io(error) => error.fmt(f),
+            RecordError::InUse(path) => {
+                write!(
+                    f,
+                    "{}: another process signs for this address",
+                    path.display()
+                )
+            }
+            RecordError::Damaged(path) => write!(
+                f,
+                "{}: it is damaged, so nobody knows what was signed; remove it once no block that this address may have signed can \
+                 still be missing in the chain",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Other { signed, parent } => write!(
+                f,
+                "another block over {parent} was signed before, that with the seal hash {signed}"
+            ),
+            Refusal::TooOld { number, forgotten } => write!(
+                f,
+                "block {number}: what was signed at {forgotten} and below is no longer known"
+            ),
+            Refusal::TooLong(bytes) => write!(
+                f,
+                "its header has {bytes} bytes, and no more than {} can be kept of it: there are too many signers",
+                SLOT_BYTES - HEAD_BYTES
+            ),
+            Refusal::NotKept(error) => write!(f, "it cannot be kept that it was signed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use alloy_primitives::{B64, Bytes};
+
+    fn header(number: u64, parent: u8, time_s: u64) -> Header {
+        Header {
+            number,
+            parent_hash: B256::repeat_byte(parent),
+            timestamp: time_s,
+            extra_data: Bytes::from(vec![0; 97]),
+            nonce: B64::repeat_byte(0xff), // so that its last byte is none that a file has anyway
+            ..Header::default()
+        }
+    }
+
+    /// Over a parent of its own.
+    fn over(number: u64) -> Header {
+        Header {
+            parent_hash: B256::left_padding_from(&number.to_be_bytes()),
+            ..header(number, 0, 7)
+        }
+    }
+
+    #[test]
+    fn a_second_block_over_one_parent_is_refused_also_after_a_restart_and_the_same_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("signed-x");
+        let mut record = Record::open(&path).unwrap();
+        assert_eq!(record.over(&B256::repeat_byte(1)).unwrap(), None);
+        record.allow(&header(5, 1, 100)).unwrap();
+        assert!(matches!(Record::open(&path), Err(RecordError::InUse(_))));
+        drop(record);
+        let mut record = Record::open(&path).unwrap();
+        assert_eq!(
+            record.over(&B256::repeat_byte(1)).unwrap(),
+            Some(header(5, 1, 100))
+        );
+        record.allow(&header(5, 1, 100)).unwrap();
+        let refused = record.allow(&header(5, 1, 101));
+        assert!(matches!(refused, Err(Refusal::Other { .. })), "{refused:?}");
+        // At the same height over another parent: or a network that was reorganised could stop.
+        record.allow(&header(5, 2, 101)).unwrap();
+    }
+
+    #[test]
+    fn what_is_forgotten_is_never_signed_again_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r");
+        let mut record = Record::open(&path).unwrap();
+        let last = SLOTS as u64 + 10;
+        for number in 1..=last {
+            record.allow(&over(number)).unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(record.signed.len(), SLOTS);
+            for number in 1..=10 {
+                let refused = record.allow(&over(number));
+                assert!(
+                    matches!(refused, Err(Refusal::TooOld { forgotten: 10, .. })),
+                    "{refused:?}"
+                );
+            }
+            record.allow(&over(11)).unwrap();
+            drop(record);
+            record = Record::open(&path).unwrap();
+        }
+        assert_eq!(fs::metadata(&path).unwrap().len(), FILE_BYTES as u64);
+    }
+
+    #[test]
+    fn a_write_that_was_cut_short_loses_what_was_not_signed_and_what_is_older_than_all_else() {
+        for full in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("r");
+            let mut record = Record::open(&path).unwrap();
+            let last = if full { SLOTS as u64 + 3 } else { 5 };
+            for number in 1..=last {
+                record.allow(&over(number)).unwrap();
+            }
+            let before = record.signed.clone();
+            drop(record);
+            let slot = slot_of(last, 0, &over(last + 1)).unwrap();
+            for cut in [1, 4, 11, 20, 24, 200, slot.len() - 1] {
+                let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+                file.write_all_at(&slot[..cut], offset_bytes(last)).unwrap();
+                let mut record = Record::open(&path).unwrap();
+                match full {
+                    false => assert_eq!(record.signed, before, "{cut}"),
+                    true => {
+                        assert_eq!(record.signed, before[1..], "{cut}");
+                        let refused = record.allow(&over(before[0].number));
+                        assert!(matches!(refused, Err(Refusal::TooOld { .. })), "{cut}");
+                    }
+                }
+                let seen = before[before.len() - 1].number;
+                let other = Header {
+                    timestamp: 8,
+                    ..over(seen)
+                };
+                assert!(matches!(record.allow(&other), Err(Refusal::Other { .. })));
+            }
+            let mut record = Record::open(&path).unwrap();
+            record.allow(&over(last + 1)).unwrap();
+            drop(record);
+            assert_eq!(Record::open(&path).unwrap().next, last + 1);
+        }
+    }
+
+    #[test]
+    fn damage_is_told_and_nothing_is_signed_by_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r");
+        let mut record = Record::open(&path).unwrap();
+        for number in 1..=5 {
+            record.allow(&over(number)).unwrap();
+        }
+        drop(record);
+        let whole = fs::read(&path).unwrap();
+        let mut damages = vec![whole[..whole.len() - 1].to_vec(), Vec::new()];
+        for at in [0, PAGE_BYTES, PAGE_BYTES + 2 * SLOT_BYTES + 40] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            damages.push(bytes);
+        }
+        let mut gone = whole.clone();
+        gone[PAGE_BYTES + SLOT_BYTES..PAGE_BYTES + 2 * SLOT_BYTES].fill(0);
+        damages.push(gone);
+        let mut stray = whole.clone();
+        stray[PAGE_BYTES + 9 * SLOT_BYTES] = 1;
+        damages.push(stray);
+        for (place, bytes) in damages.iter().enumerate() {
+            fs::write(&path, bytes).unwrap();
+            let opened = Record::open(&path);
+            assert!(matches!(opened, Err(RecordError::Damaged(_))), "{place}");
+        }
+        fs::write(&path, whole).unwrap();
+        assert_eq!(Record::open(&path).unwrap().next, 5);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_not_signed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r");
+        let mut record = Record::open(&path).unwrap();
+        record.file = fs::File::open(&path).unwrap(); // not to be written
+        let refused = record.allow(&header(5, 1, 100));
+        assert!(matches!(refused, Err(Refusal::NotKept(_))), "{refused:?}");
+        drop(record);
+        let mut record = Record::open(&path).unwrap();
+        record.allow(&header(5, 1, 101)).unwrap();
+        let long = Header {
+            extra_data: vec![0; SLOT_BYTES].into(),
+            ..header(6, 2, 102)
+        };
+        assert!(matches!(record.allow(&long), Err(Refusal::TooLong(_))));
+    }
+}
