@@ -379,17 +379,26 @@ fn stored_key(
     keystore: &Keystore,
     run: &Run,
 ) -> Result<SigningKey, ConfigError> {
-    if genesis.header.hash == Genesis::dev().header.hash {
-        let key = SigningKey::from_bytes(&DEV_SIGNER_KEY).expect("the well-known key is a key");
-        if run.validator.is_none_or(|named| named == key.address()) {
-            log::warn!(
-                "Sealing with the development chain's key, which EVERYBODY knows: never use this chain for anything of value"
-            );
-            return Ok(key);
-        }
+    let is_dev = genesis.header.hash == Genesis::dev().header.hash;
+    let dev_key = || SigningKey::from_bytes(&DEV_SIGNER_KEY).expect("the well-known key is a key");
+    if is_dev
+        && run
+            .validator
+            .is_none_or(|named| named == dev_key().address())
+    {
+        log::warn!(
+            "Sealing with the development chain's key, which EVERYBODY knows: never use this chain for anything of value"
+        );
+        return Ok(dev_key());
     }
     let account = match run.validator {
-        Some(address) => keystore.find(address)?,
+        Some(address) => keystore.find(address).map_err(|error| match error {
+            KeyError::NoSuch { .. } if is_dev => usage(format!(
+                "--validator {address}: {error}; the development chain's one signer is {}, which needs no key file",
+                dev_key().address()
+            )),
+            error => error.into(),
+        })?,
         None => {
             let mut accounts = keystore.list()?;
             match accounts.len() {
@@ -474,6 +483,22 @@ impl std::error::Error for ConfigError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_signing_key_is_not_shown_with_the_configuration() {
+        let key = SigningKey::from_bytes(&[0x17; 32]).expect("a key");
+        let address = key.address();
+        let sealer = Some(SealerConfig {
+            signer: Signer::Key(key),
+            pace_s: 7,
+        });
+        let shown = format!("{sealer:?} {sealer:#?}");
+        assert!(shown.contains(&format!("{address:?}")) && shown.contains("pace_s: 7"));
+        assert!(
+            !shown.contains("1717") && !shown.contains("23, 23"),
+            "{shown}"
+        );
+    }
 
     #[test]
     fn the_versions_of_eth_that_were_typed_are_spoken_and_unknown_ones_are_wrong_usage() {

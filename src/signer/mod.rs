@@ -1,4 +1,5 @@
-//! Who signs our blocks: a key that this process holds, or another program that is asked over a socket.
+//! Who signs our blocks: a key that this process holds, or another program that is asked over a socket
+//! (PROTOCOL.md).
 
 mod external;
 mod serve;

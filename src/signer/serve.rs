@@ -25,7 +25,7 @@ const STOP_INTERVAL: Duration = Duration::from_millis(250);
 const QUIET_LIMIT: Duration = Duration::from_secs(1);
 /// And so does one that goes on for so long.
 const CALLER_LIMIT: Duration = Duration::from_secs(10);
-/// A header with a thousand signers, in hex, has room in it.
+/// A header of the longest that is kept as signed, in hex, has room in it some times over.
 const MAX_REQUEST_BYTES: usize = 64 << 10;
 /// What clef says its interface is, where it has these methods; geth asks for it.
 const INTERFACE_VERSION: &str = "6.1.0";
