@@ -9,7 +9,7 @@ use cairn_net::session::AnswerKind;
 use super::boundary::{ChainView, Now};
 use super::fault::Fault;
 use super::headers::Got;
-use super::limits::{HEADERS_LEAST, STALL_FORGIVEN_AFTER};
+use super::limits::{EMPTY_CLAIM_MS, EMPTY_CLAIMS_ALLOWED, HEADERS_LEAST, STALL_FORGIVEN_AFTER};
 use super::machine::Machine;
 use super::peers::{Asked, What};
 use super::target::Target;
@@ -152,8 +152,11 @@ impl Machine {
         let Some(peer) = self.peers.get_mut(&id) else {
             return Ok(());
         };
-        peer.empty_claims += 1;
-        if peer.empty_claims > super::limits::EMPTY_CLAIMS_ALLOWED {
+        let since_ms = self.clocks.ms.saturating_sub(peer.empty_ms);
+        let forgiven = u32::try_from(since_ms / EMPTY_CLAIM_MS).unwrap_or(u32::MAX);
+        peer.empty_claims = peer.empty_claims.saturating_sub(forgiven) + 1;
+        peer.empty_ms = self.clocks.ms;
+        if peer.empty_claims > EMPTY_CLAIMS_ALLOWED {
             return Err(Fault::NoProgress {
                 head: peer.head.hash,
             });

@@ -99,6 +99,8 @@ pub(super) const POLL_AFTER_MS: u64 = 5_000;
 pub(super) const STALL_FORGIVEN_AFTER: u32 = 8;
 /// Claims of a better chain that came to nothing before a peer is dropped as useless.
 pub(super) const EMPTY_CLAIMS_ALLOWED: u32 = 8;
+/// One of them is forgiven after so long: where signers disagree about the last block, honest peers have left what they claimed.
+pub(super) const EMPTY_CLAIM_MS: u64 = 10_000;
 /// Requests open with one peer, whatever they are for: far more than the schedule gives, a net under it.
 pub(super) const OPEN_PER_PEER: usize = 32;
 /// How far ahead of our clock a block may be and still be held until it is due: clocks differ.

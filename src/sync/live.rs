@@ -254,6 +254,10 @@ impl Machine {
                 number,
                 why: error.to_string(),
             })?;
+        // Where branches come and go at the head, claims that come to nothing are nobody's lies. Who brings valid blocks is no boaster.
+        if let Some(peer) = from.and_then(|id| self.peers.get_mut(&id)) {
+            peer.empty_claims = 0;
+        }
         if let (Some(due_s), Some(from)) = (due_s, from) {
             self.live.fetches.remove(&hash);
             self.live.hold(now, due_s, Held { from, tip, body });

@@ -99,6 +99,8 @@ pub(super) struct Peer {
     /// The claimed head that was found to be no better than ours.
     pub(super) judged: Option<B256>,
     pub(super) empty_claims: u32,
+    /// When the last of them was counted.
+    pub(super) empty_ms: u64,
     /// Where branches of its that were refused leave our chain: each is told of once.
     pub(super) refused: BTreeSet<u64>,
     /// When a state of our chain was last rebuilt for its branch.
@@ -154,6 +156,7 @@ impl Peer {
             off_chain: false,
             judged: None,
             empty_claims: 0,
+            empty_ms: now_ms,
             refused: BTreeSet::new(),
             restored_ms: None,
             asked: BTreeMap::new(),
@@ -170,14 +173,18 @@ impl Peer {
     }
 
     /// Its chain is better than one that ends in `tip`, as it claims, or as good: which of equals is preferred is seen when
-    /// both are here. Without a total difficulty the number decides.
+    /// both are here, but never the longer one of two clique chains (`choice.rs`), which its own peer will not keep. Without a total difficulty the number decides; but not on clique chains, of which a shorter one may be the better:
+    /// there every head is looked at that is not known to be ours.
     pub(super) fn claims_better(&self, tip: &Tip) -> bool {
         if self.judged == Some(self.head.hash) || self.head.hash == tip.header.hash {
             return false;
         }
         match (self.head.td, self.head.number) {
+            (Some(td), Some(number)) if td == tip.td && tip.clique.is_some() => {
+                number <= tip.header.header.number
+            }
             (Some(td), _) => td >= tip.td,
-            (None, Some(number)) => number >= tip.header.header.number,
+            (None, Some(number)) => number >= tip.header.header.number || tip.clique.is_some(),
             (None, None) => false,
         }
     }
@@ -300,7 +307,74 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use alloy_consensus::Header;
+    use alloy_eip2124::{ForkHash, ForkId};
+    use cairn_net::enode::NodeId;
+    use cairn_net::eth::status::Status;
+
     use super::*;
+    use crate::chain::{Genesis, Rules};
+
+    #[test]
+    fn a_claim_is_looked_at_unless_it_cannot_be_better() {
+        let clique = Rules::new(&Genesis::dev()).genesis_tip();
+        let other = Tip {
+            clique: None,
+            ..clique.clone()
+        };
+        let at = |tip: &Tip, number: u64| {
+            let header = Header {
+                number,
+                ..tip.header.header.clone()
+            };
+            Tip {
+                header: Arc::new(SealedHeader::from_header(header)),
+                td: U256::from(100),
+                ..tip.clone()
+            }
+        };
+        let (clique, other) = (at(&clique, 50), at(&other, 50));
+        let claims = |ours: &Tip, td: Option<u64>, number: Option<u64>| {
+            let info = PeerInfo {
+                id: NodeId([1; 64]),
+                client: String::new(),
+                eth: 68,
+                status: Status {
+                    version: 68,
+                    network_id: 1,
+                    genesis: B256::ZERO,
+                    fork_id: ForkId {
+                        hash: ForkHash([0; 4]),
+                        next: 0,
+                    },
+                    td: td.map(U256::from),
+                    head: B256::repeat_byte(7),
+                    earliest: None,
+                    latest: number,
+                },
+                inbound: false,
+                told_head: 0,
+            };
+            Peer::new(Arc::new(info), 0).claims_better(ours)
+        };
+        for (td, number, of_clique, of_other) in [
+            (Some(101), Some(40), true, true),
+            (Some(99), Some(60), false, false),
+            (Some(100), None, true, true),
+            // Of two clique chains of one weight the shorter is preferred: both have to look at it, and nobody keeps the longer.
+            (Some(100), Some(50), true, true),
+            (Some(100), Some(49), true, true),
+            (Some(100), Some(51), false, true),
+            // eth/69 says no weight: signers that waited for each other on equal branches of 48 and 49 blocks stood still for ever.
+            (None, Some(49), true, false),
+            (None, Some(50), true, true),
+            (None, Some(51), true, true),
+            (None, None, false, false),
+        ] {
+            let found = (claims(&clique, td, number), claims(&other, td, number));
+            assert_eq!(found, (of_clique, of_other), "{td:?} {number:?}");
+        }
+    }
 
     #[test]
     fn the_blocks_known_of_a_peer_are_bounded_and_the_oldest_go() {

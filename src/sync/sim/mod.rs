@@ -1,7 +1,8 @@
 //! A deterministic simulation of the machine among honest and lying peers: virtual time, and every run from a seed.
 //!
 //! `runs`, `live`, `branches`, `targets`, `receipts`, `merge` and `behind` have the machine alone, with messages in place of sessions and
-//! a list in place of the store: quick, and close to what is looked at. `network` has several machines that seal and follow each other.
+//! a list in place of the store: quick, and close to what is looked at. `signers` has whole networks of sync machines and sealers, each with
+//! a clock of its own, that are cut apart and killed (`network`).
 //! `whole/` has everything but sockets and threads, and says what it covers and what it cannot.
 #![allow(clippy::unwrap_used)]
 
@@ -25,6 +26,26 @@ mod world;
 /// How many seeds a test runs: `few`, or more with `CAIRN_SIM_SEEDS=10000 cargo test --release -p cairn --lib sync::sim`.
 fn seeds(few: u64) -> u64 {
     std::env::var("CAIRN_SIM_SEEDS").map_or(few, |seeds| seeds.parse().unwrap())
+}
+
+/// The one seed that is to be run, and shown, if `CAIRN_SIM_SEED` names one.
+fn one_seed() -> Option<u64> {
+    let seed = std::env::var("CAIRN_SIM_SEED").ok()?;
+    Some(seed.parse().unwrap())
+}
+
+/// Tells, if the run of this seed fails, how to have it again: by the name of its tests.
+struct Hint(u64, &'static str);
+
+impl Drop for Hint {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!(
+                "that was seed {0}: CAIRN_SIM_SEED={0} cargo test -p cairn --lib {1} -- --nocapture",
+                self.0, self.1
+            );
+        }
+    }
 }
 
 /// A small generator of numbers: the whole run follows from its seed.

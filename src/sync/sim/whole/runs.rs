@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::scenario::Scenario;
 use super::world::{Outcome, World};
-use crate::sync::sim::seeds;
+use crate::sync::sim::{Hint, one_seed, seeds};
 
 /// Where the stores are: in memory where that is to be had.
 fn folder() -> TempDir {
@@ -19,22 +19,8 @@ fn folder() -> TempDir {
     made.unwrap()
 }
 
-/// Tells, if a run fails, how to have it again.
-struct Hint(u64);
-
-impl Drop for Hint {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!(
-                "that was seed {0}: CAIRN_SIM_SEED={0} cargo test -p cairn --lib sim::whole -- --nocapture",
-                self.0
-            );
-        }
-    }
-}
-
 fn run(seed: u64, shown: bool) -> Outcome {
-    let _hint = Hint(seed);
+    let _hint = Hint(seed, "sim::whole");
     let folder = folder();
     let scenario = Scenario::draw(seed);
     if shown {
@@ -42,12 +28,6 @@ fn run(seed: u64, shown: bool) -> Outcome {
     }
     let bound_ms = scenario.bound_ms();
     World::new(scenario, folder.path(), shown).run(bound_ms)
-}
-
-/// One seed to be shown, if one was asked for.
-fn one_seed() -> Option<u64> {
-    let seed = std::env::var("CAIRN_SIM_SEED").ok()?;
-    Some(seed.parse().unwrap())
 }
 
 #[test]
