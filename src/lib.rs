@@ -23,6 +23,7 @@ pub mod memory;
 pub mod node;
 pub mod password;
 pub mod progress;
+pub mod proposals;
 pub mod sealer;
 pub mod secret;
 pub mod serve;
