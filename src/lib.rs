@@ -31,3 +31,4 @@ pub mod signed;
 pub mod signer;
 pub mod status;
 pub mod sync;
+pub mod voting;
