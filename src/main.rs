@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use cairn::cli::{
-    AccountCommand, Cli, CliqueCommand, Command, Common, Format, SignerOptions,
+    AccountCommand, Cli, CliqueCommand, Command, Common, Format, NetworkCommand, SignerOptions,
 };
 use cairn::clock::unix_s;
 use cairn::config::{self, Config, ConfigError};
@@ -17,7 +17,7 @@ use cairn::import::{Found, ImportError};
 use cairn::signed::Record;
 use cairn::signer::SignerRole;
 use cairn::status::Report;
-use cairn::{account, import, ipc, logging, memory, node, voting};
+use cairn::{account, import, ipc, logging, memory, network, node, voting};
 use cairn_store::{Reader, Writer};
 use clap::Parser as _;
 use serde::Serialize;
@@ -49,6 +49,9 @@ fn main() -> ExitCode {
         }) => export(&cli.common, file, (*first, *last), *format),
         Some(Command::Status) => status(&cli.common),
         Some(Command::Clique(command)) => clique(&cli.common, command),
+        Some(Command::Network(NetworkCommand::New(typed))) => network::new(typed)
+            .map_err(Failure::from)
+            .and_then(|made| print(&cli.common, &made, &made.to_string())),
         Some(Command::Account(command)) => account(&cli.common, command),
         Some(Command::Signer(options)) => signer(&cli.common, options),
         Some(Command::Demo {
