@@ -198,7 +198,7 @@ mod tests {
             "--hosts 0.0.0.0",
             "--hosts a,,b",
             "--hosts $(reboot)",
-            "--hosts -x.example",
+            "--hosts=-x.example",
         ] {
             let refused = places(&typed(wrong));
             assert!(matches!(refused, Err(ConfigError::Usage(_))), "{wrong}");
