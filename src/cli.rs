@@ -1,11 +1,16 @@
 //! What was typed: the command line, in the names that geth's users know. What it means is in `config`.
 
+mod clique;
+mod network;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use alloy_primitives::{Address, B256};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::clique::CliqueCommand;
+pub use self::network::{NetworkCommand, NewNetwork};
 use crate::sync::MEMORY_LIMIT_BYTES;
 
 /// An Ethereum block node that stores first.
@@ -167,6 +172,12 @@ pub enum Command {
     },
     /// Show how the node that runs on the data folder is doing
     Status,
+    /// See who seals a clique chain and how they vote, and vote, by the node that runs on the data folder
+    #[command(subcommand)]
+    Clique(CliqueCommand),
+    /// Make a clique network of your own
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Make, list and take in signing keys (DATADIR/keystore, as geth has it)
     #[command(subcommand)]
     Account(AccountCommand),

@@ -295,12 +295,13 @@ pub fn read_genesis(path: &Path) -> Result<(Genesis, Vec<u8>), DataDirError> {
     Ok((genesis, json))
 }
 
-fn random_key() -> Result<SecretKey, DataDirError> {
+/// A key of the system's randomness.
+pub(crate) fn random_key() -> Result<SecretKey, DataDirError> {
     loop {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(|error| DataDirError::Io {
             op: "read randomness for",
-            path: "nodekey".into(),
+            path: "a key".into(),
             source: io::Error::other(error.to_string()),
         })?;
         // One in 2^128 is no key.

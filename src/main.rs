@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use cairn::cli::{AccountCommand, Cli, Command, Common, Format, SignerOptions};
+use cairn::cli::{
+    AccountCommand, Cli, CliqueCommand, Command, Common, Format, NetworkCommand, SignerOptions,
+};
 use cairn::clock::unix_s;
 use cairn::config::{self, Config, ConfigError};
 use cairn::datadir::{self, Made};
@@ -15,7 +17,7 @@ use cairn::import::{Found, ImportError};
 use cairn::signed::Record;
 use cairn::signer::SignerRole;
 use cairn::status::Report;
-use cairn::{account, import, ipc, logging, memory, node};
+use cairn::{account, import, ipc, logging, memory, network, node, voting};
 use cairn_store::{Reader, Writer};
 use clap::Parser as _;
 use serde::Serialize;
@@ -46,6 +48,10 @@ fn main() -> ExitCode {
             format,
         }) => export(&cli.common, file, (*first, *last), *format),
         Some(Command::Status) => status(&cli.common),
+        Some(Command::Clique(command)) => clique(&cli.common, command),
+        Some(Command::Network(NetworkCommand::New(typed))) => network::new(typed)
+            .map_err(Failure::from)
+            .and_then(|made| print(&cli.common, &made, &made.to_string())),
         Some(Command::Account(command)) => account(&cli.common, command),
         Some(Command::Signer(options)) => signer(&cli.common, options),
         Some(Command::Demo {
@@ -184,6 +190,12 @@ fn status(common: &Common) -> Result<(), Failure> {
         now_s: unix_s(),
     };
     print(common, &status, &report.to_string())
+}
+
+fn clique(common: &Common, command: &CliqueCommand) -> Result<(), Failure> {
+    let socket = config::ipc(&config::datadir(common)?, common);
+    let shown = voting::run(&socket, command).map_err(failed)?;
+    print(common, &shown.json, &shown.text)
 }
 
 fn account(common: &Common, command: &AccountCommand) -> Result<(), Failure> {

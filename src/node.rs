@@ -19,7 +19,8 @@
 //! | heads | sync -> sealer | 1 | sync takes the older head out: only the newest counts |
 //! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a new head |
 //!
-//! Sync writes its figures on a board under a lock, which ipc reads.
+//! Sync writes its figures on a board under a lock, which ipc reads. What the signer is to vote for stands under another one: ipc writes it,
+//! and the sealer reads it before each block.
 //!
 //! When headers with seals come in, sync has up to 3 threads more for some milliseconds, which find out who signed them.
 //!
@@ -51,7 +52,8 @@ use signal_hook::iterator::Signals;
 use crate::bans::BanFile;
 use crate::chain::{Rules, Tip};
 use crate::config::Config;
-use crate::ipc::{Desk, Facts, IpcRole};
+use crate::ipc::{Desk, Facts, IpcRole, Work};
+use crate::proposals::Proposals;
 use crate::sealer;
 use crate::serve::Server;
 use crate::signed::Record;
@@ -156,6 +158,7 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         udp: listening.port(),
     };
     let board = Board::default();
+    let proposals = Proposals::default();
     let ipc = match &config.ipc {
         None => None,
         Some(path) => {
@@ -178,6 +181,9 @@ pub fn run(config: Config) -> Result<(), NodeError> {
                 reader: reader.clone(),
                 net: net.clone(),
                 board: board.clone(),
+                rules: rules.clone(),
+                proposals: proposals.clone(),
+                work: Work::default(),
             };
             match IpcRole::bind(path, desk) {
                 Ok(bound) => {
@@ -281,7 +287,8 @@ pub fn run(config: Config) -> Result<(), NodeError> {
                 sealing.pace_s
             );
             Some(spawn.role("sealer", move || {
-                sealer::run(&rules, sealing, record, &heads, &sealed_in).map_err(|e| e.to_string())
+                sealer::run(&rules, sealing, record, &proposals, &heads, &sealed_in)
+                    .map_err(|e| e.to_string())
             })?)
         }
     };

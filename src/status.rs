@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::chain::Tip;
+use crate::chain::clique::Snapshot;
 use crate::sync::SyncStatus;
 
 /// Rates are of so many last seconds: long enough for a large commit, short enough to follow a change.
@@ -78,6 +79,8 @@ pub struct Figures {
     pub td: U256,
     /// The head's timestamp, in Unix seconds.
     pub timestamp_s: u64,
+    /// The signers after it and their votes, on a clique chain.
+    pub clique: Option<Arc<Snapshot>>,
     /// The highest number claimed, if it is above the head.
     pub target_number: Option<u64>,
     /// Headers verified and not yet stored.
@@ -171,6 +174,7 @@ impl Writer {
             hash: tip.header.hash,
             td: tip.td,
             timestamp_s: tip.header.header.timestamp,
+            clique: tip.clique.clone(),
             target_number: status.target_number,
             headers: status.headers,
             in_flight: status.in_flight,

@@ -2,11 +2,10 @@
 #![allow(clippy::unwrap_used)]
 mod common;
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cairn::chain::clique::{address_of, signer};
+use cairn::chain::clique::signer;
 use cairn::generate::Params;
 use common::*;
 
@@ -59,27 +58,8 @@ fn a_validator_that_is_behind_catches_up_before_it_seals() {
 
 /// A genesis with these keys as signers, and a file of each key.
 fn network(dir: &Path, keys: &[u8]) -> (PathBuf, Vec<PathBuf>) {
-    let secret = |byte: u8| secp256k1::SecretKey::from_byte_array(&[byte; 32]).unwrap();
-    let mut signers: Vec<_> = keys.iter().map(|byte| address_of(&secret(*byte))).collect();
-    signers.sort();
-    let list: String = signers.iter().map(alloy_primitives::hex::encode).collect();
-    let genesis = dir.join("genesis.json");
-    let json = format!(
-        r#"{{"config":{{"chainId":77,"homesteadBlock":0,"eip150Block":0,"eip155Block":0,"eip158Block":0,"byzantiumBlock":0,
-        "constantinopleBlock":0,"petersburgBlock":0,"istanbulBlock":0,"berlinBlock":0,"londonBlock":0,
-        "clique":{{"period":1,"epoch":5}}}},"difficulty":"0x1","gasLimit":"0x1c9c380","timestamp":"0x65a00000",
-        "extraData":"0x{}{list}{}","alloc":{{}}}}"#,
-        "00".repeat(32),
-        "00".repeat(65)
-    );
-    std::fs::write(&genesis, json).unwrap();
-    let files = keys.iter().map(|byte| {
-        let file = dir.join(format!("signer-{byte}.key"));
-        std::fs::write(&file, format!("{byte:02x}").repeat(32)).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-        file
-    });
-    (genesis, files.collect())
+    let network = clique_network(dir, keys, keys.len(), 5);
+    (network.genesis, network.keys)
 }
 
 #[test]

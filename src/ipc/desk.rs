@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use alloy_primitives::{Address, B256, U256, hex, keccak256};
@@ -11,7 +12,10 @@ use cairn_net::reactor::{Command, ConnectedPeer, Handle};
 use cairn_store::Reader;
 use serde_json::{Value, json};
 
+use super::clique::{self, Work};
 use super::rpc::{Methods, RpcError};
+use crate::chain::Rules;
+use crate::proposals::Proposals;
 use crate::status::Board;
 
 /// What does not change while the node runs.
@@ -49,9 +53,15 @@ pub struct Desk {
     pub net: Handle,
     /// What sync says of itself.
     pub board: Board,
+    /// Of the chain.
+    pub rules: Arc<Rules>,
+    /// What the signer votes for.
+    pub proposals: Proposals,
+    /// What answers have cost.
+    pub work: Work,
 }
 
-type Method = fn(&Desk, &[Value]) -> Result<Value, RpcError>;
+pub(super) type Method = fn(&mut Desk, &[Value]) -> Result<Value, RpcError>;
 
 /// By name: each method, and what it does.
 const METHODS: &[(&str, Method)] = &[
@@ -92,17 +102,23 @@ const METHODS: &[(&str, Method)] = &[
         Ok(json!(desk.facts.network_id.to_string()))
     }),
     ("rpc_modules", |_, _| {
-        Ok(json!({"admin": "1.0", "cairn": "1.0", "eth": "1.0", "net": "1.0", "web3": "1.0"}))
+        let names = ["admin", "cairn", "clique", "eth", "net", "web3"];
+        Ok(names.map(|name| (name, json!("1.0"))).into_iter().collect())
     }),
     ("web3_clientVersion", |desk, _| Ok(json!(desk.facts.client))),
 ];
 
 impl Methods for Desk {
     fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, RpcError> {
-        match METHODS.iter().find(|(name, _)| *name == method) {
+        let mut all = METHODS.iter().chain(clique::METHODS);
+        match all.find(|(name, _)| *name == method) {
             Some((_, answer)) => answer(self, params),
             None => Err(RpcError::no_method(method)),
         }
+    }
+
+    fn take_work(&mut self) -> u64 {
+        self.work.take()
     }
 }
 

@@ -6,6 +6,7 @@
 //! weighed or banned.
 
 mod client;
+mod clique;
 mod desk;
 pub(crate) mod rpc;
 pub(crate) mod socket;
@@ -21,6 +22,7 @@ use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Token};
 
 pub use client::{CallError, call};
+pub use clique::Work;
 pub use desk::{Desk, Facts};
 use rpc::{Input, Taken, answer};
 pub use rpc::{Methods, RpcError};
@@ -34,6 +36,8 @@ const MAX_REQUEST_BYTES: usize = 128 << 10;
 const READ_BYTES: usize = 16 << 10;
 /// Requests answered, and pieces read, of one client before the others have their turn.
 const TURN_STEPS: usize = 32;
+/// A turn ends with the request that brings the work of its answers above this, in headers read: some milliseconds.
+const TURN_WORK: u64 = 1000;
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -135,6 +139,10 @@ impl IpcRole {
                 self.accept();
             }
             for index in 0..self.clients.len() {
+                // Turns may be long, and the node's stop waits for one of them at the most.
+                if self.stop.load(Ordering::Acquire) {
+                    break;
+                }
                 self.turn(index);
             }
         }
@@ -220,7 +228,11 @@ impl Client {
 
     /// Writes, answers and reads as far as it goes, within bounds. False when it is over.
     fn go_on(&mut self, methods: &mut dyn Methods) -> bool {
+        let mut work = 0;
         for _ in 0..TURN_STEPS {
+            if work > TURN_WORK {
+                break;
+            }
             match self.flush() {
                 Ok(true) => {}
                 // The socket's room brings the next turn.
@@ -238,6 +250,7 @@ impl Client {
                     if let Some(answer) = answer(methods, request) {
                         self.say(&answer);
                     }
+                    work += methods.take_work();
                 }
                 Taken::Broken(answer) => {
                     self.say(&answer);

@@ -14,6 +14,11 @@ pub trait Methods {
     /// # Errors
     /// What is wrong with the method's name or its parameters, or why it cannot be done now.
     fn call(&mut self, method: &str, params: &[Value]) -> Result<Value, RpcError>;
+
+    /// What the calls since this was last asked have cost, in stored headers that were read for them: some 3 us each.
+    fn take_work(&mut self) -> u64 {
+        0
+    }
 }
 
 /// Why a request has no result.
@@ -48,6 +53,11 @@ impl RpcError {
     /// It cannot be done now (-32000).
     pub fn failed(why: impl Into<String>) -> RpcError {
         RpcError::new(-32000, why)
+    }
+
+    /// It would cost too much (-32005).
+    pub fn limit(why: impl Into<String>) -> RpcError {
+        RpcError::new(-32005, why)
     }
 
     fn new(code: i64, message: impl Into<String>) -> RpcError {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use alloy_consensus::Header;
 use alloy_consensus::constants::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH};
-use alloy_primitives::{B64, B256, Bloom, Bytes, U256};
+use alloy_primitives::{Address, B256, Bloom, Bytes, U256};
 
 use super::turns::{Pace, Slot};
 use crate::chain::body::EMPTY_BODY;
-use crate::chain::clique::{DIFFICULTY_IN_TURN, DIFFICULTY_OUT_OF_TURN};
+use crate::chain::clique::{
+    DIFFICULTY_IN_TURN, DIFFICULTY_OUT_OF_TURN, NONCE_AUTHORISE, NONCE_DROP,
+};
 use crate::chain::{HeaderError, Rules, SealedHeader, Tip};
 use crate::signer::{SignError, Signer};
 use crate::sync::SealedBlock;
@@ -17,8 +19,8 @@ use crate::sync::SealedBlock;
 const VANITY: &str = concat!("cairn v", env!("CARGO_PKG_VERSION"));
 
 /// An empty block on `parent`, still without a seal. Its state root is its parent's: a clique block pays no reward, so that is what a
-/// client finds that executes it (clique.md).
-pub fn unsealed(rules: &Rules, parent: &Tip, slot: Slot) -> Header {
+/// client finds that executes it (clique.md). `vote` is to let an address in (true) or to put it out; a checkpoint carries none.
+pub fn unsealed(rules: &Rules, parent: &Tip, slot: Slot, vote: Option<(Address, bool)>) -> Header {
     let before = &parent.header.header;
     let number = before.number + 1;
     let snapshot = parent
@@ -33,10 +35,16 @@ pub fn unsealed(rules: &Rules, parent: &Tip, slot: Slot) -> Header {
         }
     }
     extra.extend_from_slice(&[0; 65]);
+    let (beneficiary, nonce) = match vote.filter(|_| !rules.is_checkpoint(number)) {
+        None => (Address::ZERO, NONCE_DROP),
+        Some((target, true)) => (target, NONCE_AUTHORISE),
+        Some((target, false)) => (target, NONCE_DROP),
+    };
     let (gas_limit, base_fee_per_gas) = rules.next_gas(before);
     Header {
         parent_hash: parent.header.hash,
         ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        beneficiary,
         state_root: before.state_root,
         transactions_root: EMPTY_ROOT_HASH,
         receipts_root: EMPTY_ROOT_HASH,
@@ -52,7 +60,7 @@ pub fn unsealed(rules: &Rules, parent: &Tip, slot: Slot) -> Header {
         timestamp: slot.time_s,
         extra_data: Bytes::from(extra),
         mix_hash: B256::ZERO,
-        nonce: B64::ZERO,
+        nonce,
         base_fee_per_gas,
         ..Header::default()
     }
@@ -79,7 +87,7 @@ pub fn try_out(rules: &Rules, parent: &Tip, pace: &Pace) -> Result<(), HeaderErr
     let Ok(slot) = pace.slot(parent, 0, 0) else {
         return Ok(()); // it may not seal now; `Turns` tells why
     };
-    let header = unsealed(rules, parent, slot);
+    let header = unsealed(rules, parent, slot, None);
     let header = SealedHeader::to_be_sealed(header, pace.signer);
     rules.extend(parent, Arc::new(header), None).map(|_| ())
 }

@@ -13,6 +13,7 @@ use crate::chain::clique::DIFFICULTY_IN_TURN;
 use crate::chain::{Rules, Tip};
 use crate::config::SealerConfig;
 use crate::logging::short;
+use crate::proposals::Proposals;
 use crate::signed::{Record, Refusal};
 use crate::signer::SignError;
 use crate::sync::SealedBlock;
@@ -34,6 +35,7 @@ pub fn run(
     rules: &Rules,
     config: SealerConfig,
     mut record: Record,
+    proposals: &Proposals,
     heads: &Receiver<Tip>,
     sealed: &Sender<SealedBlock>,
 ) -> Result<(), SealerError> {
@@ -60,8 +62,11 @@ pub fn run(
         let Some((parent, slot)) = turns.handle_timeout(now_ms(), draw()?) else {
             continue;
         };
+        let snapshot = parent.clique.as_deref();
+        let draw = draw()?;
+        let vote = snapshot.and_then(|snapshot| proposals.pick(snapshot, draw));
         let kept = record.over(&parent.header.hash);
-        let header = kept.map(|kept| kept.unwrap_or_else(|| unsealed(rules, &parent, slot)));
+        let header = kept.map(|kept| kept.unwrap_or_else(|| unsealed(rules, &parent, slot, vote)));
         let allowed = header.and_then(|header| record.allow(&header).map(|()| header));
         let header = match allowed {
             Ok(header) => header,

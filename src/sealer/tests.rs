@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use alloy_consensus::Header;
+use alloy_primitives::Address;
 
 use super::*;
+use crate::chain::clique::{NONCE_AUTHORISE, NONCE_DROP};
 use crate::chain::{Genesis, SealedHeader};
 use crate::secret::SigningKey;
 use crate::signer::Signer;
@@ -22,7 +24,7 @@ fn pace(byte: u8, pace_s: u64) -> Pace {
 }
 
 fn sealed(rules: &Rules, parent: &Tip, slot: Slot, byte: u8) -> SealedBlock {
-    seal(unsealed(rules, parent, slot), &signer(byte)).unwrap()
+    seal(unsealed(rules, parent, slot, None), &signer(byte)).unwrap()
 }
 
 /// A clique chain at time 1000 whose signers are the keys of these bytes.
@@ -122,4 +124,26 @@ fn sealed_blocks_obey_the_rules_over_checkpoints_and_with_the_signers_in_turn() 
         );
         assert_eq!(tip.td, U256::from(1 + 2 * number));
     }
+}
+
+#[test]
+fn a_vote_is_sealed_as_eip_225_writes_it_and_never_at_a_checkpoint() {
+    let rules = rules(&[1, 2, 3]);
+    let mut tip = rules.genesis_tip();
+    let target = signer(4).address();
+    for (vote, expected) in [
+        (Some((target, true)), (target, NONCE_AUTHORISE)),
+        (None, (Address::ZERO, NONCE_DROP)),
+        (Some((target, false)), (target, NONCE_DROP)),
+        (Some((target, true)), (Address::ZERO, NONCE_DROP)),
+    ] {
+        let of = |byte: u8| Some((byte, pace(byte, 1).slot(&tip, 0, 0).ok()?));
+        let (byte, slot) = [1, 2, 3].into_iter().find_map(of).unwrap();
+        let header = unsealed(&rules, &tip, slot, vote);
+        let block = seal(header, &signer(byte)).unwrap();
+        let header = &block.header.header;
+        assert_eq!((header.beneficiary, header.nonce), expected);
+        tip = rules.extend(&tip, block.header, None).unwrap();
+    }
+    assert!(rules.is_checkpoint(tip.header.header.number));
 }

@@ -4,10 +4,12 @@
 pub mod peer;
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use alloy_primitives::Address;
 use cairn::chain::{Genesis, SealedHeader, clique};
 use cairn::generate::{self, Fork, GeneratedBlock, Params};
 use cairn_store::Reader;
@@ -279,6 +281,45 @@ pub fn chain_file(dir: &Path, params: &Params) -> ChainFile {
         genesis,
         blocks: path,
         head_hash: head.unwrap().to_string(),
+    }
+}
+
+/// A clique chain with a block a second, and keys to seal it with.
+pub struct CliqueNetwork {
+    pub genesis: PathBuf,
+    /// A file of each key.
+    pub keys: Vec<PathBuf>,
+    pub addresses: Vec<Address>,
+}
+
+/// Writes a genesis and the keys of these bytes into `dir`. The first so many keys are signers.
+pub fn clique_network(dir: &Path, keys: &[u8], signers: usize, epoch: u64) -> CliqueNetwork {
+    let secret = |byte: u8| SecretKey::from_byte_array(&[byte; 32]).unwrap();
+    let address = |byte: &u8| clique::address_of(&secret(*byte));
+    let addresses: Vec<Address> = keys.iter().map(address).collect();
+    let mut listed = addresses[..signers].to_vec();
+    listed.sort();
+    let list: String = listed.iter().map(alloy_primitives::hex::encode).collect();
+    let genesis = dir.join("genesis.json");
+    let json = format!(
+        r#"{{"config":{{"chainId":77,"homesteadBlock":0,"eip150Block":0,"eip155Block":0,"eip158Block":0,"byzantiumBlock":0,
+        "constantinopleBlock":0,"petersburgBlock":0,"istanbulBlock":0,"berlinBlock":0,"londonBlock":0,
+        "clique":{{"period":1,"epoch":{epoch}}}}},"difficulty":"0x1","gasLimit":"0x1c9c380","timestamp":"0x65a00000",
+        "extraData":"0x{}{list}{}","alloc":{{}}}}"#,
+        "00".repeat(32),
+        "00".repeat(65)
+    );
+    std::fs::write(&genesis, json).unwrap();
+    let files = keys.iter().map(|byte| {
+        let file = dir.join(format!("signer-{byte}.key"));
+        std::fs::write(&file, format!("{byte:02x}").repeat(32)).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        file
+    });
+    CliqueNetwork {
+        genesis,
+        keys: files.collect(),
+        addresses,
     }
 }
 

@@ -362,7 +362,7 @@ impl Network {
         let Some((parent, slot)) = turns.handle_timeout(unix_ms, draw) else {
             return;
         };
-        let make = || unsealed(&self.rules, &parent, slot);
+        let make = || unsealed(&self.rules, &parent, slot, None);
         let header = it.signed.entry(parent.header.hash).or_insert_with(make);
         if unix_ms < header.timestamp * 1000 {
             turns.handle_unsigned(unix_ms, slot);

@@ -69,6 +69,14 @@ func Generate(t testing.TB, blocks int) (genesisFile, chainFile string) {
 	return genesisFile, chainFile
 }
 
+// NewNetwork makes a clique network and returns its folder.
+func NewNetwork(t testing.TB, args ...string) string {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "network")
+	run(t, "CAIRN_BIN", append([]string{"network", "new", "--out", folder}, args...)...)
+	return folder
+}
+
 // Store is the data folder of a node.
 type Store struct {
 	t   testing.TB
@@ -141,6 +149,25 @@ func (s *Store) ReachesReceipts(number uint64, limit time.Duration) {
 	if !Within(limit, complete) {
 		s.t.Fatalf("cairn has the receipts of %v and not of all up to %d after %v", gaps.Receipts.There, number, limit)
 	}
+}
+
+// Ask calls a method of the running node over its control socket, and returns its result.
+func (s *Store) Ask(method string, params ...any) json.RawMessage {
+	s.t.Helper()
+	socket, err := net.Dial("unix", filepath.Join(s.dir, "cairn.ipc"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer socket.Close()
+	request := map[string]any{"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+	if err := json.NewEncoder(socket).Encode(request); err != nil {
+		s.t.Fatal(err)
+	}
+	var answer struct{ Result, Error json.RawMessage }
+	if err := json.NewDecoder(socket).Decode(&answer); err != nil || answer.Error != nil {
+		s.t.Fatalf("%s %v: %s (%v)", method, params, answer.Error, err)
+	}
+	return answer.Result
 }
 
 func (s *Store) look(into any, args ...string) {

@@ -1,0 +1,307 @@
+//! `cairn network new`, and what the README that it writes says to do with it: the nodes start, seal in turn, stop and go on.
+#![allow(clippy::unwrap_used)]
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use alloy_primitives::Address;
+use cairn::chain::SealedHeader;
+use common::*;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A port that is free, as those after it are.
+fn free_ports(count: u16) -> u16 {
+    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    (first..32_000)
+        .step_by(usize::from(count))
+        .find(|base| (0..count).all(|k| TcpListener::bind(("127.0.0.1", base + k)).is_ok()))
+        .unwrap()
+}
+
+/// A node that its start script runs; killed when dropped.
+struct Started {
+    child: Child,
+    folder: PathBuf,
+    log: PathBuf,
+}
+
+impl Started {
+    fn by_script(folder: &Path, run: usize) -> Started {
+        let log = folder.join(format!("log.{run}"));
+        let child = Command::new("sh")
+            .arg(folder.join("start.sh"))
+            .env("CAIRN", env!("CARGO_BIN_EXE_cairn"))
+            .stdin(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Started {
+            child,
+            folder: folder.into(),
+            log,
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn wait_head(&mut self, number: u64) {
+        let deadline = Instant::now() + STEP_TIMEOUT;
+        let head = |data: &Path| {
+            let reader = cairn_store::Reader::open(&data.join("blocks"));
+            reader.map_or(0, |reader| reader.snapshot().head().number)
+        };
+        while head(&self.data()) < number {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "not at {number}:\n{}",
+                self.log()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
+    /// As Ctrl-C does; the script has become the node.
+    fn stop(mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}:\n{}", self.log());
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn new(out: &Path, more: &[&str]) -> Value {
+    let mut args = vec!["network", "new", "--json", "--out", text(out)];
+    args.extend_from_slice(more);
+    serde_json::from_slice(&run_ok(&args).stdout).unwrap()
+}
+
+#[test]
+fn a_new_network_starts_by_its_scripts_seals_in_turn_and_goes_on_after_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("network");
+    let base_port = free_ports(4).to_string();
+    let made = new(
+        &out,
+        &[
+            "--signers",
+            "3",
+            "--followers",
+            "1",
+            "--period",
+            "2",
+            "--base-port",
+            &base_port,
+        ],
+    );
+    let nodes = made["nodes"].as_array().unwrap();
+    let names: Vec<&str> = nodes.iter().map(|n| n["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["signer1", "signer2", "signer3", "follower1"]);
+    let signers: BTreeSet<Address> = nodes
+        .iter()
+        .filter_map(|node| node["signer"].as_str()?.parse().ok())
+        .collect();
+    assert_eq!(signers.len(), 3);
+
+    let mut least = 0;
+    for run in 0..2 {
+        let start = |name: &&str| Started::by_script(&out.join(name), run);
+        let mut running: Vec<Started> = names.iter().map(start).collect();
+        for node in &mut running {
+            node.wait_head(least + 6);
+        }
+        let datadirs: Vec<PathBuf> = running.iter().map(Started::data).collect();
+        if run == 0 {
+            let status = run_ok(&["clique", "status", "--datadir", text(&datadirs[3])]);
+            let status = String::from_utf8(status.stdout).unwrap();
+            assert!(status.contains("Signers   3, of which 2"), "{status}");
+        }
+        for node in running {
+            node.stop();
+        }
+        for other in &datadirs[1..] {
+            assert_same_chain(&datadirs[0], other, least + 5);
+        }
+        let chain = reader(&datadirs[3]).snapshot();
+        let sealed: BTreeSet<Address> = (least + 1..=chain.head().number)
+            .map(|number| {
+                let raw = chain.header(number).unwrap().unwrap();
+                let raw = bytes::Bytes::copy_from_slice(&raw);
+                SealedHeader::decode(raw).unwrap().signer().unwrap()
+            })
+            .collect();
+        assert_eq!(sealed, signers, "each has sealed");
+        assert_eq!(
+            chain.genesis_hash().to_string(),
+            made["genesis"].as_str().unwrap()
+        );
+        least = datadirs.iter().map(|data| head(data)).max().unwrap();
+    }
+}
+
+#[test]
+fn keys_are_their_owners_alone_and_no_two_networks_have_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut seen = BTreeSet::new();
+    for name in ["one", "two"] {
+        let out = dir.path().join(name);
+        let output = run_ok(&[
+            "network",
+            "new",
+            "--signers",
+            "2",
+            "--followers",
+            "1",
+            "--out",
+            text(&out),
+        ]);
+        let mut told =
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        told += &fs::read_to_string(out.join("README.md")).unwrap();
+        assert_eq!(
+            fs::metadata(&out).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        for node in ["signer1", "signer2", "follower1"] {
+            let folder = out.join(node);
+            assert_eq!(
+                fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
+                0o700
+            );
+            let genesis = fs::read(folder.join("genesis.json")).unwrap();
+            assert_eq!(genesis, fs::read(out.join("genesis.json")).unwrap());
+            for key in ["nodekey", "signer.key"] {
+                let key = folder.join(key);
+                if node == "follower1" && key.ends_with("signer.key") {
+                    assert!(!key.exists());
+                    continue;
+                }
+                assert_eq!(
+                    fs::metadata(&key).unwrap().permissions().mode() & 0o777,
+                    0o600
+                );
+                let secret = fs::read_to_string(&key).unwrap();
+                assert_eq!(secret.len(), 64);
+                assert!(!told.contains(&secret));
+                for other in fs::read_dir(&folder).unwrap() {
+                    let other = other.unwrap().path();
+                    let holds = fs::read_to_string(&other).unwrap().contains(&secret);
+                    assert_eq!(holds, other == key, "{}", other.display());
+                }
+                assert!(seen.insert(secret), "a key that there was before");
+            }
+            let peers = fs::read_to_string(folder.join("peers")).unwrap();
+            assert_eq!(peers.lines().count(), 2, "the others");
+        }
+    }
+}
+
+#[test]
+fn a_folder_with_something_in_it_is_left_alone_and_a_run_that_fails_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("network");
+    fs::create_dir(&out).unwrap();
+    new(&out, &["--signers", "1"]); // an empty one is taken
+    let before = fs::read_to_string(out.join("signer1/signer.key")).unwrap();
+    fails(
+        &["network", "new", "--out", text(&out)],
+        1,
+        &["there is something in it", "name another folder"],
+    );
+    assert_eq!(
+        fs::read_to_string(out.join("signer1/signer.key")).unwrap(),
+        before
+    );
+    assert!(!out.join("signer2").exists());
+
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    fails(
+        &["network", "new", "--out", text(&file)],
+        1,
+        &["it is no folder"],
+    );
+    fails(
+        &["network", "new", "--out", text(&file.join("below"))],
+        1,
+        &["file"],
+    );
+    let below = dir.path().join("below");
+    fails(
+        &["network", "new", "--signers", "0", "--out", text(&below)],
+        2,
+        &["--signers 0"],
+    );
+    fails(
+        &["network", "new", "--hosts", "a b", "--out", text(&below)],
+        2,
+        &["--hosts"],
+    );
+    fails(&["network", "new", "--out", ".."], 2, &["--out .."]);
+    let left: BTreeSet<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(left, BTreeSet::from(["file".into(), "network".into()]));
+}
+
+#[test]
+fn nodes_on_machines_of_their_own_listen_there_and_know_each_other_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("network");
+    let hosts = [
+        "--hosts",
+        "10.0.0.1,fd00::2,c.example",
+        "--chain-id",
+        "4242",
+        "--epoch",
+        "100",
+    ];
+    let made = new(&out, &hosts);
+    assert_eq!(made["chain_id"], 4242);
+    let peers = fs::read_to_string(out.join("signer1/peers")).unwrap();
+    let peers: Vec<&str> = peers.lines().collect();
+    assert!(peers[0].ends_with("@[fd00::2]:30303"), "{peers:?}");
+    assert!(peers[1].ends_with("@c.example:30303"), "{peers:?}");
+    for (name, listen) in [("signer1", "0.0.0.0"), ("signer2", "::")] {
+        let script = fs::read_to_string(out.join(name).join("start.sh")).unwrap();
+        assert!(
+            script.contains(&format!("--listen-addr {listen} --port 30303")),
+            "{script}"
+        );
+    }
+    let unit = fs::read_to_string(out.join("signer3/cairn-4242-signer3.service")).unwrap();
+    for line in [
+        "DynamicUser=yes",
+        "ProtectSystem=strict",
+        "NoNewPrivileges=yes",
+        "Restart=on-failure",
+        "MemoryMax=512M",
+    ] {
+        assert!(unit.lines().any(|found| found == line), "{line}: {unit}");
+    }
+    let genesis = genesis_of(&out.join("genesis.json"));
+    assert!(genesis.warnings.is_empty(), "{:?}", genesis.warnings);
+    let clique = genesis.spec.clique.unwrap();
+    assert_eq!((clique.period_s, clique.epoch), (2, 100));
+}
