@@ -1,7 +1,7 @@
 //! What was signed, kept on the disk before it is signed: never two different blocks over one parent, also after a crash.
 //!
 //! One file for an address, of a fixed size, so that keeping a block is one write in place and one sync. It begins with a page that says
-//! what it is; then come [`SLOTS`] slots of [`SLOT_BYTES`], used in turn: record `n` is in slot `n % SLOTS`.
+//! what it is; then come 256 slots of 8 KiB, used in turn: record `n` is in slot `n % 256`.
 //!
 //! ```text
 //! page 0     "cairn signed 1\n", zeros
@@ -139,7 +139,7 @@ impl Record {
             .slot(signed.n)
             .map_err(|source| self.failed("read", source))?;
         match slot {
-            Slot::Has(_, _, header) => Ok(Some(header)),
+            Slot::Has(_, _, header) => Ok(Some(*header)),
             _ => {
                 let damaged = io::Error::new(io::ErrorKind::InvalidData, "it has changed");
                 Err(self.failed("read", damaged))
@@ -248,7 +248,7 @@ impl Record {
 
 enum Slot {
     /// A record, with what was forgotten when it was written, and its header.
-    Has(Signed, u64, Header),
+    Has(Signed, u64, Box<Header>),
     Empty,
     Damaged,
 }
@@ -282,7 +282,8 @@ impl Slot {
             parent: header.parent_hash,
             seal_hash: seal_hash(&header),
         };
-        Some(Slot::Has(signed, u64::from_le_bytes(*forgotten), header))
+        let forgotten = u64::from_le_bytes(*forgotten);
+        Some(Slot::Has(signed, forgotten, Box::new(header)))
     }
 }
 
