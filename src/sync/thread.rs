@@ -297,6 +297,7 @@ impl Turns {
                 self.count(now_ms, blocks, Kind::Staged, done.took);
             }
             Action::Stage(Staging::Publish { tip }) => self.set_chain(tip),
+            Action::Keep { .. } => self.role.machine.kept(),
             _ => {}
         }
         if let Some(kept) = &done.kept {
