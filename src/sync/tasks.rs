@@ -51,6 +51,11 @@ impl Tasks {
         done.expect("the store does only what it was given")
     }
 
+    /// Whether all is done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.at_work.is_none() && self.queue.is_empty()
+    }
+
     /// Whether the machine may not have its next input before the store has done what it was given: a branch that begins, ends or
     /// takes the place of our chain, for what the machine looks at then changes by more than is held here.
     pub(super) fn must_wait(&self) -> bool {
