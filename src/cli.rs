@@ -171,7 +171,11 @@ pub enum Command {
         format: Option<Format>,
     },
     /// Show how the node that runs on the data folder is doing
-    Status,
+    Status {
+        /// Say nothing but the health, and exit with 0 if the node is well and with 1 if it is not, or if none runs
+        #[arg(long)]
+        check: bool,
+    },
     /// See who seals a clique chain and how they vote, and vote, by the node that runs on the data folder
     #[command(subcommand)]
     Clique(CliqueCommand),

@@ -25,6 +25,7 @@ mod inbox;
 mod limits;
 mod live;
 mod machine;
+mod missing;
 mod peers;
 mod pipe;
 mod receipts;
