@@ -84,7 +84,8 @@ impl Health {
                 ),
                 "Check whether the peers are on the right chain and whether it is made on at all.",
             ),
-            (Some(standing), None) => match own.and_then(|own| missing_own(standing, own)) {
+            (Some(standing), None) => match own.and_then(|own| missing_own(figures, standing, own))
+            {
                 Some(cause) => (
                     State::NotSealing,
                     cause,
@@ -241,16 +242,23 @@ fn advice(standing: &Standing, own: Option<&Own>) -> &'static str {
 }
 
 /// That this node's signer is missing although the chain goes on, and why, as far as is known.
-fn missing_own(standing: &Standing, own: &Own) -> Option<String> {
+fn missing_own(figures: &Figures, standing: &Standing, own: &Own) -> Option<String> {
     let of = standing.of(&own.signer).filter(|of| of.is_missing)?;
-    let why = match own.unsigned {
-        Some(_) => "; it gives no signature",
-        None => "",
-    };
-    Some(format!(
-        "the chain goes on, but this node's signer {} has missed its last {} turns{why}",
+    let mut cause = format!(
+        "the chain goes on, but this node's signer {} has missed its last {} turns",
         of.address, of.turns_missed
-    ))
+    );
+    let missed = figures.missed.get(&own.signer).copied().unwrap_or_default();
+    for (turns, why) in [
+        (missed.no_signature, "for want of a signature"),
+        (missed.no_timely_parent, "for want of a timely parent"),
+        (missed.sealed_late, "because others were quicker"),
+    ] {
+        if turns > 0 {
+            let _ = write!(cause, "; since the start {turns} {why}");
+        }
+    }
+    Some(cause)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::standing::Made;
+use crate::standing::{Made, Missed};
 
 const NOW_S: u64 = 10_000;
 
@@ -181,9 +181,11 @@ fn a_validator_that_misses_its_turns_is_not_well_though_the_chain_goes_on() {
     is(&figures, State::Ok, &[]);
     figures.own = Some(own(2));
     is(&figures, State::NotSealing, &["missed its last 5 turns"]);
-    figures.own = Some(Own {
-        unsigned: Some(101),
-        ..own(2)
-    });
-    is(&figures, State::NotSealing, &["gives no signature"]);
+    let missed = Missed {
+        no_signature: 7,
+        ..Missed::default()
+    };
+    figures.missed = Arc::new([(Address::repeat_byte(2), missed)].into());
+    let says = "since the start 7 for want of a signature";
+    is(&figures, State::NotSealing, &[says]);
 }
