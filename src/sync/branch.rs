@@ -150,6 +150,7 @@ impl Machine {
                 .filter(|(_, peer)| {
                     peer.is_usable()
                         && peer.lacks_from.is_none()
+                        && peer.no_branch_before_ms <= now.ms
                         && peer.claims_better(&self.tip)
                         && peer
                             .head
@@ -207,11 +208,16 @@ impl Machine {
         timeout_ms.saturating_mul(SLOW_TIMEOUTS)
     }
 
-    /// When that is.
-    pub(super) fn branch_deadline(&self) -> Option<u64> {
-        let branch = self.branch.as_ref()?;
-        Some(branch.since_ms.saturating_add(self.branch_patience_ms()))
-            .filter(|_| branch.fork().is_some())
+    /// When that is, or when a branch may be looked for that had to wait.
+    pub(super) fn branch_deadline(&self, now: Now) -> Option<u64> {
+        let waits = self.peers.values().map(|peer| peer.no_branch_before_ms);
+        let waits = waits.filter(|&at_ms| at_ms > now.ms).min();
+        let branch = self
+            .branch
+            .as_ref()
+            .filter(|branch| branch.fork().is_some());
+        let stuck = branch.map(|branch| branch.since_ms.saturating_add(self.branch_patience_ms()));
+        waits.into_iter().chain(stuck).min()
     }
 
     fn ask_ancestors(&mut self, now: Now, id: PeerId, top: u64, count: u64) {
@@ -336,9 +342,12 @@ impl Machine {
             return Ok(());
         }
         if !self.may_restore(now, id, number) {
-            log::debug!("Left a branch at block {number}: its peer had one rebuilt just now");
-            self.judge(id, branch.head);
-            return self.empty_claim(id);
+            log::debug!("A branch at block {number} waits: its peer had one rebuilt just now");
+            if let Some(peer) = self.peers.get_mut(&id) {
+                let rebuilt_ms = peer.restored_ms.unwrap_or(now.ms);
+                peer.no_branch_before_ms = rebuilt_ms.saturating_add(RESTORE_MIN_MS);
+            }
+            return Ok(());
         }
         let Some(base) = self.tip_at(number, chain) else {
             log::error!("Cannot rebuild the chain's state at block {number}: the branch is left");
