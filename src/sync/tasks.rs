@@ -8,7 +8,8 @@ use alloy_primitives::B256;
 
 use super::boundary::{Action, Block, Staging};
 
-/// See the file's first line.
+/// See the file's first line. The machine has one run of blocks and one of receipts out at a time, and what is said of them to each peer;
+/// the part of a branch beside them.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     queue: VecDeque<Action>,

@@ -301,6 +301,7 @@ impl Turns {
                 self.role.board.replaced(&self.role.reader.snapshot(), tip);
                 self.set_chain(tip);
             }
+            Action::Keep { .. } => self.role.machine.kept(),
             _ => {}
         }
         if let Some(kept) = &done.kept {
