@@ -1,6 +1,7 @@
 //! The validator's role: a thread that seals when it is time, and has what it signs kept before it signs; who signs is in `signer`.
 
 mod block;
+mod own;
 mod turns;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::signer::SignError;
 use crate::sync::SealedBlock;
 
 pub use block::{seal, try_out, unsealed};
+pub use own::{Own, OwnBoard};
 pub use turns::{NotNow, Pace, Slot, Turns};
 
 /// How often it is told that the signer still gives no signature.
@@ -38,6 +40,7 @@ pub fn run(
     config: SealerConfig,
     mut record: Record,
     proposals: &Proposals,
+    own: &OwnBoard,
     heads: &Receiver<Tip>,
     sealed: &Sender<SealedBlock>,
 ) -> Result<(), SealerError> {
@@ -55,6 +58,7 @@ pub fn run(
                 while let Ok(newer) = heads.try_recv() {
                     head = newer;
                 }
+                own.has_parent(head.header.number());
                 turns.handle_head(now_ms(), head, draw()?);
                 continue;
             }
@@ -64,6 +68,7 @@ pub fn run(
         let Some((parent, slot)) = turns.handle_timeout(now_ms(), draw()?) else {
             continue;
         };
+        let number = parent.header.number() + 1;
         let snapshot = parent.clique.as_deref();
         let draw = draw()?;
         let vote = snapshot.and_then(|snapshot| proposals.pick(snapshot, draw));
@@ -82,6 +87,7 @@ pub fn run(
             Err(refusal @ Refusal::NotKept(_)) => return Err(SealerError::Record(refusal)),
             Err(refusal) => {
                 signing.failed(&refusal.to_string());
+                own.is_unsigned(number);
                 turns.handle_unsigned(now_ms(), slot);
                 continue;
             }
@@ -90,11 +96,13 @@ pub fn run(
             Ok(block) => block,
             Err(why) => {
                 signing.failed(&why.to_string());
+                own.is_unsigned(number);
                 turns.handle_unsigned(now_ms(), slot);
                 continue;
             }
         };
         signing.done();
+        own.has_sealed(number);
         log::info!(
             "Sealed new block number={} hash={} in_turn={}",
             block.header.header.number,

@@ -304,13 +304,17 @@ impl Turns {
         match &*self.tasks.done() {
             Action::Commit { blocks, tip, live } => {
                 let kind = if *live { Kind::Live } else { Kind::CaughtUp };
+                self.role.board.extended(blocks, tip);
                 self.count(now_ms, blocks, kind, done.took);
                 self.set_chain(tip);
             }
             Action::Stage(Staging::Add { blocks }) => {
                 self.count(now_ms, blocks, Kind::Staged, done.took);
             }
-            Action::Stage(Staging::Publish { tip }) => self.set_chain(tip),
+            Action::Stage(Staging::Publish { tip }) => {
+                self.role.board.replaced(&self.role.reader.snapshot(), tip);
+                self.set_chain(tip);
+            }
             Action::Keep { .. } => self.role.machine.kept(),
             _ => {}
         }
