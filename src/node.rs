@@ -7,12 +7,13 @@
 //! | sync | the head, the schedule of requests, a store Reader | events, sealed, done | commands, jobs, heads |
 //! | store | the store's Writer | jobs | done |
 //! | ipc (not with `--ipcdisable`) | the control socket, a store Reader | requests on its socket, the board, the roll of peers | commands |
+//! | names (only for peers that are named by host) | what their names stood for last | the roll of peers | commands |
 //! | sealer (only with `--enable-consensus`) | the signing key, or the connection to who has it; the record of what was signed | heads | sealed |
 //!
 //! | link | from -> to | bound | when it is full |
 //! | --- | --- | --- | --- |
 //! | events | net -> sync | `EVENTS_BOUND` | net stops reading that peer's socket until sync wakes it |
-//! | commands | sync and ipc -> net, each to the thread that has the peer | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms, ipc says so to who asked |
+//! | commands | sync, ipc and names -> net, each to the thread that has the peer | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms, ipc says so to who asked, names looks up again in 30 s |
 //! | jobs | sync -> store | 1 | never: sync gives one when the last is done, and keeps the others in order |
 //! | done | store -> sync | 1 | never: there is one for each job |
 //! | accepted sockets | the first net -> the one with the fewest | `cairn_net::limits` | the first keeps the socket itself |
@@ -31,7 +32,8 @@
 //! there are cores, at most 4, to compress (three parts each at most), and at most 5 more to sync files at once.
 //!
 //! Stop order: ipc is told (nobody gives orders to a node that stops), then net (it says goodbye to peers, at most 200 ms), then sync, whose end closes the links of the
-//! sealer and of the store (it finishes the commit it is at, and the store's lock goes with it); all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
+//! sealer and of the store (it finishes the commit it is at, and the store's lock goes with it); all are joined but names, which may wait for the system's resolver and
+//! holds nothing: it ends with the process at the latest. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
 
 use std::any::Any;
 use std::fmt;
@@ -53,6 +55,7 @@ use crate::bans::BanFile;
 use crate::chain::{Rules, Tip};
 use crate::config::Config;
 use crate::ipc::{Desk, Facts, IpcRole, Work};
+use crate::names::NamesRole;
 use crate::proposals::Proposals;
 use crate::sealer;
 use crate::serve::Server;
@@ -116,7 +119,8 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         tip.td,
         config.datadir.path().display()
     );
-    let expects_peers = !config.bootnodes.is_empty();
+    let expects_peers =
+        !config.bootnodes.is_empty() || config.named.iter().any(|named| !named.is_trusted);
     let chain = local_chain(
         &genesis,
         config.network_id,
@@ -245,6 +249,14 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             .map_err(|e| format!("the block store: {e}"))
     };
     let store_thread = spawn.role("store", run_store)?;
+    if !config.named.is_empty() {
+        let (names, stop) = (NamesRole::new(config.named, net.clone()), stop.clone());
+        let run = move || {
+            names.run(&stop);
+            Ok(())
+        };
+        drop(spawn.role("names", run)?); // not joined
+    }
     let sync = SyncRole {
         machine: Machine::new(
             rules.clone(),
