@@ -552,3 +552,43 @@ fn on_a_terminal_the_password_is_asked_for_twice_and_not_shown() {
     let file = cairn::keystore::KeyFile::from_json(&std::fs::read(file).unwrap()).unwrap();
     assert!(file.unlock(b"secret").is_ok());
 }
+
+#[test]
+fn an_interrupt_at_the_prompt_leaves_the_terminal_with_its_echo() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+    let dir = tempfile::tempdir().unwrap();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let terminal = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    let echo = || {
+        let modes = tcgetattr(&terminal).unwrap().local_modes;
+        modes.contains(LocalModes::ECHO | LocalModes::ISIG)
+    };
+    assert!(echo());
+    let mut child = cairn()
+        .args(["account", "new", "--lightkdf"])
+        .args(["--datadir", text(&dir.path().join("d"))])
+        .stdin(terminal.try_clone().unwrap())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("it asks", || !echo());
+    let mut person = std::fs::File::from(master);
+    person.write_all(b"sec\x03").unwrap();
+    let mut status = None;
+    wait_until("it ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    use std::os::unix::process::ExitStatusExt as _;
+    assert_eq!(status.unwrap().signal(), Some(Signal::INT.as_raw()));
+    assert!(echo(), "the terminal is as it was");
+}
