@@ -99,9 +99,10 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         Some(sealing) => {
             sealer::try_out(&rules, &tip, &sealing.pace())
                 .map_err(|why| NodeError::Start(format!("this chain cannot be sealed: {why}")))?;
+            let chain = &genesis.header.hash;
             let path = match &sealing.signer {
-                Signer::Key(key) => config.datadir.signed(key.address()),
-                Signer::External(external) => config.datadir.asked(external.address()),
+                Signer::Key(key) => config.datadir.signed_on(key.address(), chain),
+                Signer::External(external) => config.datadir.asked(external.address(), chain),
             };
             let record = Record::open(&path);
             Some((
