@@ -185,7 +185,10 @@ fn keys_are_their_owners_alone_and_no_two_networks_have_the_same() {
         ]);
         let mut told =
             String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
-        told += &fs::read_to_string(out.join("README.md")).unwrap();
+        let readme = fs::read_to_string(out.join("README.md")).unwrap();
+        // A second time it would land inside the folder of the first.
+        assert!(readme.contains("cp -rT signer1 /var/lib/"), "{readme}");
+        told += &readme;
         assert_eq!(
             fs::metadata(&out).unwrap().permissions().mode() & 0o777,
             0o700
