@@ -31,9 +31,9 @@
 //! While it makes a large commit the store's Writer has threads of its own, which end before the commit does: as many as
 //! there are cores, at most 4, to compress (three parts each at most), and at most 5 more to sync files at once.
 //!
-//! Stop order: ipc is told (nobody gives orders to a node that stops), then net (it says goodbye to peers, at most 200 ms), then sync, whose end closes the links of the
-//! sealer and of the store (it finishes the commit it is at, and the store's lock goes with it); all are joined but names, which may wait for the system's resolver and
-//! holds nothing: it ends with the process at the latest. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
+//! Stop order: ipc is told (nobody gives orders to a node that stops), then net (it says goodbye to peers, at most 200 ms), then sync, which waits until the store has done what
+//! it was given, and whose end closes the links of the sealer and of the store (the store's lock goes with it); all are joined but names, which may wait for the system's resolver
+//! and holds nothing: it ends with the process at the latest. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
 
 use std::any::Any;
 use std::fmt;

@@ -138,6 +138,11 @@ impl Record {
         }
     }
 
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The header over `parent` that was to be signed, if there is one: it may have been, and nobody got it.
     ///
     /// # Errors

@@ -4,13 +4,15 @@ mod block;
 mod turns;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use alloy_primitives::U256;
+use alloy_consensus::Header;
+use alloy_primitives::{Address, U256};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::chain::clique::DIFFICULTY_IN_TURN;
-use crate::chain::{Rules, Tip};
+use crate::chain::{Rules, SealedHeader, Tip};
 use crate::config::SealerConfig;
 use crate::logging::short;
 use crate::proposals::Proposals;
@@ -66,6 +68,13 @@ pub fn run(
         let draw = draw()?;
         let vote = snapshot.and_then(|snapshot| proposals.pick(snapshot, draw));
         let kept = record.over(&parent.header.hash);
+        if let Ok(Some(kept)) = &kept
+            && let Some(why) = why_not_again(rules, &parent, kept, turns.signer(), now_ms())
+        {
+            signing.failed(&format!("{why} ({})", record.path().display()));
+            turns.handle_unsigned(now_ms(), slot);
+            continue;
+        }
         let header = kept.map(|kept| kept.unwrap_or_else(|| unsealed(rules, &parent, slot, vote)));
         let allowed = header.and_then(|header| record.allow(&header).map(|()| header));
         let header = match allowed {
@@ -77,11 +86,6 @@ pub fn run(
                 continue;
             }
         };
-        // One that was kept may be of a time that the clock, set back since, has yet to reach.
-        if now_ms() < header.timestamp.saturating_mul(1000) {
-            turns.handle_unsigned(now_ms(), slot);
-            continue;
-        }
         let block = match seal(header, &config.signer) {
             Ok(block) => block,
             Err(why) => {
@@ -101,6 +105,31 @@ pub fn run(
             return Ok(());
         }
     }
+}
+
+/// Why a block that was kept over `parent` cannot be offered again. No other is sealed in its place: somebody may have it.
+fn why_not_again(
+    rules: &Rules,
+    parent: &Tip,
+    kept: &Header,
+    signer: Address,
+    now_ms: u64,
+) -> Option<String> {
+    let number = kept.number;
+    let again = SealedHeader::to_be_sealed(kept.clone(), signer);
+    if let Err(why) = rules.extend(parent, Arc::new(again), None) {
+        return Some(format!(
+            "block {number} was signed over this parent before, and the chain's rules refuse it now: {why}; undo what was changed in \
+             genesis.json since, or remove the record of what was signed once nobody can have that block"
+        ));
+    }
+    let ahead_s = kept.timestamp.saturating_sub(now_ms / 1000);
+    (ahead_s > 0).then(|| {
+        format!(
+            "block {number} was signed over this parent before, with a time that is {ahead_s} s ahead of this machine's clock now; is the \
+             clock right? If it was wrong then, remove the record of what was signed once nobody can have that block"
+        )
+    })
 }
 
 /// What was told of the signer: it is told once for each reason, and again each minute.

@@ -1,5 +1,6 @@
 //! Another branch than ours: finds where a peer's chain leaves our own. From there on `follow.rs` has it.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use alloy_primitives::B256;
@@ -77,6 +78,14 @@ impl Branch {
         match &self.stage {
             Stage::Seek { .. } | Stage::Probe(_) => None,
             Stage::Follow(follow) => Some(follow.base.header.header.number),
+        }
+    }
+
+    /// The last verified block of its line, once it hangs on a block of ours.
+    pub(super) fn top(&self) -> Option<&Tip> {
+        match &self.stage {
+            Stage::Seek { .. } | Stage::Probe(_) => None,
+            Stage::Follow(follow) => Some(follow.pipe.top()),
         }
     }
 
@@ -158,7 +167,11 @@ impl Machine {
                             .is_some_and(|number| peer.off_chain || number <= ours)
                         && !self.live.is_pending(&peer.head.hash)
                 })
-                .max_by_key(|(id, peer)| (peer.head.td, peer.head.number, std::cmp::Reverse(**id)))
+                // Each in turn, lest one that boasts keeps the others waiting.
+                .max_by_key(|(id, peer)| {
+                    let claim = (peer.head.td, peer.head.number);
+                    (Reverse(peer.searched_ms), claim, Reverse(**id))
+                })
                 .map(|(&id, peer)| (id, peer.head.hash, peer.head.number.unwrap_or(0)));
             let Some((id, head, number)) = best else {
                 return;
@@ -168,6 +181,9 @@ impl Machine {
                     peer.judged = Some(head); // its head is ours, or was weighed when it was announced
                 }
                 continue;
+            }
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.searched_ms = now.ms;
             }
             let stage = Stage::Seek {
                 top: number.min(ours),
@@ -278,6 +294,14 @@ impl Machine {
                     && peer.head.number.is_none_or(|head| head <= top)
                 {
                     peer.judged = Some(peer.head.hash);
+                    // It claimed another block than it has there.
+                    let claimed = (peer.head.number, peer.head.hash);
+                    let is_there = |header: &Arc<SealedHeader>| {
+                        (Some(header.number()), header.hash) == claimed
+                    };
+                    if !headers.iter().any(is_there) {
+                        return self.empty_claim(id);
+                    }
                 }
                 return Ok(());
             }

@@ -108,6 +108,8 @@ pub(super) struct Peer {
     pub(super) restored_ms: Option<u64>,
     /// Until then no branch of its is looked for.
     pub(super) no_branch_before_ms: u64,
+    /// When a branch of its was looked for last.
+    pub(super) searched_ms: u64,
     /// The total difficulty of block 0.
     genesis_td: U256,
     pub(super) asked: BTreeMap<u64, Asked>,
@@ -165,6 +167,7 @@ impl Peer {
             refused: BTreeSet::new(),
             restored_ms: None,
             no_branch_before_ms: 0,
+            searched_ms: 0,
             genesis_td,
             asked: BTreeMap::new(),
             stalls: 0,

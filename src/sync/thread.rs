@@ -120,6 +120,7 @@ impl SyncRole {
             catches_up: false,
         };
         let ended = turns.run();
+        turns.finish();
         turns.role.bans.keep(&turns.role.net, true);
         ended
     }
@@ -183,6 +184,19 @@ impl Turns {
             if let Some(error) = view.failed() {
                 return Err(SyncError::Store(error));
             }
+        }
+    }
+
+    /// Lets the store finish what it was given, which peers have sent and the log may have told of.
+    fn finish(&mut self) {
+        self.act();
+        while !self.tasks.is_idle() {
+            let Ok(done) = self.role.store.done.recv() else {
+                return; // its thread has ended
+            };
+            let now_ms = self.now_ms();
+            self.done(now_ms, &done);
+            self.act();
         }
     }
 
@@ -297,6 +311,7 @@ impl Turns {
                 self.count(now_ms, blocks, Kind::Staged, done.took);
             }
             Action::Stage(Staging::Publish { tip }) => self.set_chain(tip),
+            Action::Keep { .. } => self.role.machine.kept(),
             _ => {}
         }
         if let Some(kept) = &done.kept {

@@ -306,6 +306,9 @@ impl Node {
             run.machine.stored();
             run.is_unheard = true;
         }
+        if let Action::Keep { .. } = &*action {
+            run.machine.kept();
+        }
         Ok(true)
     }
 
