@@ -1,7 +1,7 @@
 //! What the command line means: one checked `Config`, and a small one for each role.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use crate::chain::{DEV_SIGNER_KEY, Genesis};
 use crate::cli::{Common, Run};
 use crate::datadir::{self, DataDir, DataDirError, Made};
 use crate::keystore::{Account, KeyError, Keystore};
+use crate::names::Named;
 use crate::password::password;
 use crate::sealer::Pace;
 use crate::secret::{SigningKey, read_signer_key};
@@ -51,6 +52,8 @@ pub struct Config {
     pub bootnodes: Vec<Enode>,
     /// Peers that stand above the caps and are never banned.
     pub trusted: Vec<Enode>,
+    /// Those of both whose host is a name: they are looked up while the node runs.
+    pub named: Vec<Named>,
     /// Threads that peers are spread over.
     pub net_threads: usize,
     /// The control socket, unless there is to be none.
@@ -243,8 +246,9 @@ impl Config {
             }
         };
         let eth_versions = eth_versions(&run.eth_versions)?;
-        let bootnodes = enodes("--bootnodes", &run.bootnodes, MAX_STATICS)?;
-        let trusted = enodes("--trusted", &run.trusted, MAX_TRUSTED)?;
+        let (bootnodes, mut named) = enodes("--bootnodes", &run.bootnodes, MAX_STATICS, false)?;
+        let (trusted, others) = enodes("--trusted", &run.trusted, MAX_TRUSTED, true)?;
+        named.extend(others);
         let datadir = datadir(common)?;
         let (genesis, json) = find_genesis(common, &datadir)?;
         for warning in &genesis.warnings {
@@ -270,6 +274,7 @@ impl Config {
             node_key,
             bootnodes,
             trusted,
+            named,
             net_threads: run.net_threads,
             sealer,
         })
@@ -288,36 +293,31 @@ fn eth_versions(typed: &[u8]) -> Result<Vec<u8>, ConfigError> {
     Ok(VERSIONS.into_iter().filter(chosen).collect())
 }
 
-/// What was typed behind `flag`, each an enode URL; a host name is resolved once, now.
-fn enodes(flag: &str, typed: &[String], most: usize) -> Result<Vec<Enode>, ConfigError> {
-    let urls = typed
-        .iter()
-        .map(|url| url.trim())
-        .filter(|url| !url.is_empty());
-    let nodes: Vec<Enode> = urls
-        .map(|url| enode(url).map_err(|why| usage(format!("{flag} {url}: {why}"))))
-        .collect::<Result<_, _>>()?;
-    if nodes.len() > most {
-        return Err(usage(format!(
-            "{flag}: {} were given, at most {most} are taken",
-            nodes.len()
-        )));
+/// What was typed behind `flag`, each an enode URL: those with an address, and those with a name.
+fn enodes(
+    flag: &str,
+    typed: &[String],
+    most: usize,
+    is_trusted: bool,
+) -> Result<(Vec<Enode>, Vec<Named>), ConfigError> {
+    let (mut nodes, mut named) = (Vec::new(), Vec::new());
+    for typed in typed.iter().map(|url| url.trim()) {
+        if typed.is_empty() {
+            continue;
+        }
+        let url: Result<EnodeUrl, EnodeError> = typed.parse();
+        let url = url.map_err(|why| usage(format!("{flag} {typed}: {why}")))?;
+        match url.enode() {
+            Some(node) => nodes.push(node),
+            None => named.push(Named { url, is_trusted }),
+        }
     }
-    Ok(nodes)
-}
-
-/// Reads one enode URL; a host name is resolved.
-fn enode(typed: &str) -> Result<Enode, String> {
-    let url: EnodeUrl = typed.parse().map_err(|why: EnodeError| why.to_string())?;
-    if let Some(enode) = url.enode() {
-        return Ok(enode);
+    match nodes.len() + named.len() {
+        given if given > most => Err(usage(format!(
+            "{flag}: {given} were given, at most {most} are taken"
+        ))),
+        _ => Ok((nodes, named)),
     }
-    let address = (url.host.as_str(), url.tcp)
-        .to_socket_addrs()
-        .map_err(|why| format!("the host {} cannot be resolved: {why}", url.host))?
-        .next()
-        .ok_or_else(|| format!("the host {} has no address", url.host))?;
-    Ok(url.at(address.ip()))
 }
 
 /// How to seal: by the signer that was named, on the genesis' period or the interval.

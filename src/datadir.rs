@@ -7,8 +7,12 @@
 //! DATADIR/cairn.ipc      the control socket of a running node
 //! DATADIR/keystore/      the signing keys, encrypted (web3 secret storage), as geth has them
 //! DATADIR/nodekey        the node's secp256k1 key, 64 hex digits, as geth writes it
-//! DATADIR/signed-ADDRESS  what `cairn signer` signed last
+//! DATADIR/signed-ADDRESS-GENESIS  what the node signed last with a key of its own; GENESIS: the first 8 hex digits of the chain's
+//! DATADIR/asked-ADDRESS-GENESIS   what the node last asked another program to sign
+//! DATADIR/signed-ADDRESS  what `cairn signer` signed last, which knows no chain
 //! ```
+//!
+//! Whoever puts back a backup of one of the last three, or of the whole folder, and goes on sealing may sign twice over one parent.
 
 use std::fmt;
 use std::fs;
@@ -119,14 +123,25 @@ impl DataDir {
         Keystore::new(&self.path.join("keystore"))
     }
 
-    /// Where is kept what was signed for `address` by who has its key: the sealer, or `cairn signer`.
+    /// Where `cairn signer` keeps what it signed for `address`, on whatever chain.
     pub fn signed(&self, address: Address) -> PathBuf {
         self.path.join(format!("signed-{}", hex::encode(address)))
     }
 
-    /// Where the sealer keeps what it asked another program to sign for `address`.
-    pub fn asked(&self, address: Address) -> PathBuf {
-        self.path.join(format!("asked-{}", hex::encode(address)))
+    /// Where the sealer keeps what it signed for `address` on the chain of this genesis hash.
+    pub fn signed_on(&self, address: Address, genesis: &B256) -> PathBuf {
+        self.of_chain("signed", address, genesis)
+    }
+
+    /// Where the sealer keeps what it asked another program to sign for `address` on the chain of this genesis hash.
+    pub fn asked(&self, address: Address, genesis: &B256) -> PathBuf {
+        self.of_chain("asked", address, genesis)
+    }
+
+    /// A chain that is made anew with the same keys begins a new one.
+    fn of_chain(&self, what: &str, address: Address, genesis: &B256) -> PathBuf {
+        let (address, chain) = (hex::encode(address), hex::encode(&genesis[..4]));
+        self.path.join(format!("{what}-{address}-{chain}"))
     }
 
     /// Where the genesis file is that it was made for, unless that is built in.

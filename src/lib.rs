@@ -21,6 +21,7 @@ pub mod ipc;
 pub mod keystore;
 pub mod logging;
 pub mod memory;
+pub mod names;
 pub mod network;
 pub mod node;
 pub mod password;

@@ -7,12 +7,13 @@
 //! | sync | the head, the schedule of requests, a store Reader | events, sealed, done | commands, jobs, heads |
 //! | store | the store's Writer | jobs | done |
 //! | ipc (not with `--ipcdisable`) | the control socket, a store Reader | requests on its socket, the board, the roll of peers | commands |
+//! | names (only for peers that are named by host) | what their names stood for last | the roll of peers | commands |
 //! | sealer (only with `--enable-consensus`) | the signing key, or the connection to who has it; the record of what was signed | heads | sealed |
 //!
 //! | link | from -> to | bound | when it is full |
 //! | --- | --- | --- | --- |
 //! | events | net -> sync | `EVENTS_BOUND` | net stops reading that peer's socket until sync wakes it |
-//! | commands | sync and ipc -> net, each to the thread that has the peer | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms, ipc says so to who asked |
+//! | commands | sync, ipc and names -> net, each to the thread that has the peer | `cairn_net::limits` | sync keeps them in order and tries again in 5 ms, ipc says so to who asked, names looks up again in 30 s |
 //! | jobs | sync -> store | 1 | never: sync gives one when the last is done, and keeps the others in order |
 //! | done | store -> sync | 1 | never: there is one for each job |
 //! | accepted sockets | the first net -> the one with the fewest | `cairn_net::limits` | the first keeps the socket itself |
@@ -31,7 +32,8 @@
 //! there are cores, at most 4, to compress (three parts each at most), and at most 5 more to sync files at once.
 //!
 //! Stop order: ipc is told (nobody gives orders to a node that stops), then net (it says goodbye to peers, at most 200 ms), then sync, which waits until the store has done what
-//! it was given, and whose end closes the links of the sealer and of the store (the store's lock goes with it); all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
+//! it was given, and whose end closes the links of the sealer and of the store (the store's lock goes with it); all are joined but names, which may wait for the system's resolver
+//! and holds nothing: it ends with the process at the latest. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
 
 use std::any::Any;
 use std::fmt;
@@ -53,6 +55,7 @@ use crate::bans::BanFile;
 use crate::chain::{Rules, Tip};
 use crate::config::Config;
 use crate::ipc::{Desk, Facts, IpcRole, Work};
+use crate::names::NamesRole;
 use crate::proposals::Proposals;
 use crate::sealer::{self, OwnBoard};
 use crate::serve::Server;
@@ -96,9 +99,10 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         Some(sealing) => {
             sealer::try_out(&rules, &tip, &sealing.pace())
                 .map_err(|why| NodeError::Start(format!("this chain cannot be sealed: {why}")))?;
+            let chain = &genesis.header.hash;
             let path = match &sealing.signer {
-                Signer::Key(key) => config.datadir.signed(key.address()),
-                Signer::External(external) => config.datadir.asked(external.address()),
+                Signer::Key(key) => config.datadir.signed_on(key.address(), chain),
+                Signer::External(external) => config.datadir.asked(external.address(), chain),
             };
             let record = Record::open(&path);
             Some((
@@ -116,7 +120,8 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         tip.td,
         config.datadir.path().display()
     );
-    let expects_peers = !config.bootnodes.is_empty();
+    let expects_peers =
+        !config.bootnodes.is_empty() || config.named.iter().any(|named| !named.is_trusted);
     let chain = local_chain(
         &genesis,
         config.network_id,
@@ -248,6 +253,14 @@ pub fn run(config: Config) -> Result<(), NodeError> {
             .map_err(|e| format!("the block store: {e}"))
     };
     let store_thread = spawn.role("store", run_store)?;
+    if !config.named.is_empty() {
+        let (names, stop) = (NamesRole::new(config.named, net.clone()), stop.clone());
+        let run = move || {
+            names.run(&stop);
+            Ok(())
+        };
+        drop(spawn.role("names", run)?); // not joined
+    }
     let sync = SyncRole {
         machine: Machine::new(
             rules.clone(),

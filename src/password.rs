@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::config::{ConfigError, usage};
@@ -70,21 +71,33 @@ fn typed(whose: &str, is_new: bool) -> Result<Password, ConfigError> {
 }
 
 /// Reads a line with the echo off. The prompt goes to standard error: standard output has the result.
+///
+/// Ctrl-C is read as the end of the line, and interrupts only when the terminal is as it was: it would be left without echo otherwise.
 fn read_hidden(terminal: &mut io::Stdin, prompt: &str) -> io::Result<Password> {
     let before = tcgetattr(&*terminal)?;
     let mut hidden = before.clone();
     hidden.local_modes.remove(LocalModes::ECHO);
     hidden.local_modes.insert(LocalModes::ECHONL);
+    hidden.local_modes.remove(LocalModes::ISIG);
+    let interrupt = before.special_codes[SpecialCodeIndex::VINTR];
+    hidden.special_codes[SpecialCodeIndex::VEOL] = interrupt;
     tcsetattr(&*terminal, OptionalActions::Flush, &hidden)?;
     let line = io::stderr()
         .write_all(prompt.as_bytes())
-        .and_then(|()| read_line(terminal));
+        .and_then(|()| read_line(terminal, interrupt));
     tcsetattr(&*terminal, OptionalActions::Now, &before)?;
-    line
+    match line {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            io::stderr().write_all(b"\n")?;
+            kill_process(getpid(), Signal::INT)?;
+            Err(error)
+        }
+        line => line,
+    }
 }
 
-/// A line, byte by byte past the buffer of standard input, which would keep a copy.
-fn read_line(terminal: &io::Stdin) -> io::Result<Password> {
+/// A line, byte by byte past the buffer of standard input, which would keep a copy; `Interrupted` if it ends with that.
+fn read_line(terminal: &io::Stdin, interrupt: u8) -> io::Result<Password> {
     let mut line = Zeroizing::new(Vec::with_capacity(TYPED_LIMIT_BYTES));
     let mut byte = [0];
     loop {
@@ -92,6 +105,10 @@ fn read_line(terminal: &io::Stdin) -> io::Result<Password> {
         match (read, byte[0]) {
             (0, _) if line.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
             (0, _) | (_, b'\n') => break,
+            // 0: there is no such key.
+            (_, read) if read == interrupt && read != 0 => {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             _ if line.len() == TYPED_LIMIT_BYTES => return Err(io::ErrorKind::InvalidInput.into()),
             (_, read) => line.push(read),
         }

@@ -8,9 +8,12 @@
 //! slot       crc32 of the rest | n: u64 | forgotten: u64 | length: u32 | RLP of the header, its seal zeros
 //! ```
 //!
-//! Numbers are little endian. `forgotten` is the highest block number that was overwritten so far: at it and below nobody knows any more
-//! what was signed. A write that was cut short hits the slot of the oldest record, and no other: any other slot that is not as it was
-//! written is damage.
+//! Numbers are little endian. `forgotten` is the highest block number that was overwritten so far, or will be by the next write: at it and
+//! below nobody may know any more what was signed. A write that was cut short hits the slot of the oldest record, and no other: any other
+//! slot that is not as it was written is damage. What such a write destroys is thus forgotten already, whatever its number was.
+//!
+//! The record holds only while it is the newest there is: whoever puts an older one back (a backup of it, or of the whole data folder) and
+//! signs on may sign twice over one parent. So may who starts a copy of the folder on another machine.
 
 use std::fmt;
 use std::fs;
@@ -27,8 +30,8 @@ use crate::datadir::{DataDirError, io_error, write_whole};
 
 const MAGIC: &[u8] = b"cairn signed 1\n";
 const PAGE_BYTES: usize = 4096;
-/// Blocks that are remembered: a network that goes back further than a signer's last 256 blocks is not signed for until somebody has
-/// looked at it.
+/// Blocks that are remembered: a network that goes back further than a signer's last 255 or 256 blocks is not signed for until somebody
+/// has looked at it.
 const SLOTS: usize = 256;
 /// A checkpoint's header has 20 bytes for each signer: this is room for some 370.
 const SLOT_BYTES: usize = 8192;
@@ -45,7 +48,7 @@ pub struct Record {
     signed: Vec<Signed>,
     /// Number of the next record.
     next: u64,
-    /// At this block number and below, what was signed is forgotten.
+    /// At this block number and below, what was signed is forgotten, or may be once the next write is cut short.
     forgotten: u64,
 }
 
@@ -84,6 +87,8 @@ pub enum Refusal {
         number: u64,
         /// The highest number that is.
         forgotten: u64,
+        /// Where it is kept what was signed.
+        path: PathBuf,
     },
     /// A header with so many bytes cannot be kept: it lists too many signers.
     TooLong(usize),
@@ -101,10 +106,16 @@ impl Record {
         let open = || fs::OpenOptions::new().read(true).write(true).open(path);
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut bytes = vec![0; FILE_BYTES];
-                bytes[..MAGIC.len()].copy_from_slice(MAGIC);
-                write_whole(path, &bytes, 0o600).map_err(RecordError::Io)?;
-                open()
+                let _begins = lock_folder(path).map_err(|source| failed("lock", source))?;
+                match open() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        let mut bytes = vec![0; FILE_BYTES];
+                        bytes[..MAGIC.len()].copy_from_slice(MAGIC);
+                        write_whole(path, &bytes, 0o600).map_err(RecordError::Io)?;
+                        open()
+                    }
+                    opened => opened,
+                }
             }
             opened => opened,
         };
@@ -170,6 +181,7 @@ impl Record {
                 return Err(Refusal::TooOld {
                     number,
                     forgotten: self.forgotten,
+                    path: self.path.clone(),
                 });
             }
             None => {}
@@ -179,13 +191,18 @@ impl Record {
             .signed
             .first()
             .filter(|oldest| oldest.n + SLOTS as u64 == n);
-        let forgotten = oldest.map_or(self.forgotten, |old| old.number.max(self.forgotten));
+        let is_full = oldest.is_some();
+        // What this write overwrites was counted by the one before it.
+        let next_lost = (n + 1)
+            .checked_sub(SLOTS as u64)
+            .and_then(|lost| self.signed.iter().find(|signed| signed.n == lost));
+        let forgotten = next_lost.map_or(self.forgotten, |lost| lost.number.max(self.forgotten));
         let slot = slot_of(n, forgotten, header)?;
         self.file
             .write_all_at(&slot, offset_bytes(n))
             .and_then(|()| self.file.sync_data())
             .map_err(|source| self.failed("write", source))?;
-        if oldest.is_some() {
+        if is_full {
             self.signed.remove(0);
         }
         self.signed.push(Signed {
@@ -234,13 +251,6 @@ impl Record {
             .signed
             .windows(2)
             .all(|pair| pair[0].n + 1 == pair[1].n);
-        let is_torn = others.contains(&(next_place, false));
-        if let (true, Some(oldest)) = (is_torn, self.signed.first())
-            && self.next >= SLOTS as u64
-        {
-            // The record that was there is gone: it was older than all others.
-            self.forgotten = self.forgotten.max(oldest.number);
-        }
         Ok(is_whole && in_order)
     }
 
@@ -305,6 +315,16 @@ pub fn read_slot(rest: &[u8]) -> Option<Header> {
     }
 }
 
+/// Held while a record is begun: of two that begin the same one at the same time, the second finds what the first made.
+fn lock_folder(path: &Path) -> io::Result<fs::File> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = fs::File::open(folder.unwrap_or(Path::new(".")))?;
+    folder.lock()?;
+    Ok(folder)
+}
+
 fn offset_bytes(n: u64) -> u64 {
     PAGE_BYTES as u64 + n % SLOTS as u64 * SLOT_BYTES as u64
 }
@@ -355,9 +375,15 @@ impl fmt::Display for Refusal {
                 f,
                 "another block over {parent} was signed before, that with the seal hash {signed}"
             ),
-            Refusal::TooOld { number, forgotten } => write!(
+            Refusal::TooOld {
+                number,
+                forgotten,
+                path,
+            } => write!(
                 f,
-                "block {number}: what was signed at {forgotten} and below is no longer known"
+                "block {number}: what was signed at {forgotten} and below is no longer known; if the chain went back so far, or was made \
+                 anew, remove {} once no block that this address may have signed can still be missing in the chain, and start again",
+                path.display()
             ),
             Refusal::TooLong(bytes) => write!(
                 f,
@@ -431,8 +457,13 @@ mod tests {
             for number in 1..=10 {
                 let refused = record.allow(&over(number));
                 assert!(
-                    matches!(refused, Err(Refusal::TooOld { forgotten: 10, .. })),
+                    matches!(refused, Err(Refusal::TooOld { forgotten: 11, .. })),
                     "{refused:?}"
+                );
+                let told = refused.unwrap_err().to_string();
+                assert!(
+                    told.contains(path.to_str().unwrap()) && told.contains("remove"),
+                    "{told}"
                 );
             }
             record.allow(&over(11)).unwrap();
@@ -478,6 +509,63 @@ mod tests {
             record.allow(&over(last + 1)).unwrap();
             drop(record);
             assert_eq!(Record::open(&path).unwrap().next, last + 1);
+        }
+    }
+
+    #[test]
+    fn what_a_torn_write_destroyed_is_forgotten_whatever_its_number_was_and_whatever_is_left_of_it()
+    {
+        // The one that is lost is the highest: the chain went back and came again by another way.
+        for left in [vec![1; SLOT_BYTES], vec![0; SLOT_BYTES]] {
+            for count in [SLOTS as u64, SLOTS as u64 + 9] {
+                let dir = tempfile::tempdir().unwrap();
+                let path = dir.path().join("r");
+                let mut record = Record::open(&path).unwrap();
+                let lost = count - SLOTS as u64;
+                let number = |n: u64| if n == lost { 1000 } else { 10 + n };
+                for n in 0..count {
+                    record.allow(&over(number(n))).unwrap();
+                }
+                drop(record);
+                let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+                file.write_all_at(&left, offset_bytes(count)).unwrap();
+                let mut record = Record::open(&path).unwrap();
+                assert_eq!(record.signed.len(), SLOTS - 1);
+                let destroyed = Header {
+                    timestamp: 8,
+                    ..over(number(lost))
+                };
+                let refused = record.allow(&destroyed);
+                assert!(
+                    matches!(refused, Err(Refusal::TooOld { .. })),
+                    "{refused:?}"
+                );
+                record.allow(&over(1001)).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn of_those_who_begin_a_record_at_the_same_time_one_has_it() {
+        for _ in 0..30 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("r");
+            let together = std::sync::Barrier::new(4);
+            let opened: Vec<_> = std::thread::scope(|scope| {
+                let open = || {
+                    together.wait();
+                    Record::open(&path)
+                };
+                let all: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+                all.into_iter().map(|one| one.join().unwrap()).collect()
+            });
+            let have = opened.iter().filter(|opened| opened.is_ok()).count();
+            let in_use = |opened: &&Result<_, _>| matches!(opened, Err(RecordError::InUse(_)));
+            assert_eq!(
+                (have, opened.iter().filter(in_use).count()),
+                (1, 3),
+                "{opened:?}"
+            );
         }
     }
 

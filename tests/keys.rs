@@ -7,7 +7,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cairn::chain::clique::signer;
 use common::*;
@@ -33,8 +35,12 @@ fn json_of(args: &[&str]) -> Value {
 }
 
 impl Home {
-    /// The key is made by `cairn account new`; the light parameters, for the tests' sake.
     fn new() -> Home {
+        Home::of_period(1)
+    }
+
+    /// The key is made by `cairn account new`; the light parameters, for the tests' sake.
+    fn of_period(period_s: u64) -> Home {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("d");
         let password = dir.path().join("password");
@@ -51,7 +57,7 @@ impl Home {
         ]);
         let address = made["address"].as_str().unwrap().to_owned();
         let genesis = dir.path().join("genesis.json");
-        std::fs::write(&genesis, genesis_for(&address)).unwrap();
+        std::fs::write(&genesis, genesis_for(&address, period_s)).unwrap();
         run_ok(&["init", "--datadir", text(&data), text(&genesis)]);
         Home {
             key_file: made["file"].as_str().unwrap().into(),
@@ -131,11 +137,11 @@ impl Drop for Signer {
     }
 }
 
-fn genesis_for(address: &str) -> String {
+fn genesis_for(address: &str, period_s: u64) -> String {
     format!(
         r#"{{"config":{{"chainId":77,"homesteadBlock":0,"eip150Block":0,"eip155Block":0,"eip158Block":0,"byzantiumBlock":0,
         "constantinopleBlock":0,"petersburgBlock":0,"istanbulBlock":0,"berlinBlock":0,"londonBlock":0,
-        "clique":{{"period":1,"epoch":5}}}},"difficulty":"0x1","gasLimit":"0x1c9c380","timestamp":"0x65a00000",
+        "clique":{{"period":{period_s},"epoch":5}}}},"difficulty":"0x1","gasLimit":"0x1c9c380","timestamp":"0x65a00000",
         "extraData":"0x{}{}{}","alloc":{{}}}}"#,
         "00".repeat(32),
         address[2..].to_lowercase(),
@@ -346,14 +352,18 @@ fn sealing_goes_on_when_an_external_signer_comes_and_comes_back() {
     node.wait_log("The signer signs again");
     node.wait_head(2);
     // Killed, as by a power cut: no block comes, and the node stays.
+    let told = |node: &Node| node.log().matches("Not sealing").count();
+    let before = told(&node);
     first.end(Signal::KILL);
+    wait_until("it is told", || told(&node) > before);
     let stood = node.head();
     std::thread::sleep(Duration::from_secs(3));
     assert!(node.head() <= stood + 1, "{} after {stood}", node.head());
     let second = home.signer();
     node.wait_head(stood + 3);
     let log = node.log();
-    assert_eq!(log.matches("The signer signs again").count(), 2, "{log}");
+    // On a busy machine an answer may be late besides.
+    assert!(log.matches("The signer signs again").count() >= 2, "{log}");
     node.stop();
     let (ended_well, log) = second.end(Signal::TERM);
     assert!(ended_well && log.contains("Signed block number="), "{log}");
@@ -374,30 +384,32 @@ fn sealing_goes_on_when_an_external_signer_comes_and_comes_back() {
 
 #[test]
 fn a_signer_that_signs_rubbish_is_told_and_not_believed_and_one_that_hangs_stops_nothing() {
-    let home = Home::new();
+    // The node waits 2 s for an answer: also on a busy machine one of many comes in time.
+    let home = Home::of_period(2);
     let listener = UnixListener::bind(home.socket()).unwrap();
-    // Whoever asks first is answered with a signature of nobody; the next ones are not answered at all.
+    // Whoever asks is answered with a signature of nobody, until that was told; then one more is not answered at all.
+    let is_told = Arc::new(AtomicBool::new(false));
+    let is_told_there = is_told.clone();
     let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap(); // the node looks who is there
-        let _ = stream.read(&mut [0; 1]);
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut line = String::new();
-        BufReader::new(stream.try_clone().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let answer = format!(
-            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"0x{}01\"}}\n",
-            "11".repeat(64)
-        );
-        stream.write_all(answer.as_bytes()).unwrap();
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut again = String::new();
-        BufReader::new(stream.try_clone().unwrap())
-            .read_line(&mut again)
-            .unwrap();
-        let hung = Instant::now();
-        let _ = stream.read(&mut [0; 1]); // until the node hangs up
-        (line, again, hung.elapsed())
+        let mut asked = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            let _ = BufReader::new(stream.try_clone().unwrap()).read_line(&mut line);
+            if line.is_empty() {
+                continue; // the node looks who is there
+            }
+            asked.push(line);
+            if is_told_there.load(Ordering::Relaxed) {
+                let _ = stream.read(&mut [0; 1]); // until the node hangs up
+                return asked;
+            }
+            let answer = format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"0x{}01\"}}\n",
+                "11".repeat(64)
+            );
+            let _ = stream.write_all(answer.as_bytes());
+        }
     });
     let args = home.by_socket();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -407,15 +419,19 @@ fn a_signer_that_signs_rubbish_is_told_and_not_believed_and_one_that_hangs_stops
         line.contains("WARN") && line.contains(&home.address),
         "{line}"
     );
+    is_told.store(true, Ordering::Relaxed);
     node.wait_log("no answer in time");
-    let (asked, again, waited) = server.join().unwrap();
-    assert_eq!(asked, again, "over one parent it asks for one block alone");
-    assert!(waited < Duration::from_millis(1900), "{waited:?}");
+    let asked = server.join().unwrap();
+    assert!(asked.len() > 1);
+    assert!(
+        asked.iter().all(|line| *line == asked[0]),
+        "over one parent it asks for one block alone: {asked:?}"
+    );
     assert_eq!(node.head(), 0);
     // The socket has gone with its listener: a good one takes its place.
     let signer = home.signer();
     node.wait_head(1);
-    assert!(node.stop() < Duration::from_secs(5));
+    assert!(node.stop() < STEP_TIMEOUT);
     signer.end(Signal::TERM);
 }
 
@@ -535,4 +551,44 @@ fn on_a_terminal_the_password_is_asked_for_twice_and_not_shown() {
         .path();
     let file = cairn::keystore::KeyFile::from_json(&std::fs::read(file).unwrap()).unwrap();
     assert!(file.unlock(b"secret").is_ok());
+}
+
+#[test]
+fn an_interrupt_at_the_prompt_leaves_the_terminal_with_its_echo() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+    let dir = tempfile::tempdir().unwrap();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let terminal = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    let echo = || {
+        let modes = tcgetattr(&terminal).unwrap().local_modes;
+        modes.contains(LocalModes::ECHO | LocalModes::ISIG)
+    };
+    assert!(echo());
+    let mut child = cairn()
+        .args(["account", "new", "--lightkdf"])
+        .args(["--datadir", text(&dir.path().join("d"))])
+        .stdin(terminal.try_clone().unwrap())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("it asks", || !echo());
+    let mut person = std::fs::File::from(master);
+    person.write_all(b"sec\x03").unwrap();
+    let mut status = None;
+    wait_until("it ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    use std::os::unix::process::ExitStatusExt as _;
+    assert_eq!(status.unwrap().signal(), Some(Signal::INT.as_raw()));
+    assert!(echo(), "the terminal is as it was");
 }

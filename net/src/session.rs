@@ -402,7 +402,8 @@ impl Session {
         matches!(self.state, State::Closed)
     }
 
-    /// A long part goes on in the memory that the last one left, once so much of it has come that this is not for a mere claim.
+    /// A long part goes on in the memory that the last one left, once a quarter of that has come: who sends no more of it does not hold
+    /// much more than it sent.
     fn make_room(&mut self, more_bytes: usize) {
         let (bytes, room_bytes) = (self.input.len(), self.input.capacity());
         if bytes < READ_BUFFER_BYTES || bytes + more_bytes <= room_bytes {
@@ -410,6 +411,7 @@ impl Session {
         }
         if let Some(workspace) = &mut self.workspace
             && workspace.input.capacity() > room_bytes
+            && workspace.input.capacity() / 4 <= bytes
         {
             let mut input = std::mem::take(&mut workspace.input);
             input.extend_from_slice(&self.input);

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::desk::{Desk, Method};
 use super::rpc::RpcError;
-use crate::chain::clique::{DIFFICULTY_IN_TURN, Snapshot, Vote};
+use crate::chain::clique::{DIFFICULTY_IN_TURN, Snapshot};
 use crate::chain::{SealedHeader, rlp};
 
 /// Headers read for one request, or for a batch of them together: two epochs of the usual length, some 0.2 s. Were each of them a vote it would be
@@ -296,13 +296,18 @@ fn snapshot(at: &Snapshot) -> Value {
         })
         .collect();
     // All open votes on one address are of one kind.
-    let mut tally = Map::new();
+    let mut counts: BTreeMap<Address, (bool, usize)> = BTreeMap::new();
     for vote in at.votes() {
-        let of = |other: &&Vote| other.target == vote.target;
-        let count = at.votes().iter().filter(of).count();
-        let entry = json!({ "authorize": vote.authorise, "votes": count });
-        tally.insert(text(&vote.target), entry);
+        let (authorise, count) = counts.entry(vote.target).or_default();
+        (*authorise, *count) = (vote.authorise, *count + 1);
     }
+    let tally: Map<String, Value> = counts
+        .iter()
+        .map(|(target, (authorise, count))| {
+            let entry = json!({ "authorize": authorise, "votes": count });
+            (text(target), entry)
+        })
+        .collect();
     json!({
         "number": at.number,
         "hash": at.hash.to_string(),

@@ -28,6 +28,8 @@ pub struct RpcError {
     pub code: i64,
     /// For people.
     pub message: String,
+    /// For programs, where there is more to say.
+    pub data: Option<Value>,
 }
 
 impl RpcError {
@@ -61,13 +63,19 @@ impl RpcError {
     }
 
     fn new(code: i64, message: impl Into<String>) -> RpcError {
-        let message = message.into();
-        RpcError { code, message }
+        RpcError {
+            code,
+            message: message.into(),
+            data: None,
+        }
     }
 
     /// The whole answer.
     pub fn answer(&self, id: &Value) -> Value {
-        let error = json!({ "code": self.code, "message": self.message });
+        let mut error = json!({ "code": self.code, "message": self.message });
+        if let Some(data) = &self.data {
+            error["data"] = data.clone();
+        }
         json!({ "jsonrpc": "2.0", "id": id, "error": error })
     }
 }

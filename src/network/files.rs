@@ -125,7 +125,7 @@ Each folder is one node and all it needs; no two nodes may run on one signer's k
 4. To vote a signer in (`--auth`) or out (`--drop`), on more than half of the signers' nodes:
    `cairn clique propose ADDRESS --auth --datadir {name}/data`
 5. As a service that survives a reboot, with `cairn` in /usr/local/bin and the node stopped:
-   `sudo cp -r {name} /var/lib/{service} && sudo cp {name}/{service}.service /etc/systemd/system/ && sudo systemctl enable --now {service}`
+   `sudo cp -rT {name} /var/lib/{service} && sudo cp {name}/{service}.service /etc/systemd/system/ && sudo systemctl enable --now {service}`
 6. One more node needs `genesis.json` and the enode URLs of `peers`; its own URL, which it logs, goes into the others' `peers`.
 
 | node | listens at | seals as |

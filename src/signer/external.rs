@@ -50,7 +50,16 @@ impl External {
         let line = self
             .exchange(&mut stream, &request(self.address, header), deadline)
             .map_err(|error| SignError::Io(self.path.clone(), error))?;
-        let seal = read_answer(&line).map_err(|why| SignError::Answer(self.path.clone(), why))?;
+        let seal = read_answer(&line).map_err(|why| {
+            let why = match why {
+                // Of use for this parent alone.
+                AnswerError::Signed { why, kept } if kept.parent_hash != header.parent_hash => {
+                    AnswerError::Refused(why)
+                }
+                why => why,
+            };
+            SignError::Answer(self.path.clone(), why)
+        })?;
         let mut sealed = header.clone();
         clique::put_seal(&mut sealed, &seal);
         let found = clique::signer(&sealed).ok();
@@ -149,11 +158,19 @@ mod tests {
         }
     }
 
-    /// Asks a signer that answers with `answer` to whatever it is asked; `None`: it does not answer.
+    /// No answer is as late, also on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Asks a signer that answers with `answer` to whatever it is asked; `None`: it does not answer, and is not waited for long.
     fn asked(answer: Option<String>) -> (Result<(), SignError>, Header) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
+        let ours = SigningKey::from_bytes(&[1; 32]).unwrap().address();
+        let mut external = External::new(&path, ours, 1);
+        if answer.is_some() {
+            external.timeout = PATIENCE;
+        }
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -165,9 +182,8 @@ mod tests {
                 None => drop(reader.read_line(&mut line)),
             }
         });
-        let ours = SigningKey::from_bytes(&[1; 32]).unwrap().address();
         let mut header = header();
-        let outcome = External::new(&path, ours, 1).seal(&mut header);
+        let outcome = external.seal(&mut header);
         server.join().unwrap();
         (outcome, header)
     }
@@ -201,6 +217,40 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_the_header_that_was_signed_over_that_parent_and_no_other_is_believed() {
+        let refusal = |data: &str| {
+            format!("{{\"error\":{{\"code\":-32000,\"message\":\"no\",\"data\":\"{data}\"}}}}\n")
+        };
+        let refused = |kept: &Header| {
+            let answer = refusal(&hex::encode_prefixed(clique::unsealed(kept)));
+            match asked(Some(answer)).0 {
+                Err(SignError::Answer(_, why)) => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        // A checkpoint of so many signers is not too long for an answer.
+        let kept = Header {
+            timestamp: 9,
+            extra_data: Bytes::from(vec![0; 97 + 20 * 370]),
+            ..header()
+        };
+        let AnswerError::Signed { kept: told, .. } = refused(&kept) else {
+            panic!("no header");
+        };
+        assert_eq!(*told, kept);
+        let elsewhere = Header {
+            parent_hash: alloy_primitives::B256::repeat_byte(1),
+            ..kept
+        };
+        assert_eq!(refused(&elsewhere), AnswerError::Refused("no".into()));
+        let (outcome, _) = asked(Some(refusal("0xc0")));
+        assert!(
+            matches!(&outcome, Err(SignError::Answer(_, AnswerError::Refused(_)))),
+            "{outcome:?}"
+        );
+    }
+
+    #[test]
     fn a_signer_that_hangs_hangs_up_or_does_not_end_is_not_waited_for() {
         let start = Instant::now();
         let (outcome, _) = asked(None);
@@ -208,11 +258,7 @@ mod tests {
             matches!(&outcome, Err(SignError::Io(_, error)) if is_timeout(error)),
             "{outcome:?}"
         );
-        assert!(
-            start.elapsed() < Duration::from_millis(1800),
-            "{:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
         let (outcome, _) = asked(Some(String::new()));
         assert!(matches!(outcome, Err(SignError::Io(..))), "{outcome:?}");
         let (outcome, _) = asked(Some("x".repeat(MAX_ANSWER_BYTES + 1)));

@@ -35,7 +35,7 @@ pub enum SignError {
     Away(PathBuf),
     /// The connection failed, or the answer did not come in time.
     Io(PathBuf, io::Error),
-    /// What came is no signature, or a refusal.
+    /// What came is no signature, or a refusal. `AnswerError::Signed` carries another header over the very parent that was asked for.
     Answer(PathBuf, AnswerError),
     /// The signature is of another key, or of other bytes.
     NotOurs {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use alloy_consensus::Header;
 use alloy_primitives::{Address, hex};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use crate::ipc::socket::Place;
 use crate::ipc::{Methods, RpcError};
 use crate::logging::short;
 use crate::secret::SigningKey;
-use crate::signed::Record;
+use crate::signed::{Record, Refusal};
 
 /// How soon a stop is seen while nobody calls.
 const STOP_INTERVAL: Duration = Duration::from_millis(250);
@@ -145,6 +146,15 @@ impl Methods for Desk {
 }
 
 impl Desk {
+    /// What may have been signed instead of `header`: who asked can ask for that again, and the chain goes on.
+    fn kept(&self, refusal: &Refusal, header: &Header) -> Option<Value> {
+        let Refusal::Other { .. } = refusal else {
+            return None;
+        };
+        let kept = self.record.over(&header.parent_hash).ok().flatten()?;
+        Some(hex::encode_prefixed(clique::unsealed(&kept)).into())
+    }
+
     fn sign(&mut self, params: &[Value]) -> Result<Value, RpcError> {
         let [content_type, address, data] = params else {
             return Err(RpcError::params(
@@ -168,9 +178,10 @@ impl Desk {
         let rlp = data.as_str().and_then(|text| hex::decode(text).ok());
         let rlp = rlp.ok_or_else(|| RpcError::params("the third parameter is no hex"))?;
         let mut header = read_unsealed(&rlp).map_err(RpcError::params)?;
-        self.record
-            .allow(&header)
-            .map_err(|refusal| RpcError::failed(refusal.to_string()))?;
+        self.record.allow(&header).map_err(|refusal| RpcError {
+            data: self.kept(&refusal, &header),
+            ..RpcError::failed(refusal.to_string())
+        })?;
         clique::seal(&mut header, self.key.key());
         log::info!(
             "Signed block number={} parent={}",
@@ -186,8 +197,8 @@ impl Desk {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::signer::AnswerError;
     use crate::signer::{read_answer, request};
-    use alloy_consensus::Header;
     use alloy_primitives::{B256, Bytes};
 
     fn desk(dir: &Path) -> Desk {
@@ -226,8 +237,15 @@ mod tests {
         assert_eq!(ask(&first).unwrap(), seal);
         clique::put_seal(&mut first, &seal);
         assert_eq!(clique::signer(&first), Ok(ours));
-        let refused = ask(&header(1, 11)).unwrap_err().to_string();
-        assert!(refused.contains("another block over"), "{refused}");
+        let refused = ask(&header(1, 11)).unwrap_err();
+        let told = refused.to_string();
+        assert!(told.contains("another block over"), "{told}");
+        // Who asked gets to know which one was, and has that one signed again.
+        let AnswerError::Signed { kept, .. } = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(*kept, header(1, 10));
+        assert_eq!(ask(&kept).unwrap(), seal);
         ask(&header(2, 11)).unwrap();
     }
 

@@ -13,8 +13,8 @@ use crate::chain::clique::{SEAL_BYTES, VANITY_BYTES, unsealed};
 pub const METHOD: &str = "account_signData";
 /// What is to be signed, as clef names it.
 pub const CONTENT_TYPE: &str = "application/x-clique-header";
-/// An answer is some 200 bytes; a refusal may say why.
-pub(super) const MAX_ANSWER_BYTES: usize = 4096;
+/// An answer is some 200 bytes; a refusal may say why, and which header was signed before: one of 8 KiB, in hex.
+pub(super) const MAX_ANSWER_BYTES: usize = 32 << 10;
 /// Of a refusal, for the log: another program chose it.
 const MAX_REFUSAL_CHARS: usize = 200;
 
@@ -25,6 +25,13 @@ pub enum AnswerError {
     NoAnswer(&'static str),
     /// The signer refuses, and says why.
     Refused(String),
+    /// The signer refuses, since it signed another header over that parent.
+    Signed {
+        /// What it says.
+        why: String,
+        /// That header, its seal zeros. Nothing says that it is a block of the chain: who asks for it to be signed looks at that.
+        kept: Box<Header>,
+    },
 }
 
 /// The request to sign `header` for `address`, a line.
@@ -70,9 +77,18 @@ pub fn read_answer(line: &[u8]) -> Result<[u8; SEAL_BYTES], AnswerError> {
             .unwrap_or("it does not say why")
             .chars()
             .take(MAX_REFUSAL_CHARS);
-        return Err(AnswerError::Refused(
-            why.flat_map(char::escape_debug).collect(),
-        ));
+        let why = why.flat_map(char::escape_debug).collect();
+        let data = error.get("data").and_then(Value::as_str);
+        let kept = data
+            .and_then(|digits| hex::decode(digits).ok())
+            .and_then(|rlp| read_unsealed(&rlp).ok());
+        return Err(match kept {
+            None => AnswerError::Refused(why),
+            Some(kept) => AnswerError::Signed {
+                why,
+                kept: Box::new(kept),
+            },
+        });
     }
     let result = answer.get("result").and_then(Value::as_str);
     let result = result.ok_or(no_answer("no result that is text"))?;
@@ -100,7 +116,9 @@ impl fmt::Display for AnswerError {
                     "what came is no answer of a signer: {why}; it is not used"
                 )
             }
-            AnswerError::Refused(why) => write!(f, "the signer refuses: {why}"),
+            AnswerError::Refused(why) | AnswerError::Signed { why, .. } => {
+                write!(f, "the signer refuses: {why}")
+            }
         }
     }
 }

@@ -372,3 +372,13 @@ pub fn data() -> Option<PathBuf> {
 pub fn genesis_of(path: &Path) -> Genesis {
     Genesis::from_json(&std::fs::read(path).unwrap()).unwrap()
 }
+
+/// Waits until it is so.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + STEP_TIMEOUT;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

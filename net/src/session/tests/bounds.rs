@@ -295,3 +295,41 @@ fn a_session_whose_output_is_full_says_so_until_it_is_drained() {
         .collect();
     assert_eq!(ids, (0..sent).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_long_frame_that_never_ends_holds_no_more_than_four_times_what_came() {
+    let mut pair = Pair::ready(16);
+    let mut state = 1_u64;
+    let mut item = Vec::new();
+    let length = WORKSPACE_BYTES / 2;
+    alloy_rlp::Header {
+        list: true,
+        payload_length: length,
+    }
+    .encode(&mut item);
+    item.extend((0..length).map(|_| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+        (state >> 56) as u8
+    }));
+    let answer = Outgoing::Answer {
+        kind: AnswerKind::Bodies,
+        id: 7,
+        items: &[&item],
+    };
+    pair.a.send(answer).unwrap();
+    let mut wire = pair.a.output().to_vec();
+    // What another one's long frame left.
+    let mut workspace = Box::<Workspace>::default();
+    workspace.input = Vec::with_capacity(WORKSPACE_BYTES);
+    let mut is_used = false;
+    for part in wire.chunks_mut(READ_BUFFER_BYTES) {
+        pair.b.lend(workspace);
+        pair.b.handle_input(NOW_MS, part, &chain());
+        workspace = pair.b.reclaim().unwrap();
+        let (came, held) = (pair.b.input.len(), pair.b.input.capacity());
+        assert!(held <= 4 * came, "{held} bytes for {came}");
+        is_used |= held == WORKSPACE_BYTES;
+    }
+    assert!(is_used, "it is taken once enough has come");
+    assert_eq!(events(&mut pair.b).len(), 1);
+}
