@@ -105,10 +105,6 @@ func (c *client) start() {
 		fmt.Sprintf("--rpcPort=%d", c.rpcPort), "--rpc", "--rpcAddr=127.0.0.1", "--discDns=false", "--discV4=false",
 		"--extIP=127.0.0.1", "--no-logFile", "--mine", "--unlock="+c.keyFile)
 	c.command.Dir, c.command.Stdout, c.command.Stderr = c.dir, c.log, c.log
-	if file := os.Getenv("FOUR_CLIENT_LOG"); file != "" {
-		out, _ := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-		c.command.Stdout, c.command.Stderr = out, out
-	}
 	c.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := c.command.Start(); err != nil {
 		c.t.Fatal(err)

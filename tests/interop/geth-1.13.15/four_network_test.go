@@ -123,11 +123,7 @@ func (f *four) oneHead() cairn.Block {
 
 // tend has the client begin anew where it has lost the chain, as its keeper would.
 func (f *four) tend() {
-	if !f.js.isUp() {
-		f.lag = time.Time{}
-		return
-	}
-	if f.follows() {
+	if !f.js.isUp() || f.follows() {
 		f.lag = time.Time{}
 		return
 	}
