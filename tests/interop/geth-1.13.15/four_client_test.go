@@ -32,7 +32,7 @@ const (
 	// clientLook is how often its head is asked for, and so how well it is known when it had a block.
 	clientLook = 100 * time.Millisecond
 	// lagLimit is how long it may be behind.
-	lagLimit = 6 * time.Second
+	lagLimit = 4 * time.Second
 	// returnLimit is for it to catch up after a start: it looks for a peer every five seconds.
 	returnLimit = 30 * time.Second
 )

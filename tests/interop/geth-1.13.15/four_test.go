@@ -31,6 +31,8 @@ const (
 	pauseLimit = 90 * time.Second
 	// apart is how far heads may be from each other in a network that is well.
 	apart = 2
+	// reserve is kept of the test's time for one head to all, and the account.
+	reserve = 2 * time.Minute
 )
 
 // signer is one of the four: what it seals as, and what was seen of it.
@@ -168,6 +170,10 @@ func TestFourSignersOfThreeKindsSealInTurn(t *testing.T) {
 	for i, s := range []*signer{one, js, g, two} {
 		at := blocks * uint64(i+1) / 5
 		net.wait("the time to kill "+s.name, func() bool { return net.top() >= at && net.together() })
+		if net.isLate() {
+			t.Errorf("there was no time to kill %s", s.name)
+			break
+		}
 		before := net.top()
 		t.Logf("at block %d: %s is killed", before, s.name)
 		s.goesDown()
@@ -187,6 +193,9 @@ func TestFourSignersOfThreeKindsSealInTurn(t *testing.T) {
 	}
 	net.wait("the end", func() bool { return net.top() >= blocks })
 	last := net.oneHead()
+	if last.Number < blocks {
+		t.Errorf("there was time for %d blocks of %d", last.Number, blocks)
+	}
 	peer.Eth.StopMining()
 
 	// What they agreed on is one chain to all of them.
