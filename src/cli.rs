@@ -171,7 +171,16 @@ pub enum Command {
         format: Option<Format>,
     },
     /// Show how the node that runs on the data folder is doing
-    Status,
+    Status {
+        /// Say only how its health is; exit with 0 if it is `ok`, and with 1 if it is not or if no node runs
+        ///
+        /// ok: the head is as new as can be known (a minority of the signers may be missing; the line names them). All others exit with 1.
+        /// catching_up: it has been fetching a better chain for 10 seconds. alone: nobody is connected, so it cannot know.
+        /// stale: nothing newer comes from peers. stalled: the signers of a clique chain do not go on. not_sealing: the chain goes on, but
+        /// this node's signer has missed its last turns.
+        #[arg(long)]
+        check: bool,
+    },
     /// See who seals a clique chain and how they vote, and vote, by the node that runs on the data folder
     #[command(subcommand)]
     Clique(CliqueCommand),

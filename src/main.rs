@@ -16,7 +16,7 @@ use cairn::export::{self, ExportError};
 use cairn::import::{Found, ImportError};
 use cairn::signed::Record;
 use cairn::signer::SignerRole;
-use cairn::status::Report;
+use cairn::status::{Report, health_line};
 use cairn::{account, import, ipc, logging, memory, network, node, voting};
 use cairn_store::{Reader, Writer};
 use clap::Parser as _;
@@ -47,7 +47,8 @@ fn main() -> ExitCode {
             last,
             format,
         }) => export(&cli.common, file, (*first, *last), *format),
-        Some(Command::Status) => status(&cli.common),
+        Some(Command::Status { check: false }) => status(&cli.common),
+        Some(Command::Status { check: true }) => check(&cli.common),
         Some(Command::Clique(command)) => clique(&cli.common, command),
         Some(Command::Network(NetworkCommand::New(typed))) => network::new(typed)
             .map_err(Failure::from)
@@ -190,6 +191,26 @@ fn status(common: &Common) -> Result<(), Failure> {
         now_s: unix_s(),
     };
     print(common, &status, &report.to_string())
+}
+
+/// Says whether the node is well, by its exit status too.
+fn check(common: &Common) -> Result<(), Failure> {
+    let socket = config::ipc(&config::datadir(common)?, common);
+    let status = ipc::call(&socket, "cairn_status", &serde_json::json!([])).map_err(failed)?;
+    let health = &status["health"];
+    let text = health_line(health);
+    match health["healthy"].as_bool() {
+        Some(true) => print(common, health, &format!("{text}\n")),
+        Some(false) => {
+            if common.json {
+                print(common, health, "")?;
+            }
+            Err(failed(text))
+        }
+        None => Err(failed(
+            "the node that runs is older than this command and does not tell its health",
+        )),
+    }
 }
 
 fn clique(common: &Common, command: &CliqueCommand) -> Result<(), Failure> {

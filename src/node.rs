@@ -19,7 +19,7 @@
 //! | heads | sync -> sealer | 1 | sync takes the older head out: only the newest counts |
 //! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a new head |
 //!
-//! Sync writes its figures on a board under a lock, which ipc reads. What the signer is to vote for stands under another one: ipc writes it,
+//! Sync writes its figures on a board under a lock, which ipc reads. Which block the sealer is at stands under another, which sync reads. What the signer is to vote for stands under another one: ipc writes it,
 //! and the sealer reads it before each block.
 //!
 //! When headers with seals come in, sync has up to 3 threads more for some milliseconds, which find out who signed them.
@@ -30,8 +30,8 @@
 //! While it makes a large commit the store's Writer has threads of its own, which end before the commit does: as many as
 //! there are cores, at most 4, to compress (three parts each at most), and at most 5 more to sync files at once.
 //!
-//! Stop order: ipc is told (nobody gives orders to a node that stops), then net (it says goodbye to peers, at most 200 ms), then sync, whose end closes the links of the
-//! sealer and of the store (it finishes the commit it is at, and the store's lock goes with it); all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
+//! Stop order: ipc is told (nobody gives orders to a node that stops), then net (it says goodbye to peers, at most 200 ms), then sync, which waits until the store has done what
+//! it was given, and whose end closes the links of the sealer and of the store (the store's lock goes with it); all are joined. A thread that ends unasked, by error or panic, stops the node the same way, exit status 1.
 
 use std::any::Any;
 use std::fmt;
@@ -54,7 +54,7 @@ use crate::chain::{Rules, Tip};
 use crate::config::Config;
 use crate::ipc::{Desk, Facts, IpcRole, Work};
 use crate::proposals::Proposals;
-use crate::sealer;
+use crate::sealer::{self, OwnBoard};
 use crate::serve::Server;
 use crate::signed::Record;
 use crate::signer::Signer;
@@ -234,7 +234,10 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         })?);
     }
     drop(events_in);
-    let board = status::Writer::new(board, &tip, sealing.is_some());
+    let own = sealing
+        .as_ref()
+        .map(|(sealing, _)| OwnBoard::new(sealing.signer.address()));
+    let board = status::Writer::new(board, &tip, &reader.snapshot(), own.clone());
     let store = StoreRole {
         jobs,
         done: done_in,
@@ -278,17 +281,19 @@ pub fn run(config: Config) -> Result<(), NodeError> {
         stop,
     };
     let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;
-    let sealer_thread = match sealing {
+    let sealer_thread = match sealing.zip(own) {
         None => None,
-        Some((sealing, record)) => {
+        Some(((sealing, record), own)) => {
             log::info!(
                 "Sealing signer={} pace_s={}",
                 sealing.signer.address(),
                 sealing.pace_s
             );
             Some(spawn.role("sealer", move || {
-                sealer::run(&rules, sealing, record, &proposals, &heads, &sealed_in)
-                    .map_err(|e| e.to_string())
+                sealer::run(
+                    &rules, sealing, record, &proposals, &own, &heads, &sealed_in,
+                )
+                .map_err(|e| e.to_string())
             })?)
         }
     };

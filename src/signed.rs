@@ -127,6 +127,11 @@ impl Record {
         }
     }
 
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The header over `parent` that was to be signed, if there is one: it may have been, and nobody got it.
     ///
     /// # Errors
@@ -263,13 +268,18 @@ impl Slot {
 
     fn read_record(bytes: &[u8]) -> Option<Slot> {
         let (crc, rest) = bytes.split_first_chunk::<4>()?;
+        let is_whole = |written: &[u8]| crc32fast::hash(written) == u32::from_le_bytes(*crc);
+        Slot::read_rest(rest, is_whole)
+    }
+
+    /// What follows the checksum.
+    fn read_rest(rest: &[u8], is_whole: impl FnOnce(&[u8]) -> bool) -> Option<Slot> {
         let (n, after) = rest.split_first_chunk::<8>()?;
         let (forgotten, after) = after.split_first_chunk::<8>()?;
         let (length, after) = after.split_first_chunk::<4>()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
         let mut rlp = after.get(..length)?;
-        let written = &rest[..HEAD_BYTES - 4 + length];
-        if crc32fast::hash(written) != u32::from_le_bytes(*crc) {
+        if !is_whole(&rest[..HEAD_BYTES - 4 + length]) {
             return None;
         }
         let header = Header::decode(&mut rlp).ok().filter(|_| rlp.is_empty())?;
@@ -284,6 +294,14 @@ impl Slot {
         };
         let forgotten = u64::from_le_bytes(*forgotten);
         Some(Slot::Has(signed, forgotten, Box::new(header)))
+    }
+}
+
+/// The header in what a slot has after its checksum, if it has one: what a fuzzer tries.
+pub fn read_slot(rest: &[u8]) -> Option<Header> {
+    match Slot::read_rest(rest, |_| true)? {
+        Slot::Has(_, _, header) => Some(*header),
+        Slot::Empty | Slot::Damaged => None,
     }
 }
 

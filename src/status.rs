@@ -5,12 +5,16 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
+use cairn_store::Snapshot as Stored;
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::chain::Tip;
 use crate::chain::clique::Snapshot;
-use crate::sync::SyncStatus;
+use crate::clock::unix_s;
+use crate::sealer::{Own, OwnBoard};
+use crate::standing::{self, LastBlocks, MissedBySigner, Standing};
+use crate::sync::{Block, SyncStatus};
 
 /// Rates are of so many last seconds: long enough for a large commit, short enough to follow a change.
 const RATE_S: u64 = 10;
@@ -93,6 +97,16 @@ pub struct Figures {
     pub bytes_per_s: f64,
     /// The head's age, if nothing is being caught up with and a newer one should be here: it is stale.
     pub overdue_s: Option<u64>,
+    /// Connected peers.
+    pub peers: usize,
+    /// For how long there has been something to catch up with.
+    pub behind_s: Option<u64>,
+    /// How the signers stand after the head, on a clique chain.
+    pub standing: Option<Arc<Standing>>,
+    /// The turns each has missed since the node started.
+    pub missed: Arc<MissedBySigner>,
+    /// What this node's own signer is at, if it has one.
+    pub own: Option<Own>,
 }
 
 impl Figures {
@@ -109,21 +123,96 @@ pub struct Writer {
     started_at: u64,
     /// Second, blocks and bytes of each of the last seconds in which any were stored.
     stored: VecDeque<(u64, u64, u64)>,
-    /// Does the node seal, so that to be alone is nothing to wait for?
-    seals: bool,
+    /// What the node's signer is at, if it seals, so that to be alone is nothing to wait for.
+    own: Option<OwnBoard>,
+    /// Since when there is something to catch up with.
+    behind_since_ms: Option<u64>,
+    /// Who sealed the last blocks.
+    last: LastBlocks,
+    standing: Option<Arc<Standing>>,
+    /// The snapshot after the head that was told last.
+    clique: Option<Arc<Snapshot>>,
+    missed: Arc<MissedBySigner>,
+    /// The Unix time at the start: turns missed before do not count.
+    started_s: u64,
 }
 
 impl Writer {
-    /// Writes on `board` from the stored head `tip` on.
-    pub fn new(board: Board, tip: &Tip, seals: bool) -> Writer {
+    /// Writes on `board` from the stored head `tip` on, for a node with this signer.
+    pub fn new(board: Board, tip: &Tip, stored: &Stored, own: Option<OwnBoard>) -> Writer {
+        let last = match &tip.clique {
+            Some(_) => LastBlocks::read(stored),
+            None => LastBlocks::default(),
+        };
+        Writer::from_last(board, tip, last, own)
+    }
+
+    fn from_last(board: Board, tip: &Tip, last: LastBlocks, own: Option<OwnBoard>) -> Writer {
         let mut writer = Writer {
             board,
             started_at: tip.header.header.number,
             stored: VecDeque::new(),
-            seals,
+            own,
+            behind_since_ms: None,
+            last,
+            standing: None,
+            clique: None,
+            missed: Arc::default(),
+            started_s: unix_s(),
         };
+        writer.set_signers(tip);
         writer.show(0, tip, &SyncStatus::default(), true, None);
         writer
+    }
+
+    /// These blocks have become the head's last ones.
+    pub fn extended(&mut self, blocks: &[Block], tip: &Tip) {
+        let Some(signers) = self.clique.clone().or_else(|| tip.clique.clone()) else {
+            return;
+        };
+        if let Some(first) = blocks.first() {
+            self.last.forget_from(first.header.number());
+        }
+        let own = self.own.as_ref().map(OwnBoard::read);
+        let missed = Arc::make_mut(&mut self.missed);
+        // What is further back than is looked is not worth the signer's finding out.
+        for block in &blocks[blocks.len().saturating_sub(standing::LOOK_BACK)..] {
+            if block.header.header.timestamp >= self.started_s {
+                standing::count(missed, &block.header, &signers, &self.last, own.as_ref());
+            }
+            self.last.push(&block.header);
+        }
+        self.set_signers(tip);
+    }
+
+    /// Another branch has taken the place of blocks of ours.
+    pub fn replaced(&mut self, stored: &Stored, tip: &Tip) {
+        if tip.clique.is_some() {
+            self.last.read_again(stored);
+        }
+        self.set_signers(tip);
+    }
+
+    fn set_signers(&mut self, tip: &Tip) {
+        self.clique = tip.clique.clone();
+        if let Some(snapshot) = &tip.clique {
+            self.last.set_signers(snapshot);
+            Arc::make_mut(&mut self.missed).retain(|signer, _| snapshot.is_signer(signer));
+        }
+        self.standing = None;
+    }
+
+    /// How the signers stand: made anew for each head, and when it is found to stand still.
+    fn standing(&mut self, tip: &Tip, stands_still: bool) -> Option<Arc<Standing>> {
+        let snapshot = tip.clique.as_ref()?;
+        let is_so = |standing: &&Arc<Standing>| standing.stands_still == stands_still;
+        if let Some(standing) = self.standing.as_ref().filter(is_so) {
+            return Some(standing.clone());
+        }
+        let timestamp_s = tip.header.header.timestamp;
+        let standing = Standing::new(snapshot, timestamp_s, &self.last, stands_still);
+        self.standing = Some(Arc::new(standing));
+        self.standing.clone()
     }
 
     /// Blocks have been stored.
@@ -161,11 +250,16 @@ impl Writer {
         let is_idle =
             status.target_number.is_none() && status.headers == 0 && status.in_flight == 0;
         let phase = match status {
-            _ if status.peers == 0 && !self.seals => Phase::Alone,
+            _ if status.peers == 0 && self.own.is_none() => Phase::Alone,
             _ if is_caught_up || is_idle => Phase::Following,
             _ if status.headers > 0 => Phase::Bodies,
             _ => Phase::Headers,
         };
+        let behind_since_ms = match phase.catches_up() {
+            true => Some(*self.behind_since_ms.get_or_insert(now_ms)),
+            false => self.behind_since_ms.take().and(None),
+        };
+        let overdue_s = overdue_s.filter(|_| !phase.catches_up());
         let figures = Figures {
             phase,
             started_at: self.started_at,
@@ -180,7 +274,12 @@ impl Writer {
             in_flight: status.in_flight,
             blocks_per_s: blocks as f64 / over_s,
             bytes_per_s: bytes as f64 / over_s,
-            overdue_s: overdue_s.filter(|_| matches!(phase, Phase::Alone | Phase::Following)),
+            overdue_s,
+            peers: status.peers,
+            behind_s: behind_since_ms.map(|at| now_ms.saturating_sub(at) / 1000),
+            standing: self.standing(tip, overdue_s.is_some()),
+            missed: self.missed.clone(),
+            own: self.own.as_ref().map(OwnBoard::read),
         };
         self.board.write(figures.clone());
         figures
@@ -247,10 +346,39 @@ impl fmt::Display for Report<'_> {
             write!(sync, ", and stale: the head is {} old", Span(age_s))?;
         }
         writeln!(f, "Sync     {sync}")?;
+        writeln!(f, "Health   {}", health_line(at("/health")))?;
         if let Some(signer) = at("/signer").as_str() {
             writeln!(f, "Signer   {signer}")?;
         }
         let empty = Vec::new();
+        let signers = at("/signers/all").as_array().unwrap_or(&empty);
+        if !signers.is_empty() {
+            let (missing, needed) = (text("/signers/missing"), text("/signers/needed"));
+            let all = signers.len();
+            writeln!(f, "Signers  {all}, {missing} missing, {needed} needed")?;
+        }
+        for signer in signers {
+            let figure = |name: &str| signer[name].as_u64();
+            write!(f, "  {} ", signer["address"].as_str().unwrap_or_default())?;
+            match (figure("last_block"), figure("last_block_timestamp")) {
+                (Some(number), Some(made_s)) => {
+                    let age = Span(self.now_s.saturating_sub(made_s));
+                    write!(f, "last block {number}, {age} ago")?;
+                }
+                _ => write!(f, "none of the last {} blocks", standing::LOOK_BACK)?,
+            }
+            write!(f, ", {} turns missed", figure("turns_missed").unwrap_or(0))?;
+            for (name, says) in [
+                ("in_turn_next", "in turn next"),
+                ("may_seal_next", "may seal next"),
+                ("missing", "MISSING"),
+            ] {
+                if signer[name] == true {
+                    write!(f, ", {says}")?;
+                }
+            }
+            writeln!(f)?;
+        }
         let peers = at("/peers").as_array().unwrap_or(&empty);
         writeln!(f, "Peers    {} of {}", peers.len(), text("/max_peers"))?;
         for peer in peers {
@@ -270,6 +398,16 @@ impl fmt::Display for Report<'_> {
             )?;
         }
         Ok(())
+    }
+}
+
+/// The health in a `cairn_status`, as a line.
+pub fn health_line(health: &Value) -> String {
+    let text = |name: &str| health[name].as_str().unwrap_or_default();
+    let (state, cause, advice) = (text("state"), text("cause"), text("advice"));
+    match advice.is_empty() {
+        true => format!("{state}: {cause}"),
+        false => format!("{state}: {cause}. {advice}"),
     }
 }
 
@@ -293,10 +431,11 @@ mod tests {
     use crate::chain::{Genesis, Rules};
 
     fn writer(seals: bool) -> Writer {
-        Writer::new(
+        Writer::from_last(
             Board::default(),
             &Rules::new(&Genesis::dev()).genesis_tip(),
-            seals,
+            LastBlocks::default(),
+            seals.then(OwnBoard::default),
         )
     }
 
@@ -342,7 +481,7 @@ mod tests {
         };
         writer.show(0, &tip, &status, true, None);
         assert_eq!(writer.board.read().phase, Phase::Alone);
-        writer.seals = true;
+        writer.own = Some(OwnBoard::default());
         writer.show(0, &tip, &status, true, None);
         assert_eq!(writer.board.read().phase, Phase::Following);
     }

@@ -92,6 +92,11 @@ impl Rules {
         }
     }
 
+    /// The total difficulty of block 0.
+    pub fn genesis_td(&self) -> U256 {
+        self.genesis.header.difficulty
+    }
+
     /// True if the right to make a block is checked: clique's seals are. Work is not, and stake is not a header's matter.
     pub fn seal_is_checked(&self) -> bool {
         self.spec.clique.is_some()

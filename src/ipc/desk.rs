@@ -15,8 +15,11 @@ use serde_json::{Value, json};
 use super::clique::{self, Work};
 use super::rpc::{Methods, RpcError};
 use crate::chain::Rules;
+use crate::clock::unix_s;
+use crate::health::Health;
 use crate::proposals::Proposals;
-use crate::status::Board;
+use crate::standing::{SignerStanding, Standing};
+use crate::status::{Board, Figures};
 
 /// What does not change while the node runs.
 #[derive(Clone, Debug)]
@@ -210,6 +213,7 @@ impl Desk {
             })
         };
         let peers: Vec<Value> = self.net.connected().iter().map(peer).collect();
+        let now_s = unix_s();
         json!({
             "client": facts.client,
             "pid": std::process::id(),
@@ -238,10 +242,40 @@ impl Desk {
                 "left_s": figures.left_s(),
                 "overdue_s": figures.overdue_s,
             },
+            "health": Health::of(&figures, now_s),
+            "signers": figures.standing.as_ref().map(|standing| signers(standing, &figures, now_s)),
             "max_peers": facts.max_peers,
             "peers": peers,
         })
     }
+}
+
+fn signers(standing: &Standing, figures: &Figures, now_s: u64) -> Value {
+    let missed = &figures.missed;
+    let signer = |signer: &SignerStanding| {
+        let since_start = missed.get(&signer.address).copied().unwrap_or_default();
+        json!({
+            "address": signer.address.to_string(),
+            "last_block": signer.last.map(|made| made.number),
+            "last_block_timestamp": signer.last.map(|made| made.timestamp_s),
+            "age_s": signer.last.map(|made| now_s.saturating_sub(made.timestamp_s)),
+            "turns_missed": signer.turns_missed,
+            "in_turn_next": signer.in_turn,
+            "may_seal_next": signer.may_seal,
+            "missing": signer.is_missing,
+            "missed_since_start": since_start.sum(),
+            "missed_by_cause": since_start,
+        })
+    };
+    json!({
+        "next_block": standing.head.number.saturating_add(1),
+        "stands_still": standing.stands_still,
+        "needed": standing.needed,
+        "missing": standing.missing().count(),
+        "cannot_go_on": standing.cannot_go_on(),
+        "looked_at_from": standing.first,
+        "all": standing.signers.iter().map(signer).collect::<Value>(),
+    })
 }
 
 fn enode(params: &[Value]) -> Result<Enode, RpcError> {

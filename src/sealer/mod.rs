@@ -1,16 +1,19 @@
 //! The validator's role: a thread that seals when it is time, and has what it signs kept before it signs; who signs is in `signer`.
 
 mod block;
+mod own;
 mod turns;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use alloy_primitives::U256;
+use alloy_consensus::Header;
+use alloy_primitives::{Address, U256};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::chain::clique::DIFFICULTY_IN_TURN;
-use crate::chain::{Rules, Tip};
+use crate::chain::{Rules, SealedHeader, Tip};
 use crate::config::SealerConfig;
 use crate::logging::short;
 use crate::proposals::Proposals;
@@ -19,6 +22,7 @@ use crate::signer::SignError;
 use crate::sync::SealedBlock;
 
 pub use block::{seal, try_out, unsealed};
+pub use own::{Own, OwnBoard};
 pub use turns::{NotNow, Pace, Slot, Turns};
 
 /// How often it is told that the signer still gives no signature.
@@ -36,6 +40,7 @@ pub fn run(
     config: SealerConfig,
     mut record: Record,
     proposals: &Proposals,
+    own: &OwnBoard,
     heads: &Receiver<Tip>,
     sealed: &Sender<SealedBlock>,
 ) -> Result<(), SealerError> {
@@ -53,6 +58,7 @@ pub fn run(
                 while let Ok(newer) = heads.try_recv() {
                     head = newer;
                 }
+                own.has_parent(head.header.number());
                 turns.handle_head(now_ms(), head, draw()?);
                 continue;
             }
@@ -62,10 +68,18 @@ pub fn run(
         let Some((parent, slot)) = turns.handle_timeout(now_ms(), draw()?) else {
             continue;
         };
+        let number = parent.header.number() + 1;
         let snapshot = parent.clique.as_deref();
         let draw = draw()?;
         let vote = snapshot.and_then(|snapshot| proposals.pick(snapshot, draw));
         let kept = record.over(&parent.header.hash);
+        if let Ok(Some(kept)) = &kept
+            && let Some(why) = why_not_again(rules, &parent, kept, turns.signer(), now_ms())
+        {
+            signing.failed(&format!("{why} ({})", record.path().display()));
+            turns.handle_unsigned(now_ms(), slot);
+            continue;
+        }
         let header = kept.map(|kept| kept.unwrap_or_else(|| unsealed(rules, &parent, slot, vote)));
         let allowed = header.and_then(|header| record.allow(&header).map(|()| header));
         let header = match allowed {
@@ -73,24 +87,22 @@ pub fn run(
             Err(refusal @ Refusal::NotKept(_)) => return Err(SealerError::Record(refusal)),
             Err(refusal) => {
                 signing.failed(&refusal.to_string());
+                own.is_unsigned(number);
                 turns.handle_unsigned(now_ms(), slot);
                 continue;
             }
         };
-        // One that was kept may be of a time that the clock, set back since, has yet to reach.
-        if now_ms() < header.timestamp.saturating_mul(1000) {
-            turns.handle_unsigned(now_ms(), slot);
-            continue;
-        }
         let block = match seal(header, &config.signer) {
             Ok(block) => block,
             Err(why) => {
                 signing.failed(&why.to_string());
+                own.is_unsigned(number);
                 turns.handle_unsigned(now_ms(), slot);
                 continue;
             }
         };
         signing.done();
+        own.has_sealed(number);
         log::info!(
             "Sealed new block number={} hash={} in_turn={}",
             block.header.header.number,
@@ -101,6 +113,31 @@ pub fn run(
             return Ok(());
         }
     }
+}
+
+/// Why a block that was kept over `parent` cannot be offered again. No other is sealed in its place: somebody may have it.
+fn why_not_again(
+    rules: &Rules,
+    parent: &Tip,
+    kept: &Header,
+    signer: Address,
+    now_ms: u64,
+) -> Option<String> {
+    let number = kept.number;
+    let again = SealedHeader::to_be_sealed(kept.clone(), signer);
+    if let Err(why) = rules.extend(parent, Arc::new(again), None) {
+        return Some(format!(
+            "block {number} was signed over this parent before, and the chain's rules refuse it now: {why}; undo what was changed in \
+             genesis.json since, or remove the record of what was signed once nobody can have that block"
+        ));
+    }
+    let ahead_s = kept.timestamp.saturating_sub(now_ms / 1000);
+    (ahead_s > 0).then(|| {
+        format!(
+            "block {number} was signed over this parent before, with a time that is {ahead_s} s ahead of this machine's clock now; is the \
+             clock right? If it was wrong then, remove the record of what was signed once nobody can have that block"
+        )
+    })
 }
 
 /// What was told of the signer: it is told once for each reason, and again each minute.

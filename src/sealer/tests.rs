@@ -147,3 +147,28 @@ fn a_vote_is_sealed_as_eip_225_writes_it_and_never_at_a_checkpoint() {
     }
     assert!(rules.is_checkpoint(tip.header.header.number));
 }
+
+#[test]
+fn a_block_that_was_signed_and_cannot_be_offered_again_is_told_of_with_what_to_do() {
+    let rules = rules(&[1]);
+    let tip = rules.genesis_tip();
+    let slot = pace(1, 1).slot(&tip, 0, 0).unwrap();
+    let kept = unsealed(&rules, &tip, slot, None);
+    let at_ms = slot.time_s * 1000;
+    let me = signer(1).address();
+    assert_eq!(why_not_again(&rules, &tip, &kept, me, at_ms), None);
+    let early = why_not_again(&rules, &tip, &kept, me, at_ms - 5_000).unwrap();
+    assert!(
+        early.contains("5 s ahead") && early.contains("remove the record"),
+        "{early}"
+    );
+    let other = Header {
+        gas_limit: 1,
+        ..kept
+    };
+    let broken = why_not_again(&rules, &tip, &other, me, at_ms).unwrap();
+    assert!(
+        broken.contains("genesis.json") && broken.contains("gasLimit"),
+        "{broken}"
+    );
+}

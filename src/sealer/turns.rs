@@ -119,6 +119,11 @@ impl Turns {
         }
     }
 
+    /// Who seals.
+    pub fn signer(&self) -> Address {
+        self.pace.signer
+    }
+
     /// There is a new head, on which the next block is to be sealed.
     pub fn handle_head(&mut self, now_ms: u64, head: Tip, draw: u64) {
         self.parent = Some(head);

@@ -129,7 +129,8 @@ impl Machine {
             .min()
     }
 
-    /// Asks one peer after the other for the next block when the chain stands still: there are peers that announce nothing.
+    /// Asks one peer after the other for the next block when the chain stands still: there are peers that announce nothing. Our head is
+    /// asked for too, for the peer may have another block in its place.
     pub(super) fn poll(&mut self, now: Now) {
         if self.poll_deadline().is_none_or(|due| due > now.ms) {
             return;
@@ -153,7 +154,7 @@ impl Machine {
         };
         self.last_polled = Some(id);
         let (number, count) = (
-            self.tip.header.header.number + 1,
+            self.tip.header.header.number,
             self.config.limits.header_batch,
         );
         let request = headers_of(Start::Number(number), count, false);

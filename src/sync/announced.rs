@@ -47,6 +47,8 @@ pub(super) struct Live {
     pub(super) orphans: BTreeMap<B256, Orphan>,
     pub(super) fetches: BTreeMap<B256, Fetch>,
     pub(super) due_ms: Option<u64>,
+    /// A block in the pool is better than our head, and waits for the store.
+    pub(super) is_waiting: bool,
 }
 
 impl Live {

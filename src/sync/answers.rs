@@ -88,8 +88,11 @@ impl Machine {
                     // It has what it lacked, or what our clock did not let us take: one that was wrong may be right by now.
                     if peer.lacks_from.is_some_and(|lacks| lacks <= number) {
                         peer.lacks_from = None;
+                        peer.judged = None; // by what there was to be had of it then
                     }
-                    if peer.head.number.is_none_or(|known| known < number) {
+                    let is_other = peer.head.hash != header.hash; // in the place of the one that it had
+                    let is_news = |known| known < number || (known == number && is_other);
+                    if peer.head.number.is_none_or(is_news) {
                         peer.claim(number, header.hash, None);
                         // Only after news: one whose branch was refused would be polled without end.
                         if headers.len() as u64 == count {

@@ -3,6 +3,8 @@
 use alloy_primitives::U256;
 
 use super::boundary::Now;
+use super::branch::Branch;
+use super::choice::is_better;
 use super::limits::{CATCH_UP_PATIENCE_MS, CATCH_UP_PATIENCE_S, STALE_LEAST_S, STALE_PERIODS};
 use super::machine::Machine;
 use super::peers::Peer;
@@ -103,7 +105,11 @@ impl Machine {
                     None => peer.head.td.is_some_and(|td| td > self.tip.td), // its number is being asked for
                 }
         };
-        self.branch.is_some() || !self.main_is_idle() || self.peers.values().any(claims_more)
+        // A branch of which only a claim is known is behind us as far as its peer claims more.
+        let outweighs = |branch: &Branch| branch.top().is_some_and(|top| is_better(top, &self.tip));
+        self.branch.as_ref().is_some_and(outweighs)
+            || !self.main_is_idle()
+            || self.peers.values().any(claims_more)
     }
 
     /// Keeps count of the time behind. A block of the last seconds is news and not catch-up: who passes the news on and

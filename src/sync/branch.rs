@@ -1,5 +1,6 @@
 //! Another branch than ours: finds where a peer's chain leaves our own. From there on `follow.rs` has it.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use alloy_primitives::B256;
@@ -80,6 +81,14 @@ impl Branch {
         }
     }
 
+    /// The last verified block of its line, once it hangs on a block of ours.
+    pub(super) fn top(&self) -> Option<&Tip> {
+        match &self.stage {
+            Stage::Seek { .. } | Stage::Probe(_) => None,
+            Stage::Follow(follow) => Some(follow.pipe.top()),
+        }
+    }
+
     /// The branch's line if its bodies are wanted from this peer, and the number up to which they are: only once its headers
     /// outweigh `ours`, and no further.
     pub(super) fn wanting(&mut self, peer: PeerId, ours: &Tip) -> Option<(&mut Pipe, u64)> {
@@ -150,6 +159,7 @@ impl Machine {
                 .filter(|(_, peer)| {
                     peer.is_usable()
                         && peer.lacks_from.is_none()
+                        && peer.no_branch_before_ms <= now.ms
                         && peer.claims_better(&self.tip)
                         && peer
                             .head
@@ -157,7 +167,11 @@ impl Machine {
                             .is_some_and(|number| peer.off_chain || number <= ours)
                         && !self.live.is_pending(&peer.head.hash)
                 })
-                .max_by_key(|(id, peer)| (peer.head.td, peer.head.number, std::cmp::Reverse(**id)))
+                // Each in turn, lest one that boasts keeps the others waiting.
+                .max_by_key(|(id, peer)| {
+                    let claim = (peer.head.td, peer.head.number);
+                    (Reverse(peer.searched_ms), claim, Reverse(**id))
+                })
                 .map(|(&id, peer)| (id, peer.head.hash, peer.head.number.unwrap_or(0)));
             let Some((id, head, number)) = best else {
                 return;
@@ -167,6 +181,9 @@ impl Machine {
                     peer.judged = Some(head); // its head is ours, or was weighed when it was announced
                 }
                 continue;
+            }
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.searched_ms = now.ms;
             }
             let stage = Stage::Seek {
                 top: number.min(ours),
@@ -207,11 +224,16 @@ impl Machine {
         timeout_ms.saturating_mul(SLOW_TIMEOUTS)
     }
 
-    /// When that is.
-    pub(super) fn branch_deadline(&self) -> Option<u64> {
-        let branch = self.branch.as_ref()?;
-        Some(branch.since_ms.saturating_add(self.branch_patience_ms()))
-            .filter(|_| branch.fork().is_some())
+    /// When that is, or when a branch may be looked for that had to wait.
+    pub(super) fn branch_deadline(&self, now: Now) -> Option<u64> {
+        let waits = self.peers.values().map(|peer| peer.no_branch_before_ms);
+        let waits = waits.filter(|&at_ms| at_ms > now.ms).min();
+        let branch = self
+            .branch
+            .as_ref()
+            .filter(|branch| branch.fork().is_some());
+        let stuck = branch.map(|branch| branch.since_ms.saturating_add(self.branch_patience_ms()));
+        waits.into_iter().chain(stuck).min()
     }
 
     fn ask_ancestors(&mut self, now: Now, id: PeerId, top: u64, count: u64) {
@@ -272,6 +294,14 @@ impl Machine {
                     && peer.head.number.is_none_or(|head| head <= top)
                 {
                     peer.judged = Some(peer.head.hash);
+                    // It claimed another block than it has there.
+                    let claimed = (peer.head.number, peer.head.hash);
+                    let is_there = |header: &Arc<SealedHeader>| {
+                        (Some(header.number()), header.hash) == claimed
+                    };
+                    if !headers.iter().any(is_there) {
+                        return self.empty_claim(id);
+                    }
                 }
                 return Ok(());
             }
@@ -336,9 +366,12 @@ impl Machine {
             return Ok(());
         }
         if !self.may_restore(now, id, number) {
-            log::debug!("Left a branch at block {number}: its peer had one rebuilt just now");
-            self.judge(id, branch.head);
-            return self.empty_claim(id);
+            log::debug!("A branch at block {number} waits: its peer had one rebuilt just now");
+            if let Some(peer) = self.peers.get_mut(&id) {
+                let rebuilt_ms = peer.restored_ms.unwrap_or(now.ms);
+                peer.no_branch_before_ms = rebuilt_ms.saturating_add(RESTORE_MIN_MS);
+            }
+            return Ok(());
         }
         let Some(base) = self.tip_at(number, chain) else {
             log::error!("Cannot rebuild the chain's state at block {number}: the branch is left");

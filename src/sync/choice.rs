@@ -13,7 +13,8 @@ pub(crate) fn is_better(new: &Tip, old: &Tip) -> bool {
     compare(new, old) == Ordering::Greater
 }
 
-fn compare(new: &Tip, old: &Tip) -> Ordering {
+/// The same as an order: the greater is preferred.
+pub(super) fn compare(new: &Tip, old: &Tip) -> Ordering {
     let by_td = new.td.cmp(&old.td);
     if by_td != Ordering::Equal || new.clique.is_none() {
         return by_td;

@@ -99,12 +99,18 @@ impl Machine {
         let outweighs = is_better(follow.pipe.top(), &self.tip);
         let first = follow.pipe.bodies.tip(0).map(|tip| tip.header.clone());
         if first.is_some_and(|first| self.canonical(&first.hash, first.number(), chain)) {
-            return false; // our chain has gone the same way meanwhile: where it leaves it now is looked for anew
+            // Our chain has gone the same way meanwhile: where it leaves it now is looked for anew. Who shows us our own blocks again and
+            // again keeps the others waiting.
+            if let Err(fault) = self.empty_claim(id) {
+                self.punish(id, fault);
+            }
+            return false;
         }
         let (ready, _) = follow.pipe.bodies.ready();
         let is_whole = follow.anchors.is_none();
         let better = follow.better(&self.tip);
-        if is_whole && better.is_some_and(|better| better < ready) {
+        let is_free = self.storing.is_empty(); // the store takes one run at a time
+        if is_whole && is_free && better.is_some_and(|better| better < ready) {
             return self.take_branch(now, branch, ready, chain);
         }
         let held = follow.pipe.held_bytes(self.config.limits.header_bytes);

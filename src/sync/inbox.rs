@@ -19,7 +19,7 @@ impl Machine {
     /// A peer that may be asked.
     pub(super) fn connected(&mut self, now: Now, id: PeerId, info: Arc<PeerInfo>) {
         let is_untold = info.told_head < self.tip.header.header.number;
-        let mut peer = Peer::new(info, now.ms);
+        let mut peer = Peer::new(info, now.ms, self.rules.genesis_td());
         if peer.head.hash == self.tip.header.hash {
             peer.head.number = Some(self.tip.header.header.number);
         }

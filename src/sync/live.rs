@@ -12,7 +12,7 @@ use super::announced::{Fetch, Held, Orphan};
 use super::asking::{body_of, headers_of};
 use super::bodies::made_body;
 use super::boundary::{Action, Block, ChainView, Now};
-use super::choice::is_better;
+use super::choice::{compare, is_better};
 use super::fault::Fault;
 use super::limits::{ANNOUNCED_HASHES, FETCH_BELOW, FETCHES, FUTURE_S};
 use super::machine::{Machine, due_s};
@@ -266,9 +266,28 @@ impl Machine {
         self.live.fetches.remove(&hash);
         self.live.keep(tip.clone(), body.clone());
         if is_better(&tip, &self.tip) {
-            self.adopt(now, from, tip, body, chain);
+            if let Some(peer) = from.and_then(|id| self.peers.get_mut(&id)) {
+                peer.off_chain = false;
+            }
+            self.adopt(now, tip, body, chain);
         }
         Ok(())
+    }
+
+    /// Takes the best of the blocks that came while the store was at work, with those before it.
+    pub(super) fn take_waiting(&mut self, now: Now, chain: &dyn ChainView) {
+        if !self.storing.is_empty() || !std::mem::take(&mut self.live.is_waiting) {
+            return;
+        }
+        let better = self
+            .live
+            .pool
+            .values()
+            .filter(|(tip, _)| is_better(tip, &self.tip));
+        let best = better.max_by(|(a, _), (b, _)| compare(a, b)).cloned();
+        if let Some((tip, body)) = best.filter(|_| self.staged.is_none()) {
+            self.adopt(now, tip, body, chain);
+        }
     }
 
     /// The parent of `header`, if its state is at hand.
@@ -282,14 +301,12 @@ impl Machine {
     }
 
     /// Makes a valid block the head, with those between it and our chain.
-    fn adopt(
-        &mut self,
-        now: Now,
-        from: Option<PeerId>,
-        tip: Tip,
-        body: Bytes,
-        chain: &dyn ChainView,
-    ) {
+    fn adopt(&mut self, now: Now, tip: Tip, body: Bytes, chain: &dyn ChainView) {
+        // The store takes one run at a time, and all that comes meanwhile is the next: a slow one must not fall ever further behind.
+        if !self.storing.is_empty() {
+            self.live.is_waiting = true;
+            return;
+        }
         let mut path = vec![(tip, body)];
         let ancestor = loop {
             let lowest = &path[path.len() - 1].0.header.header;
@@ -330,10 +347,6 @@ impl Machine {
             self.main.base = self.tip.clone();
         } else {
             self.restart_main();
-        }
-        if let Some(peer) = from.and_then(|id| self.peers.get_mut(&id)) {
-            peer.off_chain = false;
-            peer.empty_claims = 0;
         }
         if let Some(block) = told {
             self.announce(now, &block);

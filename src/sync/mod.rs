@@ -6,7 +6,7 @@
 //! takes announced blocks, `branch.rs` looks for where a heavier branch leaves our chain, `follow.rs` follows it up, and `staged.rs` has
 //! one fetched that is too long for the memory; `target.rs` and `falling.rs` follow a hash that is known to be right;
 //! `receipts/` fetches the receipts of what is stored. What is to be done waits in `tasks.rs`, from where `thread.rs` hands it to the
-//! net threads and to the store's (`store.rs`), which works with the code of `storing.rs`; `told.rs` says what there is to say.
+//! net threads and to the store's (`store.rs`), which works with the code of `storing.rs`; `told.rs` says what there is to say, and `missing.rs` which signers are missing.
 
 mod announce;
 mod announced;
@@ -25,6 +25,7 @@ mod inbox;
 mod limits;
 mod live;
 mod machine;
+mod missing;
 mod peers;
 mod pipe;
 mod receipts;

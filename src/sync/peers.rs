@@ -7,6 +7,7 @@ use alloy_primitives::{B256, U256};
 use cairn_net::session::{AnswerKind, PeerInfo};
 
 use super::limits::{ANSWER_MS, KNOWN_PER_PEER, OPEN_PER_PEER};
+use crate::chain::clique::DIFFICULTY_IN_TURN;
 use crate::chain::{SealedHeader, Tip};
 
 /// What a request was for: with it the answer is judged, and given to another when it does not come.
@@ -105,6 +106,12 @@ pub(super) struct Peer {
     pub(super) refused: BTreeSet<u64>,
     /// When a state of our chain was last rebuilt for its branch.
     pub(super) restored_ms: Option<u64>,
+    /// Until then no branch of its is looked for.
+    pub(super) no_branch_before_ms: u64,
+    /// When a branch of its was looked for last.
+    pub(super) searched_ms: u64,
+    /// The total difficulty of block 0.
+    genesis_td: U256,
     pub(super) asked: BTreeMap<u64, Asked>,
     pub(super) stalls: u32,
     pub(super) good_answers: u32,
@@ -134,7 +141,7 @@ impl Peer {
     }
 
     /// A peer as its Status describes it.
-    pub(super) fn new(info: Arc<PeerInfo>, now_ms: u64) -> Peer {
+    pub(super) fn new(info: Arc<PeerInfo>, now_ms: u64, genesis_td: U256) -> Peer {
         let told_head = info.told_head;
         let status = &info.status;
         let head = Claim {
@@ -159,6 +166,9 @@ impl Peer {
             empty_ms: now_ms,
             refused: BTreeSet::new(),
             restored_ms: None,
+            no_branch_before_ms: 0,
+            searched_ms: 0,
+            genesis_td,
             asked: BTreeMap::new(),
             stalls: 0,
             good_answers: 0,
@@ -174,7 +184,7 @@ impl Peer {
 
     /// Its chain is better than one that ends in `tip`, as it claims, or as good: which of equals is preferred is seen when
     /// both are here, but never the longer one of two clique chains (`choice.rs`), which its own peer will not keep. Without a total difficulty the number decides; but not on clique chains, of which a shorter one may be the better:
-    /// there every head is looked at that is not known to be ours.
+    /// there every head is looked at that is not known to be ours and can be as heavy.
     pub(super) fn claims_better(&self, tip: &Tip) -> bool {
         if self.judged == Some(self.head.hash) || self.head.hash == tip.header.hash {
             return false;
@@ -184,7 +194,11 @@ impl Peer {
                 number <= tip.header.header.number
             }
             (Some(td), _) => td >= tip.td,
-            (None, Some(number)) => number >= tip.header.header.number || tip.clique.is_some(),
+            (None, Some(number)) if tip.clique.is_some() => {
+                let heaviest = U256::from(number) * U256::from(DIFFICULTY_IN_TURN);
+                self.genesis_td.saturating_add(heaviest) >= tip.td
+            }
+            (None, Some(number)) => number >= tip.header.header.number,
             (None, None) => false,
         }
     }
@@ -355,7 +369,7 @@ mod tests {
                 inbound: false,
                 told_head: 0,
             };
-            Peer::new(Arc::new(info), 0).claims_better(ours)
+            Peer::new(Arc::new(info), 0, U256::from(2)).claims_better(ours)
         };
         for (td, number, of_clique, of_other) in [
             (Some(101), Some(40), true, true),
@@ -369,6 +383,7 @@ mod tests {
             (None, Some(49), true, false),
             (None, Some(50), true, true),
             (None, Some(51), true, true),
+            (None, Some(48), false, false), // 2 + 48 * 2 < 100
             (None, None, false, false),
         ] {
             let found = (claims(&clique, td, number), claims(&other, td, number));

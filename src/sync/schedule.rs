@@ -31,6 +31,7 @@ impl Machine {
     pub(super) fn pump(&mut self, now: Now, chain: &dyn ChainView) {
         self.look_for_receipts(now, chain);
         loop {
+            self.take_waiting(now, chain);
             self.take_orphan(now, chain);
             self.stop_at_terminal();
             self.verify_main(now);

@@ -86,8 +86,7 @@ impl StoreRole {
                     unreachable!("sync gives the store what is for it")
                 }
             }
-            // The blocks go before the word that they are stored does: then they are no longer counted.
-            drop(action);
+            drop(action); // the last to let go of the blocks is sync
             self.tell(start, kept);
         }
         Ok(Turned::Stopped)

@@ -8,7 +8,8 @@ use alloy_primitives::B256;
 
 use super::boundary::{Action, Block, Staging};
 
-/// See the file's first line.
+/// See the file's first line. The machine has one run of blocks and one of receipts out at a time, and what is said of them to each peer;
+/// the part of a branch beside them.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     queue: VecDeque<Action>,
@@ -48,6 +49,11 @@ impl Tasks {
     pub(super) fn done(&mut self) -> Arc<Action> {
         let done = self.at_work.take();
         done.expect("the store does only what it was given")
+    }
+
+    /// Whether all is done.
+    pub(super) fn is_idle(&self) -> bool {
+        self.at_work.is_none() && self.queue.is_empty()
     }
 
     /// Whether the machine may not have its next input before the store has done what it was given: a branch that begins, ends or

@@ -120,6 +120,7 @@ impl SyncRole {
             catches_up: false,
         };
         let ended = turns.run();
+        turns.finish();
         turns.role.bans.keep(&turns.role.net, true);
         ended
     }
@@ -183,6 +184,19 @@ impl Turns {
             if let Some(error) = view.failed() {
                 return Err(SyncError::Store(error));
             }
+        }
+    }
+
+    /// Lets the store finish what it was given, which peers have sent and the log may have told of.
+    fn finish(&mut self) {
+        self.act();
+        while !self.tasks.is_idle() {
+            let Ok(done) = self.role.store.done.recv() else {
+                return; // its thread has ended
+            };
+            let now_ms = self.now_ms();
+            self.done(now_ms, &done);
+            self.act();
         }
     }
 
@@ -290,13 +304,18 @@ impl Turns {
         match &*self.tasks.done() {
             Action::Commit { blocks, tip, live } => {
                 let kind = if *live { Kind::Live } else { Kind::CaughtUp };
+                self.role.board.extended(blocks, tip);
                 self.count(now_ms, blocks, kind, done.took);
                 self.set_chain(tip);
             }
             Action::Stage(Staging::Add { blocks }) => {
                 self.count(now_ms, blocks, Kind::Staged, done.took);
             }
-            Action::Stage(Staging::Publish { tip }) => self.set_chain(tip),
+            Action::Stage(Staging::Publish { tip }) => {
+                self.role.board.replaced(&self.role.reader.snapshot(), tip);
+                self.set_chain(tip);
+            }
+            Action::Keep { .. } => self.role.machine.kept(),
             _ => {}
         }
         if let Some(kept) = &done.kept {

@@ -176,7 +176,7 @@ impl Machine {
             self.poll_deadline(),
             self.receipts_deadline(now),
             self.behind.deadline(),
-            self.branch_deadline(),
+            self.branch_deadline(now),
         ]
         .into_iter()
         .flatten()

@@ -6,8 +6,11 @@ use cairn_net::eth::message::{Message, Request};
 use cairn_net::reactor::{NetEvent, OwnedOutgoing};
 
 use super::boundary::SyncStatus;
+use super::missing::Missing;
 use super::storing::Kept;
 use crate::chain::SealedHeader;
+use crate::clock::unix_s;
+use crate::health::{Health, State};
 use crate::logging::{elapsed, short};
 use crate::progress::CatchUp;
 use crate::status::{Figures, Span};
@@ -22,6 +25,8 @@ const REQUESTED_LINE_INTERVAL: Duration = Duration::from_secs(5);
 const ANNOUNCED_LINES_PER_S: u32 = 10;
 /// A head that stays stale is told of again after so long.
 const STALE_LINE_INTERVAL_MS: u64 = 3_600_000;
+/// And after so long if it is for another reason: peers may come and go.
+const STALE_OTHER_INTERVAL_MS: u64 = 60_000;
 
 /// What has been told, and what is to be told next.
 #[derive(Default)]
@@ -32,10 +37,12 @@ pub(super) struct Told {
     bar: CatchUp,
     /// That there are receipts which cannot be kept.
     receipts_refused: bool,
-    /// When it was told that the head is stale, and which.
-    stale: Option<(u64, u64)>,
+    /// When it was told that the head is stale, which, and of what that was a sign.
+    stale: Option<(u64, u64, State)>,
     /// Since when there is something to catch up with.
     behind_since_ms: Option<u64>,
+    /// The signers that are missing while the chain goes on.
+    missing: Missing,
 }
 
 /// How blocks came to be stored.
@@ -223,24 +230,30 @@ impl Told {
             self.stored.line_ms = Some(now_ms);
         }
         match (figures.overdue_s, self.stale) {
-            (Some(age_s), told)
-                if told
-                    .is_none_or(|(at, _)| now_ms.saturating_sub(at) >= STALE_LINE_INTERVAL_MS) =>
-            {
-                log::warn!(
-                    "The head is stale: block {} is {} old, and nothing newer comes; peers={}",
-                    figures.number,
-                    Span(age_s),
-                    status.peers
-                );
-                self.stale = Some((now_ms, figures.number));
+            (Some(_), told) => {
+                let health = Health::of(figures, unix_s());
+                let is_due = told.is_none_or(|(at_ms, _, state)| {
+                    let passed_ms = now_ms.saturating_sub(at_ms);
+                    passed_ms >= STALE_LINE_INTERVAL_MS
+                        || (state != health.state && passed_ms >= STALE_OTHER_INTERVAL_MS)
+                });
+                if is_due {
+                    let Health { cause, advice, .. } = health;
+                    let peers = status.peers;
+                    log::warn!("The head is stale: {cause}. {advice} peers={peers}");
+                    self.stale = Some((now_ms, figures.number, health.state));
+                }
             }
             // One that is caught up with is not fresh yet.
-            (None, Some((_, number))) if number != figures.number && !is_catching_up => {
+            (None, Some((_, number, _))) if number != figures.number && !is_catching_up => {
                 log::info!("The head is fresh again: number={}", figures.number);
                 self.stale = None;
             }
             _ => {}
+        }
+        if let Some(standing) = figures.standing.as_deref().filter(|_| !is_catching_up) {
+            let is_new = figures.number != figures.started_at;
+            self.missing.show(standing, is_new, unix_s());
         }
         is_catching_up
     }

@@ -36,6 +36,8 @@ pub(super) struct Receipts {
     unseen: bool,
     /// Since when complete blocks have been waiting at the front.
     ready_since_ms: Option<u64>,
+    /// Bytes of the run that was given out to be kept and is not yet.
+    keeping_bytes: Option<usize>,
     /// Since when nobody has been known to have the first block's.
     lacking_since_ms: Option<u64>,
     /// The lowest block that was passed over.
@@ -56,6 +58,7 @@ impl Receipts {
             size: BodySize::new(limits.answer_bytes / limits.receipt_batch_start.max(1)),
             unseen: true,
             ready_since_ms: None,
+            keeping_bytes: None,
             lacking_since_ms: None,
             passed: None,
             newcomer: false,
@@ -68,7 +71,9 @@ impl Receipts {
 impl Machine {
     /// Bytes of receipts held and expected: their part of what the memory limit bounds.
     pub fn receipt_bytes(&self) -> usize {
-        let held = self.receipts.as_ref().map_or(0, |r| r.queue.held_bytes());
+        let held = self.receipts.as_ref().map_or(0, |receipts| {
+            receipts.queue.held_bytes() + receipts.keeping_bytes.unwrap_or(0)
+        });
         let asked = self.peers.values().flat_map(|peer| peer.asked.values());
         let expected: usize = asked
             .filter(|asked| matches!(asked.what, What::Receipts { .. }))
@@ -276,6 +281,10 @@ impl Machine {
             receipts.ready_since_ms = None;
             return;
         }
+        // The store takes one run at a time, and all that has come meanwhile is the next.
+        if receipts.keeping_bytes.is_some() {
+            return;
+        }
         let since_ms = *receipts.ready_since_ms.get_or_insert(now.ms);
         let is_coming = self
             .peers
@@ -291,7 +300,15 @@ impl Machine {
         receipts.unseen = true; // there is room in the window
         let found = receipts.queue.pop_ready();
         if !found.is_empty() {
+            receipts.keeping_bytes = Some(bytes);
             self.actions.push_back(Action::Keep { receipts: found });
+        }
+    }
+
+    /// The run that was given out to be kept is, or is let go: there is room for the next, which comes with the next input.
+    pub fn kept(&mut self) {
+        if let Some(receipts) = &mut self.receipts {
+            receipts.keeping_bytes = None;
         }
     }
 
@@ -302,7 +319,8 @@ impl Machine {
         // None of it is done while a branch goes into the store.
         let is_free = self.staged.is_none();
         let looks = receipts.unseen.then_some(now.ms).filter(|_| is_free);
-        let flush = receipts.ready_since_ms.filter(|_| is_free);
+        let is_kept = receipts.keeping_bytes.is_none();
+        let flush = receipts.ready_since_ms.filter(|_| is_free && is_kept);
         let flush = flush.map(|since| since + limits.flush_ms);
         let lacking = receipts.lacking_since_ms.filter(|_| is_free);
         let lacking = lacking.map(|since| since + limits.stuck_ms);

@@ -311,6 +311,8 @@ impl World {
                 Action::Keep { receipts } => {
                     let _ = writeln!(self.trace, "{} keep {}", self.now_ms, receipts.len());
                     self.keep(&receipts);
+                    self.machine.kept();
+                    is_stored = true;
                 }
                 Action::Commit { blocks, tip, live } => {
                     let _ = writeln!(

@@ -423,6 +423,16 @@ fn signing(put: Put<'_>) {
     let unsealed = clique::unsealed(&header);
     put("signer_request", "sealed", alloy_rlp::encode(&header));
     put("signer_request", "unsealed", unsealed.clone());
+    let rlp = alloy_rlp::encode(&header);
+    let slot = [
+        &[7, 0, 0, 0, 0, 0, 0, 0][..],
+        &[0; 8],
+        &(rlp.len() as u32).to_le_bytes(),
+        &rlp,
+    ]
+    .concat();
+    put("signed_slot", "whole", slot.clone());
+    put("signed_slot", "cut", slot[..300].to_vec());
     let key = SigningKey::from_bytes(&[1; 32]).expect("a key");
     let request = signer::request(key.address(), &header);
     put("signer_answer", "request", request.into());

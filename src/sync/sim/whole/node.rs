@@ -306,6 +306,9 @@ impl Node {
             run.machine.stored();
             run.is_unheard = true;
         }
+        if let Action::Keep { .. } = &*action {
+            run.machine.kept();
+        }
         Ok(true)
     }
 
@@ -376,8 +379,9 @@ impl Node {
         out.trace.step(out.now_ms, what);
         if let OwnedOutgoing::Request { request, .. } = message {
             let remote = &out.remotes[conn.remote];
-            out.watch
-                .asks(&run.writer.reader().snapshot(), remote, request);
+            let reader = run.writer.reader();
+            let view = View::of(&reader, &run.tasks);
+            out.watch.asks(&reader.snapshot(), &view, remote, request);
         } else if conn.session.is_behind() {
             return;
         }
