@@ -3,6 +3,7 @@ package interop
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -52,7 +53,10 @@ func connect(t *testing.T, peer *geth.Node, store *cairn.Store, gethDials bool, 
 // mine has a node seal with one of cairn.Keys.
 func mine(t *testing.T, peer *geth.Node, index int) {
 	t.Helper()
-	key := geth.Key(t, index)
+	mineWith(peer, geth.Key(t, index))
+}
+
+func mineWith(peer *geth.Node, key *ecdsa.PrivateKey) {
 	engine := peer.Eth.Engine().(*beacon.Beacon).InnerEngine().(*clique.Clique)
 	engine.Authorize(crypto.PubkeyToAddress(key.PublicKey), func(_ accounts.Account, _ string, data []byte) ([]byte, error) {
 		return crypto.Sign(crypto.Keccak256(data), key)

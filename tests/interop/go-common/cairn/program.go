@@ -216,7 +216,13 @@ var enodeInLog = regexp.MustCompile(`enode://[0-9a-f]{128}@[^\s"?,]*`)
 // It ends with the test at the latest.
 func (s *Store) Start(args ...string) *Node {
 	s.t.Helper()
-	port := strconv.Itoa(freePort(s.t))
+	return s.StartAt(FreePort(s.t), args...)
+}
+
+// StartAt is Start on a port of one's own choice: a node that is started again has the enode URL that others dial.
+func (s *Store) StartAt(number int, args ...string) *Node {
+	s.t.Helper()
+	port := strconv.Itoa(number)
 	all := append([]string{"--datadir", s.dir, "--listen-addr", "127.0.0.1", "--port", port, "--verbosity", "4"}, args...)
 	node := &Node{t: s.t, command: exec.Command(program(s.t, "CAIRN_BIN"), all...), ended: make(chan error, 1), log: new(Log)}
 	node.command.Stdout, node.command.Stderr = node.log, node.log
@@ -268,6 +274,15 @@ func (n *Node) Stop() {
 	}
 }
 
+// Kill ends the node as a power loss would, but for what the system has yet to write.
+func (n *Node) Kill() {
+	n.t.Helper()
+	if err := n.command.Process.Kill(); err != nil {
+		n.t.Fatal(err)
+	}
+	<-n.ended
+}
+
 // Log is what the node has written so far.
 func (n *Node) Log() string { return n.log.String() }
 
@@ -295,7 +310,8 @@ func (l *Log) Tail() string {
 	return strings.Join(lines[max(0, len(lines)-logLines):], "\n")
 }
 
-func freePort(t testing.TB) int {
+// FreePort is a TCP port of the loopback interface that was free a moment ago.
+func FreePort(t testing.TB) int {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

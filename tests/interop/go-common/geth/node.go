@@ -4,6 +4,7 @@ package geth
 import (
 	"crypto/ecdsa"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math/big"
 	"os"
@@ -49,11 +50,15 @@ type Config struct {
 	Etherbase *ecdsa.PrivateKey
 	// Dialled has it leave its one place for a peer to one that dials; otherwise that is for one to Dial.
 	Dialled bool
+	// Port is where it listens; 0: any that is free.
+	Port int
+	// Peers are its places for peers; 0: one.
+	Peers int
 	// Register adds services before the node starts.
 	Register func(*node.Node, *eth.Ethereum)
 }
 
-// Start runs a node with one place for a peer, which makes it sync at once, without discovery, on the loopback interface. It
+// Start runs a node with one place for a peer, if not told otherwise, which makes it sync at once, without discovery, on the loopback interface. It
 // dials nobody until Dial. It ends with the test at the latest.
 func Start(t testing.TB, config Config) *Node {
 	t.Helper()
@@ -62,7 +67,10 @@ func Start(t testing.TB, config Config) *Node {
 		Name:    "geth",
 		Version: "interop",
 		DataDir: config.DataDir,
-		P2P:     p2p.Config{ListenAddr: "127.0.0.1:0", NoDiscovery: true, MaxPeers: 1, NoDial: config.Dialled},
+		P2P: p2p.Config{
+			ListenAddr: fmt.Sprintf("127.0.0.1:%d", config.Port), NoDiscovery: true, MaxPeers: max(config.Peers, 1),
+			NoDial: config.Dialled,
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
