@@ -172,3 +172,36 @@ fn a_block_that_was_signed_and_cannot_be_offered_again_is_told_of_with_what_to_d
         "{broken}"
     );
 }
+
+#[test]
+fn our_turn_is_not_lost_to_a_block_out_of_turn_over_the_same_parent() {
+    let rules = rules(&[1, 2, 3]);
+    let tip = rules.genesis_tip();
+    let bytes = [1, 2, 3];
+    let at = |byte: u8| pace(byte, 1).slot(&tip, 0, 0).unwrap();
+    let mine = bytes.into_iter().find(|byte| at(*byte).in_turn).unwrap();
+    let other = bytes.into_iter().find(|byte| *byte != mine).unwrap();
+    let out_of_turn = sealed(&rules, &tip, at(other), other);
+    let beside = rules.extend(&tip, out_of_turn.header, None).unwrap();
+    let slot = at(mine);
+    let mut turns = Turns::new(pace(mine, 1));
+    turns.handle_head(0, tip.clone(), 0);
+    turns.handle_head(slot.seal_at_ms - 1, beside.clone(), 0);
+    let (parent, _) = turns.handle_timeout(slot.seal_at_ms, 0).unwrap();
+    assert_eq!(parent.header.hash, tip.header.hash);
+    let in_turn = sealed(&rules, &tip, slot, mine);
+    let ours = rules.extend(&tip, in_turn.header, None).unwrap();
+    assert!(crate::sync::is_better(&ours, &beside));
+    // What others seal in their turn, and what is sealed on our block, is gone on from.
+    turns.handle_head(slot.seal_at_ms, ours.clone(), 0);
+    assert!(
+        turns.handle_timeout(slot.seal_at_ms + 100_000, 0).is_none(),
+        "signed recently"
+    );
+    // Out of turn there is nothing to keep.
+    let mut turns = Turns::new(pace(other, 1));
+    turns.handle_head(0, tip, 0);
+    turns.handle_head(1, beside.clone(), 0);
+    let next = turns.handle_timeout(slot.seal_at_ms + 100_000, 0);
+    assert!(next.is_none_or(|(parent, _)| parent.header.hash == beside.header.hash));
+}

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 
 use crate::chain::Tip;
+use crate::chain::clique::DIFFICULTY_IN_TURN;
 
 /// Out of turn, a signer leaves this much for every signer of the majority before its own random wait ends (EIP-225).
 const WIGGLE_MS: u64 = 500;
@@ -124,8 +125,18 @@ impl Turns {
         self.pace.signer
     }
 
-    /// There is a new head, on which the next block is to be sealed.
+    /// There is a new head, on which the next block is to be sealed. But our own turn is kept from nobody by a block out of turn over the
+    /// same parent, which was sealed early or found us late: ours is the heavier.
     pub fn handle_head(&mut self, now_ms: u64, head: Tip, draw: u64) {
+        let is_mine = matches!(self.plan, Plan::Seal(slot) if slot.in_turn);
+        let is_beside = self.parent.as_ref().is_some_and(|parent| {
+            let header = &head.header.header;
+            header.parent_hash == parent.header.hash
+                && header.difficulty < U256::from(DIFFICULTY_IN_TURN)
+        });
+        if is_mine && is_beside {
+            return;
+        }
         self.parent = Some(head);
         self.plan(now_ms, draw);
     }

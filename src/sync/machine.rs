@@ -147,8 +147,8 @@ impl Machine {
         self.pump(now, chain);
     }
 
-    /// A block of our own sealer: checked like any other, stored, announced. One that does not hang on the head is let go, and
-    /// so is one made while a better chain is being caught up with.
+    /// A block of our own sealer: checked like any other, stored, announced. It hangs on the head, or on the head's parent in our own turn;
+    /// another is let go, and so is one made while a better chain is being caught up with.
     pub fn handle_sealed(&mut self, now_ms: u64, block: SealedBlock, chain: &dyn ChainView) {
         let since_s = now_ms.saturating_sub(self.clocks.ms) / 1000;
         let now = Now {
@@ -156,7 +156,8 @@ impl Machine {
             s: self.clocks.s.saturating_add(since_s),
         };
         let number = block.header.header.number;
-        if block.header.header.parent_hash != self.tip.header.hash {
+        let parent = block.header.header.parent_hash;
+        if parent != self.tip.header.hash && parent != self.tip.header.header.parent_hash {
             log::debug!("Sealed block {number} came too late: the head has moved");
             return;
         }

@@ -166,7 +166,7 @@ impl Watch {
             } if remote.is_honest() => {
                 let theirs = remote.sim.chain.get(usize::try_from(*first).unwrap());
                 let ours = view.hash(*first);
-                let is_head = *first == stored.head().number; // of a peer that may have another
+                let is_head = view.hash(*first + 1).is_none(); // of a peer that may have another
                 assert!(
                     is_head || ours.is_none() || theirs.map(|block| block.header.hash) != ours,
                     "headers are asked for from block {first} on, which is stored"
