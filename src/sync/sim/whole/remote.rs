@@ -59,6 +59,8 @@ pub(super) struct Remote {
     pub(super) backoff_ms: u64,
     /// Something was done to its connections for which it may be found silent.
     pub(super) is_disturbed: bool,
+    /// It left a branch: an answer from before may be under way.
+    pub(super) has_moved: bool,
     pub(super) id: NodeId,
     pub(super) open: Option<Open>,
     config: Arc<Config>,
@@ -102,6 +104,7 @@ impl Remote {
             cuts: VecDeque::new(),
             backoff_ms: 0,
             is_disturbed: false,
+            has_moved: false,
             id: config.id(),
             open: None,
             config: Arc::new(config),

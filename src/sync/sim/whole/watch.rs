@@ -163,7 +163,7 @@ impl Watch {
                 start: Start::Number(first),
                 reverse: false,
                 ..
-            } if remote.is_honest() => {
+            } if remote.is_honest() && !remote.has_moved => {
                 let theirs = remote.sim.chain.get(usize::try_from(*first).unwrap());
                 let ours = view.hash(*first);
                 let is_head = view.hash(*first + 1).is_none(); // of a peer that may have another

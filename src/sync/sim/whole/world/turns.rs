@@ -39,8 +39,10 @@ impl World {
 
     /// A remote gets a block, and tells of it in the way of its kind.
     fn grow(&mut self, index: usize, block: &Arc<SimBlock>) {
-        let sim = &mut self.remotes[index].sim;
         let number = block.number();
+        let remote = &mut self.remotes[index];
+        remote.has_moved |= number < remote.sim.chain.len() as u64;
+        let sim = &mut remote.sim;
         sim.chain.truncate(usize::try_from(number).unwrap());
         sim.chain.push(block.clone());
         let mut header = block.header.raw.clone();
