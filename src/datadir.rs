@@ -138,6 +138,22 @@ impl DataDir {
         self.of_chain("asked", address, genesis)
     }
 
+    /// What was signed with this key in another role, if nothing was in that of `record`: `cairn signer` and a node of the key's own name
+    /// their records differently, and without the older one nobody knows what was signed.
+    pub fn record_of_other_role(&self, address: Address, record: &Path) -> Option<PathBuf> {
+        if record.exists() {
+            return None;
+        }
+        let signers = self.signed(address);
+        if record != signers {
+            return signers.exists().then_some(signers);
+        }
+        let prefix = format!("signed-{}-", hex::encode(address));
+        let mut names = fs::read_dir(&self.path).ok()?.flatten();
+        let left = names.find(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))?;
+        Some(left.path())
+    }
+
     /// A chain that is made anew with the same keys begins a new one.
     fn of_chain(&self, what: &str, address: Address, genesis: &B256) -> PathBuf {
         let (address, chain) = (hex::encode(address), hex::encode(&genesis[..4]));

@@ -14,7 +14,7 @@ use cairn::datadir::{self, Made};
 use cairn::demo::{self, DemoOptions};
 use cairn::export::{self, ExportError};
 use cairn::import::{Found, ImportError};
-use cairn::signed::Record;
+use cairn::signed::{self, Record};
 use cairn::signer::SignerRole;
 use cairn::status::{Report, health_line};
 use cairn::{account, import, ipc, logging, memory, network, node, voting};
@@ -250,7 +250,11 @@ fn signer(common: &Common, options: &SignerOptions) -> Result<(), Failure> {
         .keystore()
         .find(address)
         .map_err(ConfigError::from)?;
-    let record = Record::open(&datadir.signed(address)).map_err(failed)?;
+    let path = datadir.signed(address);
+    if let Some(other) = datadir.record_of_other_role(address, &path) {
+        return Err(failed(signed::move_record(&other, &path)));
+    }
+    let record = Record::open(&path).map_err(failed)?;
     let key = config::unlock(&account, options.password.as_deref())?;
     let stop = stop_flag()?; // not before: Ctrl-C ends the question for the password
     let listen = options.listen.display();

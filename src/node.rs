@@ -59,7 +59,7 @@ use crate::names::NamesRole;
 use crate::proposals::Proposals;
 use crate::sealer::{self, OwnBoard};
 use crate::serve::Server;
-use crate::signed::Record;
+use crate::signed::{self, Record};
 use crate::signer::Signer;
 use crate::status::{self, Board};
 use crate::sync::{Heads, Machine, MachineConfig, Store, StoreRole, SyncRole, local_chain};
@@ -104,6 +104,12 @@ pub fn run(config: Config) -> Result<(), NodeError> {
                 Signer::Key(key) => config.datadir.signed_on(key.address(), chain),
                 Signer::External(external) => config.datadir.asked(external.address(), chain),
             };
+            let signer = sealing.signer.address();
+            if let Some(other) = config.datadir.record_of_other_role(signer, &path)
+                && matches!(sealing.signer, Signer::Key(_))
+            {
+                return Err(NodeError::Start(signed::move_record(&other, &path)));
+            }
             let record = Record::open(&path);
             Some((
                 sealing,

@@ -307,6 +307,15 @@ impl Slot {
     }
 }
 
+/// What is to be done about a record of what the same key signed in another role.
+pub fn move_record(other: &Path, record: &Path) -> String {
+    format!(
+        "{}: this key has signed before, as that record says; move it to {}, so that no second block is signed over any parent",
+        other.display(),
+        record.display()
+    )
+}
+
 /// The header in what a slot has after its checksum, if it has one: what a fuzzer tries.
 pub fn read_slot(rest: &[u8]) -> Option<Header> {
     match Slot::read_rest(rest, |_| true)? {

@@ -16,6 +16,8 @@ use common::*;
 /// Set inside the namespace, to the folder where the small disk is mounted.
 const DISK: &str = "CAIRN_TEST_DISK";
 const SMALL: &str = "size=4m";
+/// What a validator signed takes two MiB of it.
+const VALIDATORS: &str = "size=6m";
 const LARGE: &str = "size=64m";
 
 fn unshare() -> Command {
@@ -176,6 +178,7 @@ fn a_validator_on_a_full_disk_seals_on_when_there_is_room() {
     let Some(disk) = on_a_small_disk(name) else {
         return;
     };
+    mount(&disk, VALIDATORS); // over the small one
     let data = disk.join("d");
     let sealing = [
         "--enable-consensus",
