@@ -101,15 +101,16 @@ pub fn run(config: Config) -> Result<(), NodeError> {
                 .map_err(|why| NodeError::Start(format!("this chain cannot be sealed: {why}")))?;
             let chain = &genesis.header.hash;
             let path = match &sealing.signer {
-                Signer::Key(key) => config.datadir.signed_on(key.address(), chain),
                 Signer::External(external) => config.datadir.asked(external.address(), chain),
+                Signer::Key(key) => {
+                    let path = config.datadir.signed_on(key.address(), chain);
+                    let other = config.datadir.record_of_other_role(key.address(), &path);
+                    if let Some(other) = other {
+                        return Err(NodeError::Start(signed::move_record(&other, &path)));
+                    }
+                    path
+                }
             };
-            let signer = sealing.signer.address();
-            if let Some(other) = config.datadir.record_of_other_role(signer, &path)
-                && matches!(sealing.signer, Signer::Key(_))
-            {
-                return Err(NodeError::Start(signed::move_record(&other, &path)));
-            }
             let record = Record::open(&path);
             Some((
                 sealing,

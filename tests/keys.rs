@@ -481,23 +481,27 @@ fn an_external_signer_needs_an_address_and_a_path_and_no_key_beside_it() {
     signer.end(Signal::TERM);
 }
 
-/// A terminal, as the system gives one to a program that plays a person.
+/// A terminal, as the system gives one to a program that plays a person: the person's end, and the other.
+fn terminal() -> (std::fs::File, std::fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let terminal = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    (std::fs::File::from(master), terminal)
+}
+
 #[test]
 fn on_a_terminal_the_password_is_asked_for_twice_and_not_shown() {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("d");
     let typed = |lines: &str| {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let terminal = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open(name.to_str().unwrap())
-            .unwrap();
-        let mut person = std::fs::File::from(master);
+        let (mut person, terminal) = terminal();
         let mut child = cairn()
             .args(["account", "new", "--lightkdf", "--datadir", text(&data)])
             .stdin(terminal.try_clone().unwrap())
@@ -555,18 +559,9 @@ fn on_a_terminal_the_password_is_asked_for_twice_and_not_shown() {
 
 #[test]
 fn an_interrupt_at_the_prompt_leaves_the_terminal_with_its_echo() {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::{LocalModes, tcgetattr};
     let dir = tempfile::tempdir().unwrap();
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let terminal = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open(name.to_str().unwrap())
-        .unwrap();
+    let (mut person, terminal) = terminal();
     let echo = || {
         let modes = tcgetattr(&terminal).unwrap().local_modes;
         modes.contains(LocalModes::ECHO | LocalModes::ISIG)
@@ -581,7 +576,6 @@ fn an_interrupt_at_the_prompt_leaves_the_terminal_with_its_echo() {
         .spawn()
         .unwrap();
     wait_until("it asks", || !echo());
-    let mut person = std::fs::File::from(master);
     person.write_all(b"sec\x03").unwrap();
     let mut status = None;
     wait_until("it ends", || {

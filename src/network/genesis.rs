@@ -3,7 +3,7 @@
 use alloy_primitives::{Address, hex};
 use serde_json::{Number, json};
 
-use crate::chain::clique::{SEAL_BYTES, VANITY_BYTES};
+use crate::chain::clique::extra;
 
 /// Gas of a block: what geth starts networks with, and enough for it to have transactions in them.
 const GAS_LIMIT: u64 = 30_000_000;
@@ -21,11 +21,6 @@ pub(super) fn json(
 ) -> String {
     let mut signers = signers.to_vec();
     signers.sort_unstable();
-    let mut extra = vec![0; VANITY_BYTES];
-    for signer in &signers {
-        extra.extend_from_slice(signer.as_slice());
-    }
-    extra.resize(extra.len() + SEAL_BYTES, 0);
     let terminal: Number = TERMINAL_TOTAL_DIFFICULTY.parse().expect("a number");
     let json = json!({
         "config": {
@@ -45,7 +40,7 @@ pub(super) fn json(
         },
         "nonce": "0x0",
         "timestamp": format!("{timestamp_s:#x}"),
-        "extraData": hex::encode_prefixed(extra),
+        "extraData": hex::encode_prefixed(extra("", &signers)),
         "gasLimit": format!("{GAS_LIMIT:#x}"),
         "difficulty": "0x1",
         "mixHash": format!("{:#x}", alloy_primitives::B256::ZERO),

@@ -9,7 +9,7 @@ use alloy_primitives::{Address, B256, Bloom, Bytes, U256};
 use super::turns::{Pace, Slot};
 use crate::chain::body::EMPTY_BODY;
 use crate::chain::clique::{
-    DIFFICULTY_IN_TURN, DIFFICULTY_OUT_OF_TURN, NONCE_AUTHORISE, NONCE_DROP,
+    DIFFICULTY_IN_TURN, DIFFICULTY_OUT_OF_TURN, NONCE_AUTHORISE, NONCE_DROP, extra,
 };
 use crate::chain::{HeaderError, Rules, SealedHeader, Tip};
 use crate::signer::{SignError, Signer};
@@ -27,14 +27,10 @@ pub fn unsealed(rules: &Rules, parent: &Tip, slot: Slot, vote: Option<(Address, 
         .clique
         .as_ref()
         .expect("a slot is only given on a clique chain");
-    let mut extra = VANITY.as_bytes().to_vec();
-    extra.resize(32, 0);
-    if rules.is_checkpoint(number) {
-        for signer in snapshot.signers() {
-            extra.extend_from_slice(signer.as_slice());
-        }
-    }
-    extra.extend_from_slice(&[0; 65]);
+    let listed = match rules.is_checkpoint(number) {
+        true => snapshot.signers(),
+        false => &[],
+    };
     let (beneficiary, nonce) = match vote.filter(|_| !rules.is_checkpoint(number)) {
         None => (Address::ZERO, NONCE_DROP),
         Some((target, true)) => (target, NONCE_AUTHORISE),
@@ -58,7 +54,7 @@ pub fn unsealed(rules: &Rules, parent: &Tip, slot: Slot, vote: Option<(Address, 
         gas_limit,
         gas_used: 0,
         timestamp: slot.time_s,
-        extra_data: Bytes::from(extra),
+        extra_data: Bytes::from(extra(VANITY, listed)),
         mix_hash: B256::ZERO,
         nonce,
         base_fee_per_gas,

@@ -72,30 +72,13 @@ pub fn run(
         let snapshot = parent.clique.as_deref();
         let draw = draw()?;
         let vote = snapshot.and_then(|snapshot| proposals.pick(snapshot, draw));
-        let kept = record.over(&parent.header.hash);
-        if let Ok(Some(kept)) = &kept
-            && let Some(why) = why_not_again(rules, &parent, kept, turns.signer(), now_ms())
-        {
-            signing.failed(&format!("{why} ({})", record.path().display()));
-            turns.handle_unsigned(now_ms(), slot);
-            continue;
-        }
-        let header = kept.map(|kept| kept.unwrap_or_else(|| unsealed(rules, &parent, slot, vote)));
-        let allowed = header.and_then(|header| record.allow(&header).map(|()| header));
-        let header = match allowed {
-            Ok(header) => header,
-            Err(refusal @ Refusal::NotKept(_)) => return Err(SealerError::Record(refusal)),
-            Err(refusal) => {
-                signing.failed(&refusal.to_string());
-                own.is_unsigned(number);
-                turns.handle_unsigned(now_ms(), slot);
-                continue;
-            }
-        };
-        let block = match seal(header, &config.signer) {
+        let make = || unsealed(rules, &parent, slot, vote);
+        let header = to_sign(rules, &mut record, &parent, turns.signer(), make)?;
+        let sign = |header| seal(header, &config.signer).map_err(|why| why.to_string());
+        let block = match header.and_then(sign) {
             Ok(block) => block,
             Err(why) => {
-                signing.failed(&why.to_string());
+                signing.failed(&why);
                 own.is_unsigned(number);
                 turns.handle_unsigned(now_ms(), slot);
                 continue;
@@ -112,6 +95,30 @@ pub fn run(
         if sealed.send(block).is_err() {
             return Ok(());
         }
+    }
+}
+
+/// The header to be signed over `parent`, which the record allows: the one that was kept, or what `make` gives. `Err` inside says why
+/// there is none now.
+fn to_sign(
+    rules: &Rules,
+    record: &mut Record,
+    parent: &Tip,
+    signer: Address,
+    make: impl FnOnce() -> Header,
+) -> Result<Result<Header, String>, SealerError> {
+    let kept = record.over(&parent.header.hash);
+    let header = match kept.map_err(SealerError::Record)? {
+        None => make(),
+        Some(kept) => match why_not_again(rules, parent, &kept, signer, now_ms()) {
+            None => kept,
+            Some(why) => return Ok(Err(format!("{why} ({})", record.path().display()))),
+        },
+    };
+    match record.allow(&header) {
+        Ok(()) => Ok(Ok(header)),
+        Err(refusal @ Refusal::NotKept(_)) => Err(SealerError::Record(refusal)),
+        Err(refusal) => Ok(Err(refusal.to_string())),
     }
 }
 

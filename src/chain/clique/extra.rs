@@ -10,6 +10,15 @@ pub const VANITY_BYTES: usize = 32;
 /// Bytes of the seal at its end: r, s, v.
 pub const SEAL_BYTES: usize = 65;
 
+/// An `extraData` with room for a seal: vanity, of which no more than its bytes are taken, and the signers where it lists them.
+pub fn extra(vanity: &str, signers: &[Address]) -> Vec<u8> {
+    let mut extra = vanity.as_bytes().to_vec();
+    extra.resize(VANITY_BYTES, 0);
+    extra.extend(signers.iter().flat_map(|signer| signer.as_slice()));
+    extra.resize(extra.len() + SEAL_BYTES, 0);
+    extra
+}
+
 /// What stands between vanity and seal.
 pub(super) fn middle(header: &Header) -> Result<&[u8], CliqueError> {
     let extra = &header.extra_data;

@@ -8,7 +8,7 @@ mod snapshot;
 mod verify;
 
 pub use error::CliqueError;
-pub use extra::{SEAL_BYTES, VANITY_BYTES};
+pub use extra::{SEAL_BYTES, VANITY_BYTES, extra};
 pub(crate) use restore::restore;
 pub use seal::{address_of, find_signers, put_seal, seal, seal_hash, sign, signer, unsealed};
 pub use snapshot::{Snapshot, Vote};

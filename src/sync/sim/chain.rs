@@ -1,10 +1,12 @@
 //! Small chains for the simulation: three signers, small bodies, branches at will.
 
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header};
 use alloy_primitives::{B64, Bytes as Extra, U256};
 use bytes::Bytes;
+use cairn_store::{NewBlock, Writer};
 use secp256k1::SecretKey;
 
 use super::Dice;
@@ -54,13 +56,9 @@ pub(super) fn genesis() -> Genesis {
 pub(super) fn genesis_of(keys: &[SecretKey], period_s: u64, epoch: u64) -> Genesis {
     let mut spec = Spec::new(U256::from(4242), Forks::default());
     spec.clique = Some(CliqueConfig { period_s, epoch });
-    let mut extra = vec![0; 32];
-    for key in keys {
-        extra.extend_from_slice(clique::address_of(key).as_slice());
-    }
-    extra.extend_from_slice(&[0; 65]);
+    let signers: Vec<_> = keys.iter().map(clique::address_of).collect();
     let header = Header {
-        extra_data: Extra::from(extra),
+        extra_data: Extra::from(clique::extra("", &signers)),
         difficulty: U256::from(1),
         gas_limit: 30_000_000,
         timestamp: GENESIS_S,
@@ -215,6 +213,39 @@ pub(super) fn genesis_block() -> Arc<SimBlock> {
         header: Arc::new(genesis.header),
         body: genesis.body,
     })
+}
+
+/// A store in this folder with the blocks of this chain.
+pub(super) fn fill(dir: &Path, chain: &[Arc<SimBlock>]) -> Writer {
+    let first = &chain[0];
+    let start = cairn_store::Genesis {
+        chain_id: 4242,
+        hash: first.header.hash,
+        difficulty: first.td,
+        header: &first.header.raw,
+        body: &first.body,
+    };
+    let mut writer = Writer::create(dir, &start).unwrap();
+    let new = |block: &'_ Arc<SimBlock>| (block.number(), block.header.hash, block.td);
+    let blocks: Vec<NewBlock<'_>> = chain[1..]
+        .iter()
+        .map(|block| {
+            let (number, hash, td) = new(block);
+            NewBlock {
+                number,
+                hash,
+                td,
+                header: &block.header.raw,
+                body: &block.body,
+                receipts: None,
+            }
+        })
+        .collect();
+    if let Some(last) = blocks.last() {
+        let head = last.hash;
+        writer.commit(&blocks, head).unwrap();
+    }
+    writer
 }
 
 /// The rules, and 300 blocks that all runs share: sealing is what takes long.

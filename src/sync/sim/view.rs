@@ -2,9 +2,9 @@
 
 use alloy_primitives::{B256, U256, keccak256};
 use bytes::Bytes;
-use cairn_store::{Reader, Writer};
+use cairn_store::Reader;
 
-use super::chain::{CHAIN, Chain, RULES, grow};
+use super::chain::{CHAIN, Chain, RULES, fill, grow};
 use crate::chain::Tip;
 use crate::sync::storing::{self, View};
 use crate::sync::tasks::{Task, Tasks};
@@ -35,24 +35,6 @@ fn commit_of(blocks: Vec<Block>) -> Action {
     }
 }
 
-fn store_of(chain: &Chain, last: usize) -> (tempfile::TempDir, Writer) {
-    let dir = tempfile::tempdir().unwrap();
-    let first = &chain[0];
-    let genesis = cairn_store::Genesis {
-        chain_id: 4242,
-        hash: first.header.hash,
-        difficulty: first.td,
-        header: &first.header.raw,
-        body: &first.body,
-    };
-    let mut writer = Writer::create(dir.path(), &genesis).unwrap();
-    let Action::Commit { blocks, tip, .. } = commit_of(run(chain, 1, last)) else {
-        unreachable!()
-    };
-    storing::commit(&mut writer, &blocks, &tip).unwrap();
-    (dir, writer)
-}
-
 /// All that a view shows of blocks 0 to 20.
 fn shown(reader: &Reader, tasks: &Tasks) -> Vec<Option<(B256, B256, U256, bool)>> {
     let view = View::of(reader, tasks);
@@ -72,7 +54,8 @@ fn shown(reader: &Reader, tasks: &Tasks) -> Vec<Option<(B256, B256, U256, bool)>
 #[test]
 fn the_machine_is_shown_the_same_before_while_and_after_blocks_are_stored() {
     let other = grow(&CHAIN, 8, 13, 9);
-    let (_dir, mut writer) = store_of(&CHAIN, 10);
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = fill(dir.path(), &CHAIN[..=10]);
     let reader = writer.reader();
     let mut tasks = Tasks::default();
     tasks.push(commit_of(run(&CHAIN, 11, 15)));

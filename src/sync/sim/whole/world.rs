@@ -11,7 +11,6 @@ use cairn_net::eth::message::{Message, Request};
 use cairn_net::reactor::PeerId;
 use cairn_net::scores::Subject;
 use cairn_net::session::{Config, Role, Session};
-use cairn_store::{NewBlock, Writer};
 
 use super::disk::SimDisk;
 use super::link::Link;
@@ -22,7 +21,7 @@ use super::trace::Trace;
 use super::watch::Watch;
 use crate::chain::Genesis;
 use crate::sync::sim::Dice;
-use crate::sync::sim::chain::{Chain, RULES, STAKE_RULES, SimBlock, genesis, stake_genesis};
+use crate::sync::sim::chain::{RULES, STAKE_RULES, fill, genesis, stake_genesis};
 use crate::sync::sim::peer::Nature;
 
 /// A dial that fails is tried again after this time, then after twice as long, and so on: as the reactor does.
@@ -83,39 +82,6 @@ pub(super) struct World {
     trace: Trace,
 }
 
-/// A store with the blocks of this chain.
-fn fill(dir: &Path, genesis: &Genesis, chain: &Chain) {
-    let first = &chain[0];
-    let start = cairn_store::Genesis {
-        chain_id: 4242,
-        hash: first.header.hash,
-        difficulty: first.td,
-        header: &first.header.raw,
-        body: &first.body,
-    };
-    assert_eq!(genesis.header.hash, first.header.hash);
-    let mut writer = Writer::create(dir, &start).unwrap();
-    let new = |block: &'_ Arc<SimBlock>| (block.number(), block.header.hash, block.td);
-    let blocks: Vec<NewBlock<'_>> = chain[1..]
-        .iter()
-        .map(|block| {
-            let (number, hash, td) = new(block);
-            NewBlock {
-                number,
-                hash,
-                td,
-                header: &block.header.raw,
-                body: &block.body,
-                receipts: None,
-            }
-        })
-        .collect();
-    if let Some(last) = blocks.last() {
-        let head = last.hash;
-        writer.commit(&blocks, head).unwrap();
-    }
-}
-
 impl World {
     /// The world of this scenario, the node's data in `dir`.
     pub(super) fn new(mut scenario: Scenario, dir: &Path, shown: bool) -> World {
@@ -124,7 +90,8 @@ impl World {
             false => (STAKE_RULES.clone(), STAKED.clone()),
         };
         let dir = dir.join("blocks");
-        fill(&dir, &genesis, &scenario.start);
+        assert_eq!(genesis.header.hash, scenario.start[0].header.hash);
+        fill(&dir, &scenario.start);
         let valid = scenario.chains.iter().flatten();
         let valid = valid
             .map(|block| (block.header.hash, block.clone()))
