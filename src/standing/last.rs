@@ -1,13 +1,14 @@
 //! Who sealed the last blocks, as they become the head.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use alloy_primitives::Address;
 use bytes::Bytes;
 use cairn_store::Snapshot as Stored;
 
 use crate::chain::SealedHeader;
-use crate::chain::clique::Snapshot;
+use crate::chain::clique::{Snapshot, find_signers};
 
 /// Blocks that each signer's last one is looked for in: fifty rounds of twenty signers. To find their signers out at the start takes
 /// some 50 ms; in memory they are 40 KiB.
@@ -44,14 +45,15 @@ impl LastBlocks {
     pub fn read_again(&mut self, stored: &Stored) {
         self.blocks.clear();
         let head = stored.head().number;
-        for number in head.saturating_sub(LOOK_BACK as u64 - 1).max(1)..=head {
-            let raw = stored.header(number).ok().flatten();
-            let header =
-                raw.and_then(|raw| SealedHeader::decode(Bytes::copy_from_slice(&raw)).ok());
-            if let Some(header) = header {
-                self.push(&header);
-            }
-        }
+        let numbers = head.saturating_sub(LOOK_BACK as u64 - 1).max(1)..=head;
+        let read = |number: u64| {
+            let raw = stored.header(number).ok().flatten()?;
+            let header = SealedHeader::decode(Bytes::copy_from_slice(&raw)).ok()?;
+            Some(Arc::new(header))
+        };
+        let headers: Vec<_> = numbers.filter_map(read).collect();
+        find_signers(&headers);
+        headers.iter().for_each(|header| self.push(header));
     }
 
     /// A block has become the head. Those that it takes the place of are forgotten.

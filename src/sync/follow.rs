@@ -109,7 +109,7 @@ impl Machine {
         let (ready, _) = follow.pipe.bodies.ready();
         let is_whole = follow.anchors.is_none();
         let better = follow.better(&self.tip);
-        let is_free = self.storing.is_empty(); // the store takes one run at a time
+        let is_free = self.storing_bytes.is_none(); // the store takes one run at a time
         if is_whole && is_free && better.is_some_and(|better| better < ready) {
             return self.take_branch(now, branch, ready, chain);
         }

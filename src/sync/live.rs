@@ -276,7 +276,7 @@ impl Machine {
 
     /// Takes the best of the blocks that came while the store was at work, with those before it.
     pub(super) fn take_waiting(&mut self, now: Now, chain: &dyn ChainView) {
-        if !self.storing.is_empty() || !std::mem::take(&mut self.live.is_waiting) {
+        if self.storing_bytes.is_some() || !std::mem::take(&mut self.live.is_waiting) {
             return;
         }
         let better = self
@@ -303,7 +303,7 @@ impl Machine {
     /// Makes a valid block the head, with those between it and our chain.
     fn adopt(&mut self, now: Now, tip: Tip, body: Bytes, chain: &dyn ChainView) {
         // The store takes one run at a time, and all that comes meanwhile is the next: a slow one must not fall ever further behind.
-        if !self.storing.is_empty() {
+        if self.storing_bytes.is_some() {
             self.live.is_waiting = true;
             return;
         }

@@ -69,8 +69,8 @@ pub struct Machine {
     pub(super) shy: BTreeSet<[u8; 64]>,
     /// The two clocks when they were last given together.
     pub(super) clocks: Now,
-    /// Bytes of each run of blocks that was given out to be stored and is not yet, in order.
-    pub(super) storing: VecDeque<usize>,
+    /// Bytes of the run of blocks that was given out to be stored and is not yet.
+    pub(super) storing_bytes: Option<usize>,
     /// When it was first called.
     pub(super) first_ms: Option<u64>,
     /// The next moment at which time alone changes something.
@@ -113,7 +113,7 @@ impl Machine {
             untold: false,
             shy: BTreeSet::new(),
             clocks: Now { ms: 0, s: 0 },
-            storing: VecDeque::new(),
+            storing_bytes: None,
             first_ms: None,
             deadline: None,
         }
@@ -180,10 +180,10 @@ impl Machine {
         self.pump(now, chain);
     }
 
-    /// The oldest [`Action::Commit`] or [`Staging::Add`] that was given out is carried out: there is room for the next, which comes
-    /// with the next input. Until then the store is given no more of what is caught up with.
+    /// The [`Action::Commit`] or [`Staging::Add`] that was given out is carried out: there is room for the next, which comes with the
+    /// next input. Until then the store is given no more blocks.
     pub fn stored(&mut self) {
-        let stored = self.storing.pop_front();
+        let stored = self.storing_bytes.take();
         debug_assert!(stored.is_some(), "only what was given out is stored");
     }
 
@@ -240,15 +240,16 @@ impl Machine {
             .filter(|asked| !matches!(asked.what, What::Receipts { .. }))
             .map(|asked| asked.expected_bytes)
             .sum();
-        let storing: usize = self.storing.iter().sum();
+        let storing = self.storing_bytes.unwrap_or(0);
         let held = self.main.held_bytes(header_bytes) + storing;
         held + branch + target + expected + self.receipt_bytes()
     }
 
     /// Counts blocks that are given out to be stored.
     pub(super) fn storing(&mut self, blocks: &[Block]) {
-        self.storing
-            .push_back(blocks.iter().map(Block::bytes).sum());
+        let bytes = blocks.iter().map(Block::bytes).sum();
+        let before = self.storing_bytes.replace(bytes);
+        debug_assert!(before.is_none(), "the store takes one run at a time");
     }
 
     /// What they may be now.

@@ -81,7 +81,7 @@ impl Machine {
             return false;
         }
         // The store takes one run at a time, and all that has come meanwhile is the next.
-        if !self.storing.is_empty() {
+        if self.storing_bytes.is_some() {
             return false;
         }
         let is_full = self.memory_bytes() + self.body_size.average() > self.memory_limit_bytes();

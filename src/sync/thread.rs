@@ -13,7 +13,7 @@ use alloy_primitives::B256;
 use cairn_net::eth::status::LocalChain;
 use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
 use cairn_store::Reader;
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, RecvError, Sender, select};
 
 use super::boundary::{Action, Block, SealedBlock, Staging};
 use super::machine::Machine;
@@ -159,16 +159,6 @@ impl Turns {
                 self.role.net.wake();
             }
             let now_ms = self.now_ms();
-            let input = match input {
-                Input::Done(done) => {
-                    self.done(now_ms, &done);
-                    match self.tasks.must_wait() {
-                        true => continue,
-                        false => Input::Timeout,
-                    }
-                }
-                input => input,
-            };
             let view = View::of(&self.role.reader, &self.tasks);
             let machine = &mut self.role.machine;
             match input {
@@ -178,7 +168,7 @@ impl Turns {
                 }
                 Input::Sealed(block) => machine.handle_sealed(now_ms, block, &view),
                 Input::Timeout => machine.handle_timeout(now_ms, unix_s(), &view),
-                Input::Done(_) | Input::Nothing => {}
+                Input::Nothing => {}
                 Input::Over => return Ok(()),
             }
             if let Some(error) = view.failed() {
@@ -194,9 +184,20 @@ impl Turns {
             let Ok(done) = self.role.store.done.recv() else {
                 return; // its thread has ended
             };
-            let now_ms = self.now_ms();
-            self.done(now_ms, &done);
+            self.done(&done);
             self.act();
+        }
+    }
+
+    /// What the machine is told when the store has done something: there may be room for more, but not while it must wait.
+    fn heard(&mut self, done: Result<Done, RecvError>) -> Input {
+        let Ok(done) = done else {
+            return Input::Over;
+        };
+        self.done(&done);
+        match self.tasks.must_wait() {
+            true => Input::Nothing,
+            false => Input::Timeout,
         }
     }
 
@@ -212,7 +213,7 @@ impl Turns {
         };
         select! {
             recv(self.role.events) -> event => event.map_or(Input::Over, Input::Event),
-            recv(self.role.store.done) -> done => done.map_or(Input::Over, Input::Done),
+            recv(self.role.store.done) -> done => self.heard(done),
             recv(self.role.sealed) -> block => match block {
                 Ok(block) => Input::Sealed(block),
                 Err(_) => {
@@ -225,13 +226,13 @@ impl Turns {
         }
     }
 
-    fn wait_for_store(&self) -> Input {
+    fn wait_for_store(&mut self) -> Input {
         let wait = match self.waiting.is_empty() {
             true => IDLE_WAIT,
             false => COMMANDS_RETRY,
         };
         select! {
-            recv(self.role.store.done) -> done => done.map_or(Input::Over, Input::Done),
+            recv(self.role.store.done) -> done => self.heard(done),
             recv(self.role.stop) -> _ => Input::Over,
             default(wait) => Input::Nothing,
         }
@@ -300,7 +301,8 @@ impl Turns {
     }
 
     /// The store has done what it was given.
-    fn done(&mut self, now_ms: u64, done: &Done) {
+    fn done(&mut self, done: &Done) {
+        let now_ms = self.now_ms();
         match &*self.tasks.done() {
             Action::Commit { blocks, tip, live } => {
                 let kind = if *live { Kind::Live } else { Kind::CaughtUp };
@@ -388,7 +390,6 @@ impl Turns {
 enum Input {
     Event(NetEvent),
     Sealed(SealedBlock),
-    Done(Done),
     Timeout,
     /// The machine is to be told nothing.
     Nothing,

@@ -59,7 +59,7 @@ impl Machine {
     pub(super) fn unstick(&mut self, now: Now) {
         self.unstick_branch(now);
         let limits = &self.config.limits;
-        let waiting = self.storing.is_empty()
+        let waiting = self.storing_bytes.is_none()
             && (self.main.bodies.len() > 0
                 || self.main.headers.is_waiting()
                 || self.target_waits());
@@ -147,7 +147,7 @@ impl Machine {
         let flush = self
             .main
             .ready_since_ms
-            .filter(|_| self.storing.is_empty())
+            .filter(|_| self.storing_bytes.is_none())
             .map(|since| since + limits.flush_ms);
         // Looked at now and then: `unstick` knows how long is too long.
         let stuck = self.stuck_since_ms.map(|_| now.ms + limits.stuck_ms);

@@ -142,7 +142,7 @@ impl Node {
     /// The process is gone, without a word; its system closes its sockets.
     pub(super) fn die(&mut self, now_ms: u64, links: &mut BTreeMap<PeerId, Link>) {
         let Some(run) = self.run.take() else { return };
-        let is_storing = run.is_unheard || !run.machine.storing.is_empty();
+        let is_storing = run.is_unheard || run.machine.storing_bytes.is_some();
         Watch::died(&run.machine, is_storing);
         for peer in run.conns.keys() {
             if let Some(link) = links.get_mut(peer) {
