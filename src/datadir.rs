@@ -218,8 +218,20 @@ impl DataDir {
     /// Whatever keeps it from being made; also a store that is there.
     pub fn init_above(&self, genesis: &Genesis, below: Head) -> Result<(), DataDirError> {
         self.make_folder()?;
-        Writer::create_at(&self.blocks(), &of_store(genesis), below)?;
+        self.create_above(genesis, below)?;
         Ok(())
+    }
+
+    /// Makes only that store, in a folder that is there.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being made; also a store that is there.
+    pub fn create_above(
+        &self,
+        genesis: &Genesis,
+        below: Head,
+    ) -> Result<Writer, cairn_store::Error> {
+        Writer::create_at(&self.blocks(), &of_store(genesis), below)
     }
 
     /// Is there a store in the folder? One whose making was cut short is none; a damaged one is told by `init`.
