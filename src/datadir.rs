@@ -194,7 +194,7 @@ impl DataDir {
         if let Some(json) = json.filter(|_| damage.is_none()) {
             self.write_genesis(json)?;
         }
-        let made = Writer::create(&self.blocks(), &of_store(genesis));
+        let made = self.create(genesis);
         let is_remade = damage.is_some();
         match (made, damage) {
             (Ok(_), _) => {}
@@ -222,7 +222,15 @@ impl DataDir {
         Ok(())
     }
 
-    /// Makes only that store, in a folder that is there.
+    /// Makes only the store, with the genesis block, in a folder that is there.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being made; also a store that is there.
+    pub fn create(&self, genesis: &Genesis) -> Result<Writer, cairn_store::Error> {
+        Writer::create(&self.blocks(), &of_store(genesis))
+    }
+
+    /// The same, with a store that begins above the block `below`, the last of an era.
     ///
     /// # Errors
     /// Whatever keeps it from being made; also a store that is there.

@@ -10,7 +10,10 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
+use cairn::chain::Genesis;
+use cairn::datadir::DataDir;
 use cairn::generate::Params;
+use cairn_store::{Head, Writer};
 use common::*;
 
 const ERA: u64 = 8192;
@@ -197,6 +200,43 @@ fn a_beginning_that_is_cut_short_is_gone_on_with() {
     node.wait_head(LAST);
     assert_begun(&given, &datadir);
     node.stop();
+}
+
+#[test]
+fn a_store_that_was_about_to_begin_elsewhere_begins_at_the_checkpoint() {
+    let given = given();
+    let datadir = given.dir.path().join("new");
+    init(&datadir, &given.chain);
+    let source = reader(&given.source.datadir).snapshot();
+    let genesis = Genesis::from_json(&std::fs::read(&given.chain.genesis).unwrap()).unwrap();
+    let datadir_of = DataDir::new(&datadir);
+    Writer::open(&datadir_of.blocks())
+        .unwrap()
+        .unmake()
+        .unwrap();
+    let below = Head {
+        number: ERA - 1,
+        hash: source.hash(ERA - 1).unwrap().unwrap(),
+        td: source.td(ERA - 1).unwrap().unwrap(),
+    };
+    drop(datadir_of.create_above(&genesis, below).unwrap());
+    // One of the first era.
+    let number = 400;
+    let (hash, td) = (
+        source.hash(number).unwrap().unwrap(),
+        source.td(number).unwrap().unwrap(),
+    );
+    let checkpoint = format!("{number}:{hash}:{td}");
+    let args = [
+        "--bootnodes",
+        &given.source.enode,
+        "--checkpoint",
+        &checkpoint,
+    ];
+    let mut node = Node::start(&datadir, &args);
+    node.wait_head(LAST);
+    node.stop();
+    assert_same_chain(&given.source.datadir, &datadir, LAST);
 }
 
 fn head_if_any(datadir: &Path) -> Option<u64> {

@@ -52,21 +52,18 @@ pub fn begin(
     signals: &mut Signals,
 ) -> Result<Begun, String> {
     let rules = Arc::new(Rules::new(&config.genesis));
-    let writer = Writer::open(&config.datadir.blocks()).map_err(|error| error.to_string())?;
+    let told = |error: cairn_store::Error| error.to_string();
+    let mut writer = Writer::open(&config.datadir.blocks()).map_err(told)?;
     let stored = writer.reader().snapshot();
     if !is_wanted(&rules, &stored, checkpoint)? {
         return Ok(Begun::Ready);
     }
-    let from = match stored.is_blank() {
-        // Whatever it was to begin above before.
-        true => Head {
-            number: 0,
-            hash: config.genesis.header.hash,
-            td: rules.genesis_td(),
-        },
-        false => stored.head(),
-    };
-    drop(stored);
+    if stored.is_blank() && stored.first_header() > 0 {
+        // It was about to begin, perhaps at another checkpoint.
+        writer.unmake().map_err(told)?;
+        writer = config.datadir.create(&config.genesis).map_err(told)?;
+    }
+    let from = writer.head();
     let tip = rules.genesis_tip();
     let chain = local_chain(&config.genesis, config.network_id, &tip, 0);
     let (mut ban_file, bans) = BanFile::open(config.datadir.bans());
