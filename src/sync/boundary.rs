@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::limits::{Limits, MEMORY_LIMIT_BYTES};
 use super::receipts::Found;
 use crate::chain::{SealedHeader, Tip};
+use crate::snapshots::Kept;
 
 /// The canonical chain as it is stored.
 pub trait ChainView {
@@ -41,6 +42,8 @@ pub struct MachineConfig {
     pub earliest: u64,
     /// Receipts are asked for, of the blocks from `earliest` on.
     pub receipts: bool,
+    /// Snapshots of the stored chain's signers.
+    pub kept: Kept,
     /// The other limits.
     pub limits: Limits,
 }
@@ -76,6 +79,7 @@ impl Default for MachineConfig {
             memory_limit_bytes: MEMORY_LIMIT_BYTES,
             earliest: 0,
             receipts: false,
+            kept: Kept::default(),
             limits: Limits::default(),
         }
     }
