@@ -186,11 +186,6 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Blocks from one checkpoint of the signers to the next; 1 where there are none.
-    pub(crate) fn clique_epoch(&self) -> u64 {
-        self.clique.map_or(1, |clique| clique.epoch.max(1))
-    }
-
     /// A chain of that id with these forks, mainnet's blob parameters, no seals and no merge.
     pub fn new(chain_id: U256, forks: Forks) -> Self {
         let blob_schedule = [
@@ -211,6 +206,11 @@ impl Spec {
             blob_schedule,
             foreign_transactions: false,
         }
+    }
+
+    /// Blocks from one checkpoint of the signers to the next; 1 where there are none.
+    pub(crate) fn clique_epoch(&self) -> u64 {
+        self.clique.map_or(1, |clique| clique.epoch.max(1))
     }
 
     /// The latest set of rules in force for a block of that number and Unix time in seconds. A fork that has no place of its own comes with
