@@ -6,6 +6,7 @@
 //! DATADIR/bans.json      the peers that are banned, until when
 //! DATADIR/cairn.ipc      the control socket of a running node
 //! DATADIR/keystore/      the signing keys, encrypted (web3 secret storage), as geth has them
+//! DATADIR/snapshots      who might seal after some of the last blocks of a clique chain; only a cache
 //! DATADIR/nodekey        the node's secp256k1 key, 64 hex digits, as geth writes it
 //! DATADIR/signed-ADDRESS-GENESIS  what the node signed last with a key of its own; GENESIS: the first 8 hex digits of the chain's
 //! DATADIR/asked-ADDRESS-GENESIS   what the node last asked another program to sign
@@ -116,6 +117,11 @@ impl DataDir {
     /// Where its node key is, unless another file is named.
     pub fn nodekey(&self) -> PathBuf {
         self.path.join("nodekey")
+    }
+
+    /// Where snapshots of the signers are kept.
+    pub fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
     }
 
     /// Where the signing keys are, encrypted.
@@ -382,6 +388,15 @@ pub(crate) fn read_limited(
 
 /// Writes a small file so that a crash leaves the old one, the new one or none, never a part.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DataDirError> {
+    replace(path, bytes, mode, true)
+}
+
+/// The same for what is made anew where it lacks or is damaged, as a power cut may leave it: nobody waits for the disk.
+pub(crate) fn write_cache(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DataDirError> {
+    replace(path, bytes, mode, false)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32, is_synced: bool) -> Result<(), DataDirError> {
     // Hidden, and of this file alone: another one may be written beside it at the same time.
     let name = path.file_name().unwrap_or_default().display();
     let new = path.with_file_name(format!(".{name}.new"));
@@ -397,9 +412,11 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Da
             .mode(mode)
             .open(&new)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        if is_synced {
+            file.sync_all()?;
+        }
         fs::rename(&new, path)?;
-        match path.parent() {
+        match path.parent().filter(|_| is_synced) {
             Some(folder) => fs::File::open(folder)?.sync_all(),
             None => Ok(()),
         }

@@ -33,6 +33,7 @@ pub mod secret;
 pub mod serve;
 pub mod signed;
 pub mod signer;
+pub mod snapshots;
 pub mod standing;
 pub mod status;
 pub mod sync;

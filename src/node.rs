@@ -5,7 +5,7 @@
 //! | main | signals, joins | the end of any thread | the stop, in the order below |
 //! | net (`--net-threads N`: so many of them) | mio poll, sockets, sessions, a store Reader; the first the listener | commands, accepted sockets | events, accepted sockets |
 //! | sync | the head, the schedule of requests, a store Reader | events, sealed, done | commands, jobs, heads |
-//! | store | the store's Writer | jobs | done |
+//! | store | the store's Writer; the file of snapshots | jobs | done |
 //! | ipc (not with `--ipcdisable`) | the control socket, a store Reader | requests on its socket, the board, the roll of peers | commands |
 //! | names (only for peers that are named by host) | what their names stood for last | the roll of peers | commands |
 //! | sealer (only with `--enable-consensus`) | the signing key, or the connection to who has it; the record of what was signed | heads | sealed |
@@ -68,6 +68,7 @@ use crate::sealer::{self, OwnBoard};
 use crate::serve::Server;
 use crate::signed::{self, Record};
 use crate::signer::Signer;
+use crate::snapshots::{Kept, SnapshotFile};
 use crate::status::{self, Board};
 use crate::sync::{Heads, Machine, MachineConfig, Store, StoreRole, SyncRole, local_chain};
 
@@ -114,7 +115,11 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
     let writer =
         Writer::open(&config.datadir.blocks()).map_err(|e| NodeError::Start(e.to_string()))?;
     let rules = Arc::new(Rules::new(&config.genesis));
-    let tip = stored_tip(&rules, &writer)?;
+    let file = config.datadir.snapshots();
+    let mut snapshots = SnapshotFile::open(file, &config.genesis, &writer.reader().snapshot());
+    let tip = stored_tip(&rules, &writer, snapshots.kept())?;
+    let head = tip.header.header.number;
+    snapshots.moved(head, &tip); // what was missing and took long to rebuild is kept at once
     let sealing = match config.sealer.take() {
         None => None,
         Some(sealing) => {
@@ -140,7 +145,6 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
         }
     };
     let reader = writer.reader();
-    let head = tip.header.header.number;
     log::info!(
         "Loaded chain genesis={} head={head} hash={} td={} datadir={}",
         config.genesis.header.hash,
@@ -255,9 +259,11 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
         .as_ref()
         .map(|(sealing, _)| OwnBoard::new(sealing.signer.address()));
     let board = status::Writer::new(board, &tip, &reader.snapshot(), own.clone());
+    let kept = snapshots.kept().clone();
     let store = StoreRole {
         jobs,
         done: done_in,
+        snapshots,
     };
     let run_store = move || {
         store
@@ -282,6 +288,7 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
                 earliest,
                 settled,
                 receipts: config.receipts,
+                kept,
                 memory_limit_bytes: config.sync_memory_bytes,
                 ..MachineConfig::default()
             },
@@ -422,17 +429,22 @@ fn stop_all(net: &Handle, stop_sync: Sender<()>, threads: Vec<JoinHandle<()>>) {
 ///
 /// # Errors
 /// `Start` if the stored headers cannot be read or do not obey their own chain's rules.
-pub fn stored_tip(rules: &Rules, writer: &Writer) -> Result<Tip, NodeError> {
+pub fn stored_tip(rules: &Rules, writer: &Writer, kept: &Kept) -> Result<Tip, NodeError> {
     let snapshot = writer.reader().snapshot();
-    tip_at(rules, &snapshot, snapshot.head().number)
+    tip_at(rules, &snapshot, snapshot.head().number, kept)
 }
 
-/// Canonical block `number`, which must be stored, with all that is needed to judge its children.
+/// Canonical block `number`, which must be stored, with all that is needed to judge its children. `kept` are snapshots of this chain.
 ///
 /// # Errors
 /// As [`stored_tip`].
-pub fn tip_at(rules: &Rules, snapshot: &Snapshot, number: u64) -> Result<Tip, NodeError> {
-    match restore(rules, snapshot, number) {
+pub fn tip_at(
+    rules: &Rules,
+    snapshot: &Snapshot,
+    number: u64,
+    kept: &Kept,
+) -> Result<Tip, NodeError> {
+    match restore(rules, snapshot, number, kept) {
         Err(error) => Err(NodeError::Start(error.to_string())),
         Ok(Ok(tip)) => Ok(tip),
         Ok(Err(HeaderError::Missing { number: missing })) if missing < snapshot.first_header() => {
@@ -460,6 +472,7 @@ pub(crate) fn restore(
     rules: &Rules,
     snapshot: &Snapshot,
     number: u64,
+    kept: &Kept,
 ) -> Result<Result<Tip, HeaderError>, cairn_store::Error> {
     let head = snapshot.head();
     let td = match number == head.number {
@@ -469,14 +482,22 @@ pub(crate) fn restore(
     let Some(td) = td else {
         return Ok(Err(HeaderError::Missing { number }));
     };
-    let mut failed = None;
-    let tip = rules.restore(number, td, &mut |number| match snapshot.header(number) {
-        Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
-        Err(error) => {
-            failed = Some(error);
-            None
+    let (mut failed, mut headers) = (None, 0_u64);
+    let kept = kept.before(number, rules.spec.clique_epoch());
+    let tip = rules.restore(number, td, kept, &mut |number| {
+        headers += 1;
+        match snapshot.header(number) {
+            Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
         }
     });
+    log::debug!(
+        "Rebuilt the chain's state number={number} kept={} headers={headers}",
+        kept.map_or_else(|| "none".to_owned(), |kept| kept.number.to_string())
+    );
     failed.map_or(Ok(tip), Err)
 }
 

@@ -102,7 +102,7 @@ fn besus_clique_chain_is_valid_and_restores() {
     let rules = Rules::new(&genesis);
     assert!(rules.seal_is_checked());
     let restored = rules
-        .restore(4, tip.td, &mut |number| {
+        .restore(4, tip.td, None, &mut |number| {
             Some(blocks[usize::try_from(number).unwrap()].header.raw.clone())
         })
         .unwrap();

@@ -375,7 +375,8 @@ impl Rules {
     }
 
     /// The tip at `head_number`, whose total difficulty is `td`, after a restart. `headers` gives the raw headers of the canonical chain, all of
-    /// which were judged before. On a clique chain they are read from N/2+1 blocks before the last checkpoint on.
+    /// which were judged before. On a clique chain they are read from N/2+1 blocks before the last checkpoint on, or from `kept` on: a
+    /// snapshot of this chain at the head or below.
     ///
     /// # Errors
     /// [`HeaderError::Missing`] if `headers` has none of a number that is needed, [`HeaderError::Invalid`] if one cannot have been
@@ -384,6 +385,7 @@ impl Rules {
         &self,
         head_number: u64,
         td: U256,
+        kept: Option<&clique::Snapshot>,
         headers: &mut dyn FnMut(u64) -> Option<Bytes>,
     ) -> Result<Tip, HeaderError> {
         let mut read = |number: u64| match number {
@@ -404,7 +406,8 @@ impl Rules {
             && head.header.difficulty.is_zero();
         let clique = match self.spec.clique {
             Some(config) if !merged => {
-                Some(Arc::new(clique::restore(config, head_number, &mut read)?))
+                let restored = clique::restore(config, head_number, kept, &mut read)?;
+                Some(Arc::new(restored))
             }
             _ => None,
         };

@@ -208,6 +208,11 @@ impl Spec {
         }
     }
 
+    /// Blocks from one checkpoint of the signers to the next; 1 where there are none.
+    pub(crate) fn clique_epoch(&self) -> u64 {
+        self.clique.map_or(1, |clique| clique.epoch.max(1))
+    }
+
     /// The latest set of rules in force for a block of that number and Unix time in seconds. A fork that has no place of its own comes with
     /// the next later one that has.
     pub fn fork(&self, number: u64, time_s: u64) -> Fork {

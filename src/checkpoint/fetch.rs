@@ -424,7 +424,7 @@ impl Fetch {
             let place = usize::try_from(number.checked_sub(at)?).ok()?;
             Some(self.headers.get(place)?.raw.clone())
         };
-        match self.rules.restore(number, td, &mut header) {
+        match self.rules.restore(number, td, None, &mut header) {
             Ok(_) => Ok(()),
             Err(HeaderError::Missing { number }) if number <= self.stored.number => Ok(()),
             Err(error) => Err(Wrong::Checkpoint(error.to_string())),

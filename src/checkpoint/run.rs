@@ -24,6 +24,7 @@ use crate::chain::{HeaderError, Rules};
 use crate::config::Config;
 use crate::names::NamesRole;
 use crate::node;
+use crate::snapshots::Kept;
 use crate::sync::{Block, Fault, local_chain, new_blocks};
 
 /// Events that wait for main: as many as wait for sync in `node.rs`.
@@ -158,7 +159,7 @@ fn is_wanted(rules: &Rules, stored: &Snapshot, checkpoint: Checkpoint) -> Result
     if head.number >= number {
         return Ok(false);
     }
-    match node::restore(rules, stored, head.number).map_err(told)? {
+    match node::restore(rules, stored, head.number, &Kept::default()).map_err(told)? {
         Ok(_) => {
             log::warn!(
                 "The checkpoint is not needed: the data folder has blocks up to {} and goes on from there",

@@ -11,6 +11,7 @@ use super::{ImportError, RawReceipts};
 use crate::chain::receipts::{Form, Receipts};
 use crate::chain::{HeaderError, OmmerWindow, Rules, SealedHeader, Tip, body};
 use crate::node::tip_at;
+use crate::snapshots::Kept;
 
 /// The rules of a chain at its last judged block.
 pub(super) struct Judge {
@@ -66,7 +67,10 @@ impl Judge {
         let is_empty = head.number > 0 && head.number < snapshot.first_header();
         let last = match is_empty {
             true => Last::Below(head),
-            false => Last::Block(tip_at(&rules, snapshot, number).map_err(ImportError::Start)?),
+            false => {
+                let tip = tip_at(&rules, snapshot, number, &Kept::default());
+                Last::Block(tip.map_err(ImportError::Start)?)
+            }
         };
         let mut ommers = OmmerWindow::new();
         for number in number.saturating_sub(OmmerWindow::BLOCKS - 1)..=number {

@@ -143,21 +143,18 @@ impl Desk {
         if number > head {
             return Err(unknown(number, head));
         }
-        let epoch = self.rules.spec.clique.map_or(1, |clique| clique.epoch);
-        self.work.spend(number % epoch.max(1) + 1)?;
+        let since_checkpoint = number % self.rules.spec.clique_epoch();
+        self.work.spend(since_checkpoint + 1)?;
         let mut failed = None;
         // Total difficulty is nothing that is asked for here.
-        let tip = self.rules.restore(
-            number,
-            U256::ZERO,
-            &mut |number| match stored.header(number) {
-                Ok(record) => record.map(|raw| Bytes::copy_from_slice(&raw)),
-                Err(error) => {
-                    failed = Some(error);
-                    None
-                }
-            },
-        );
+        let mut read = |number| match stored.header(number) {
+            Ok(record) => record.map(|raw| Bytes::copy_from_slice(&raw)),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        };
+        let tip = self.rules.restore(number, U256::ZERO, None, &mut read);
         let tip = match (failed, tip) {
             (Some(error), _) => return Err(RpcError::failed(error.to_string())),
             (None, Err(error)) => return Err(RpcError::failed(error.to_string())),
@@ -176,11 +173,7 @@ impl Desk {
         // Its total difficulty is summed up from the beginning of its era.
         self.work.spend(ERA_BLOCKS)?;
         let stored = self.reader.snapshot();
-        let epoch = self
-            .rules
-            .spec
-            .clique
-            .map_or(1, |clique| clique.epoch.max(1));
+        let epoch = self.rules.spec.clique_epoch();
         let settled = at.number.saturating_sub(at.limit());
         let number = settled - settled % epoch;
         let failed = |error: cairn_store::Error| RpcError::failed(error.to_string());

@@ -12,8 +12,8 @@ const MAX_NODES: usize = 51;
 const PERIOD_S: RangeInclusive<u64> = 1..=86_400;
 /// With checkpoints alone nobody could vote: a checkpoint carries none.
 const MIN_EPOCH: u64 = 2;
-/// A node that starts reads the headers since the last checkpoint, up to an epoch of them: some 3 us each, and 0.3 s for so many. More than
-/// three times geth's 30,000 is a slip of the finger.
+/// A node that has lost its snapshots reads the headers since the last checkpoint, up to an epoch of them: some 3 us each, and 0.3 s for so
+/// many. More than three times geth's 30,000 is a slip of the finger.
 const MAX_EPOCH: u64 = 100_000;
 
 /// A node of the network.
@@ -66,7 +66,7 @@ pub(super) fn places(typed: &NewNetwork) -> Result<Vec<Place>, ConfigError> {
     }
     if !(MIN_EPOCH..=MAX_EPOCH).contains(&typed.epoch) {
         return usage(format!(
-            "--epoch {}: expected {MIN_EPOCH} to {MAX_EPOCH} blocks; each start reads up to an epoch of headers",
+            "--epoch {}: expected {MIN_EPOCH} to {MAX_EPOCH} blocks; a node that has lost its snapshots reads up to an epoch of headers",
             typed.epoch
         ));
     }

@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::limits::{Limits, MEMORY_LIMIT_BYTES};
 use super::receipts::Found;
 use crate::chain::{SealedHeader, Tip};
+use crate::snapshots::Kept;
 
 /// The canonical chain as it is stored.
 pub trait ChainView {
@@ -44,6 +45,8 @@ pub struct MachineConfig {
     pub settled: u64,
     /// Receipts are asked for, of the blocks from `earliest` on.
     pub receipts: bool,
+    /// Snapshots of the stored chain's signers.
+    pub kept: Kept,
     /// The other limits.
     pub limits: Limits,
 }
@@ -80,6 +83,7 @@ impl Default for MachineConfig {
             earliest: 0,
             settled: 0,
             receipts: false,
+            kept: Kept::default(),
             limits: Limits::default(),
         }
     }

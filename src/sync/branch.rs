@@ -430,9 +430,10 @@ impl Machine {
             return Some(tip.clone());
         }
         let td = chain.td(number)?;
+        let kept = self.kept.before(number, self.rules.spec.clique_epoch());
         match self
             .rules
-            .restore(number, td, &mut |number| chain.header(number))
+            .restore(number, td, kept, &mut |number| chain.header(number))
         {
             Ok(tip) => {
                 self.restored = Some(tip.clone());

@@ -20,6 +20,7 @@ use super::receipts::Receipts;
 use super::staged::Staged;
 use super::target::Target;
 use crate::chain::{HeaderError, OmmerWindow, Rules, Tip};
+use crate::snapshots::Kept;
 
 /// See the module's first line. Outputs are drained after every input.
 pub struct Machine {
@@ -39,6 +40,8 @@ pub struct Machine {
     pub(super) branch: Option<Branch>,
     /// The last state of our chain that was rebuilt for a branch, which may be claimed again.
     pub(super) restored: Option<Tip>,
+    /// Older snapshots of our chain's signers, to rebuild a state from.
+    pub(super) kept: Kept,
     /// What is followed by its hash: where seals cannot be checked, or a branch that was weighed.
     pub(super) target: Option<Target>,
     /// The branch that goes into the store part by part, if one does.
@@ -88,6 +91,7 @@ impl Machine {
             recent: BTreeMap::from([(tip.header.header.number, tip.clone())]),
             body_size: BodySize::new(limits.answer_bytes / limits.body_batch_start.max(1)),
             main: Pipe::new(0, tip.clone()),
+            kept: config.kept.clone(),
             rules,
             config,
             tip,
@@ -313,6 +317,9 @@ impl Machine {
                 self.recent.pop_first();
             }
         }
+        let head = self.tip.clique.as_ref();
+        self.kept
+            .moved(ancestor, head, self.rules.spec.clique_epoch());
         self.news_ms = now.ms;
         self.stuck_since_ms = None;
         self.blocks_stored();

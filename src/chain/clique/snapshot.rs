@@ -68,6 +68,54 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// A snapshot that was taken apart. `None` if no chain can have it: `signers` must be in ascending order, `recents` those of the last
+    /// blocks without a gap, `votes` in the order of their blocks, each by a signer, one on each address, and of a kind that means something.
+    pub(crate) fn from_parts(
+        number: u64,
+        hash: B256,
+        signers: Vec<Address>,
+        recents: Vec<(u64, Address)>,
+        votes: Vec<Vote>,
+    ) -> Option<Self> {
+        let snapshot = Self {
+            number,
+            hash,
+            signers: signers.into(),
+            recents,
+            votes,
+        };
+        snapshot.is_possible().then_some(snapshot)
+    }
+
+    fn is_possible(&self) -> bool {
+        let Self {
+            number,
+            signers,
+            recents,
+            votes,
+            ..
+        } = self;
+        let last_recent = recents.last().map_or(0, |(last, _)| *last); // block 0 was sealed by nobody
+        let means_something = |vote: &Vote| {
+            self.is_signer(&vote.signer) && self.is_signer(&vote.target) != vote.authorise
+        };
+        let mut pairs: Vec<_> = votes
+            .iter()
+            .map(|vote| (vote.signer, vote.target))
+            .collect();
+        pairs.sort_unstable();
+        !signers.is_empty()
+            && signers.is_sorted_by(|a, b| a < b)
+            && recents.len() as u64 <= self.limit().min(*number)
+            && recents.is_sorted_by(|a, b| a.0.checked_add(1) == Some(b.0))
+            && last_recent == *number
+            && votes.is_sorted_by(|a, b| a.block < b.block)
+            && votes.first().is_none_or(|vote| vote.block > 0)
+            && votes.last().is_none_or(|vote| vote.block <= *number)
+            && votes.iter().all(means_something)
+            && pairs.is_sorted_by(|a, b| a < b)
+    }
+
     /// The signers in ascending order: the order of turns.
     pub fn signers(&self) -> &[Address] {
         &self.signers
@@ -167,13 +215,17 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Finds out who sealed the recent blocks that [`Snapshot::replay`] left out. `signer` is asked for each by number.
+    /// Finds out who sealed the recent blocks that [`Snapshot::replay`] left out, all above block `known`. `signer` is asked for each by
+    /// number.
     pub(super) fn fill_recents<E>(
         &mut self,
+        known: u64,
         mut signer: impl FnMut(u64) -> Result<Address, E>,
     ) -> Result<(), E> {
         for (number, recent) in &mut self.recents {
-            *recent = signer(*number)?;
+            if *number > known {
+                *recent = signer(*number)?;
+            }
         }
         Ok(())
     }

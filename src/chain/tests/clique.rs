@@ -223,7 +223,7 @@ fn play(name: &str, signers: &str, row: &str) -> Result<Vec<Address>, CliqueErro
     let mut snapshot = Snapshot::genesis(&genesis).unwrap();
     let mut headers = vec![genesis];
     for step in row.split(' ') {
-        let restored = clique::restore(config, snapshot.number, &mut |number| {
+        let restored = clique::restore(config, snapshot.number, None, &mut |number| {
             Ok(headers[usize::try_from(number).unwrap()].clone())
         });
         assert_eq!(restored, Ok(snapshot.clone()), "{name}: before {step}");
@@ -385,7 +385,7 @@ fn a_chain_with_votes_and_checkpoints_restores_at_every_height() {
     for tip in &tips {
         let number = tip.header.number();
         let mut read = Vec::new();
-        let restored = rules.restore(number, tip.td, &mut |number| {
+        let restored = rules.restore(number, tip.td, None, &mut |number| {
             read.push(number);
             tips.get(usize::try_from(number).unwrap())
                 .map(|tip| tip.header.raw.clone())
@@ -406,7 +406,7 @@ fn a_chain_with_votes_and_checkpoints_restores_at_every_height() {
 fn a_header_that_lacks_at_a_restart_is_named() {
     let (rules, tips) = chain();
     for (head, lacks) in [(25, 22), (20, 19)] {
-        let restored = rules.restore(head, U256::ZERO, &mut |number| {
+        let restored = rules.restore(head, U256::ZERO, None, &mut |number| {
             let tip = tips.get(usize::try_from(number).unwrap());
             tip.filter(|_| number != lacks)
                 .map(|tip| tip.header.raw.clone())
@@ -416,7 +416,7 @@ fn a_header_that_lacks_at_a_restart_is_named() {
             HeaderError::Missing { number: lacks }
         );
     }
-    let swapped = rules.restore(25, U256::ZERO, &mut |number| {
+    let swapped = rules.restore(25, U256::ZERO, None, &mut |number| {
         let number = if number == 23 { 22 } else { number };
         Some(tips[usize::try_from(number).unwrap()].header.raw.clone())
     });

@@ -7,6 +7,7 @@ mod fees;
 mod genesis;
 mod header;
 mod ommers;
+mod restart;
 mod rules;
 mod size;
 mod spec;

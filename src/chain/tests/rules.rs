@@ -237,7 +237,7 @@ fn clique_may_end_in_stake() {
     let tip = extend(&rules, &parent, stake).unwrap();
     assert!(tip.clique.is_none());
     assert_eq!(tip.td, U256::from(3));
-    let restored = rules.restore(2, tip.td, &mut |_| Some(tip.header.raw.clone()));
+    let restored = rules.restore(2, tip.td, None, &mut |_| Some(tip.header.raw.clone()));
     assert!(restored.unwrap().clique.is_none());
 }
 

@@ -1,6 +1,6 @@
 //! The runs with branches that are claimed, and not to be had.
 
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use cairn_net::eth::message::{Message, Request, Start};
 use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
 
@@ -110,6 +110,27 @@ fn a_peer_has_the_state_at_old_blocks_rebuilt_once_in_a_while_only() {
     claim_branch(&mut world, 60);
     world.run(85_000, |_| false);
     assert!(read(&world) - before > once);
+}
+
+#[test]
+fn an_old_state_is_rebuilt_from_the_newest_snapshot_below_it() {
+    let header = |number: u64| CHAIN.get(usize::try_from(number).unwrap());
+    let mut read = |number| header(number).map(|block| block.header.raw.clone());
+    let old = RULES.restore(70, U256::ZERO, None, &mut read).unwrap();
+    let mut config = config();
+    assert!(config.kept.moved(69, old.clique.as_ref(), 70)); // as if it were a checkpoint
+    let mut world = World::new(5, RULES.clone(), &CHAIN, 300, config);
+    let before = world.store.2.get();
+    let base: Chain = CHAIN[..=300].to_vec();
+    let mut other = peer(1, Nature::Honest, &base, 69, &mut Dice::new(5));
+    other.latency_ms = 1;
+    world.join(0, other);
+    world.run(5_000, |_| false);
+    claim_branch(&mut world, 80);
+    world.run(10_000, |_| false);
+    // The block itself, ten above the snapshot, and two of those again for who sealed them.
+    assert_eq!(world.store.2.get() - before, 13);
+    assert!(world.machine.restored.is_some());
 }
 
 /// Headers asked for falling or one by one, to find an ancestor: requests, and headers in them.

@@ -8,6 +8,7 @@ use super::liars::Lie;
 use super::peer::{Nature, SimPeer};
 use super::world::{Event, World};
 use super::{Dice, seeds};
+use crate::snapshots::Kept;
 use crate::sync::{Limits, MachineConfig};
 
 pub(super) const MEMORY: usize = 96 << 10;
@@ -19,6 +20,7 @@ pub(super) fn config() -> MachineConfig {
         earliest: 0,
         settled: 0,
         receipts: false,
+        kept: Kept::default(),
         limits: Limits {
             header_batch: 24,
             header_bytes: MEMORY / 4 / 96, // a window of 96

@@ -117,7 +117,7 @@ impl World {
         let tip = match number {
             0 => rules.genesis_tip(),
             _ => rules
-                .restore(number, last.td, &mut |number| store.header(number))
+                .restore(number, last.td, None, &mut |number| store.header(number))
                 .unwrap(),
         };
         assert_eq!(tip.header.hash, last.header.hash);

@@ -20,6 +20,7 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     p2p(&mut |target, name, bytes| seeds.push((target, name.to_owned(), bytes)));
     chains(&mut |target, name, bytes| seeds.push((target, name.to_owned(), bytes)));
     signing(&mut |target, name, bytes| seeds.push((target, name.to_owned(), bytes)));
+    snapshots(&mut |target, name, bytes| seeds.push((target, name.to_owned(), bytes)));
     for (target, part) in [
         ("store_manifest", Part::Manifest),
         ("store_tip_log", Part::Tip),
@@ -458,4 +459,31 @@ fn signing(put: Put<'_>) {
         "refusal",
         answer("\"error\":{\"code\":-32000,\"message\":\"no\"}".into()),
     );
+}
+
+/// Two snapshots of three signers, with recents and votes.
+fn snapshots(put: Put<'_>) {
+    let number = |number: u64| alloy_rlp::encode(number);
+    let [a, b, c, d] = [1, 2, 3, 4].map(|byte| alloy_rlp::encode([byte; 20]));
+    let hash = |byte: u8| alloy_rlp::encode(B256::repeat_byte(byte));
+    let snapshot = |at: u64, votes: &[u8]| {
+        let recents = [list(&[&number(at - 1), &b]), list(&[&number(at), &a])];
+        list(&[
+            &number(at),
+            &hash(at as u8),
+            &list(&[&a, &b, &c]),
+            &list(&[&recents[0], &recents[1]]),
+            votes,
+        ])
+    };
+    let open = list(&[
+        &list(&[&a, &number(5), &d, &number(1)]),
+        &list(&[&c, &number(10), &b, &number(0)]),
+    ]);
+    let (first, second) = (snapshot(12, &open), snapshot(1100, &list(&[])));
+    let file = |kept: &[u8]| list(&[&number(1), &hash(0xee), kept]);
+    put("snapshots", "none", file(&list(&[])));
+    put("snapshots", "one", file(&list(&[&first])));
+    put("snapshots", "two", file(&list(&[&first, &second])));
+    put("snapshots", "not-in-order", file(&list(&[&second, &first])));
 }

@@ -25,6 +25,7 @@ use super::watch::Watch;
 use crate::chain::{Genesis, Rules, Tip};
 use crate::node::stored_tip;
 use crate::serve::Server;
+use crate::snapshots::Kept;
 use crate::sync::storing::{self, View};
 use crate::sync::tasks::{Task, Tasks};
 use crate::sync::{Action, Block, Machine, MachineConfig, Staging, local_chain};
@@ -110,7 +111,7 @@ impl Node {
     pub(super) fn start(&mut self, out: &mut Outside<'_>) {
         assert!(self.run.is_none());
         let writer = Writer::open_with(&self.dir, self.disk.hook()).unwrap();
-        let tip = stored_tip(&self.rules, &writer).unwrap();
+        let tip = stored_tip(&self.rules, &writer, &Kept::default()).unwrap();
         out.watch.opened(&writer, &tip, out.now_ms, out.trace);
         let reader = writer.reader();
         let chain = self.chain(&tip, &reader.snapshot());

@@ -187,17 +187,16 @@ impl Era<'_> {
         td: U256,
     ) -> Result<Result<(), String>, Error> {
         let mut failed = None;
-        let restored = rules.restore(
-            before,
-            td,
-            &mut |number| match self.snapshot.header(number) {
-                Ok(header) => header.map(|header| Bytes::copy_from_slice(&header)),
-                Err(error) => {
-                    failed = Some(error);
-                    None
-                }
-            },
-        );
+        let restored = rules.restore(before, td, None, &mut |number| match self
+            .snapshot
+            .header(number)
+        {
+            Ok(header) => header.map(|header| Bytes::copy_from_slice(&header)),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        });
         if let Some(error) = failed {
             return Problem::of_error(error).map(|problem| Err(problem.to_string()));
         }
