@@ -3,92 +3,14 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::net::TcpListener;
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use alloy_primitives::Address;
 use cairn::chain::SealedHeader;
+use common::started::{Started, free_ports, new_network as new};
 use common::*;
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-
-/// A port that is free, as those after it are.
-fn free_ports(count: u16) -> u16 {
-    let first = 20_000 + (std::process::id() % 10_000) as u16;
-    (first..32_000)
-        .step_by(usize::from(count))
-        .find(|base| (0..count).all(|k| TcpListener::bind(("127.0.0.1", base + k)).is_ok()))
-        .unwrap()
-}
-
-/// A node that its start script runs; killed when dropped.
-struct Started {
-    child: Child,
-    folder: PathBuf,
-    log: PathBuf,
-}
-
-impl Started {
-    fn by_script(folder: &Path, run: usize) -> Started {
-        let log = folder.join(format!("log.{run}"));
-        let child = Command::new("sh")
-            .arg(folder.join("start.sh"))
-            .env("CAIRN", env!("CARGO_BIN_EXE_cairn"))
-            .stdin(Stdio::null())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        Started {
-            child,
-            folder: folder.into(),
-            log,
-        }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.join("data")
-    }
-
-    fn wait_head(&mut self, number: u64) {
-        let deadline = Instant::now() + STEP_TIMEOUT;
-        let head = |data: &Path| {
-            let reader = cairn_store::Reader::open(&data.join("blocks"));
-            reader.map_or(0, |reader| reader.snapshot().head().number)
-        };
-        while head(&self.data()) < number {
-            let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "{ended:?}:\n{}", self.log());
-            assert!(
-                Instant::now() < deadline,
-                "not at {number}:\n{}",
-                self.log()
-            );
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    }
-
-    /// As Ctrl-C does; the script has become the node.
-    fn stop(mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}:\n{}", self.log());
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Who sealed the stored blocks from `first` on.
 fn sealers(data: &Path, first: u64) -> BTreeSet<Address> {
@@ -100,12 +22,6 @@ fn sealers(data: &Path, first: u64) -> BTreeSet<Address> {
             SealedHeader::decode(raw).unwrap().signer().unwrap()
         })
         .collect()
-}
-
-fn new(out: &Path, more: &[&str]) -> Value {
-    let mut args = vec!["network", "new", "--json", "--out", text(out)];
-    args.extend_from_slice(more);
-    serde_json::from_slice(&run_ok(&args).stdout).unwrap()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, missing_docs)]
 
 pub mod peer;
+pub mod started;
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;
