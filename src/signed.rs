@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Numbers are little endian. `forgotten` is the highest block number that was overwritten so far, or will be by the next write: at it and
-//! below nobody may know any more what was signed. A write that was cut short hits the slot of the oldest record, and no other: any other
+//! below nobody may know any more what was signed. Of two records over one parent the newer counts: there are two only of what an external
+//! signer was asked to sign, and refused since it had signed the other. A write that was cut short hits the slot of the oldest record, and no other: any other
 //! slot that is not as it was written is damage. What such a write destroys is thus forgotten already, whatever its number was.
 //!
 //! The record holds only while it is the newest there is: whoever puts an older one back (a backup of it, or of the whole data folder) and
@@ -148,7 +149,7 @@ impl Record {
     /// # Errors
     /// [`Refusal::NotKept`]: it cannot be read.
     pub fn over(&self, parent: &B256) -> Result<Option<Header>, Refusal> {
-        let Some(signed) = self.signed.iter().find(|signed| signed.parent == *parent) else {
+        let Some(signed) = self.newest_over(parent) else {
             return Ok(None);
         };
         let slot = self
@@ -169,7 +170,7 @@ impl Record {
     /// [`Refusal`]; it must then not be signed.
     pub fn allow(&mut self, header: &Header) -> Result<(), Refusal> {
         let (number, parent, seal_hash) = (header.number, header.parent_hash, seal_hash(header));
-        match self.signed.iter().find(|signed| signed.parent == parent) {
+        match self.newest_over(&parent) {
             Some(signed) if signed.seal_hash == seal_hash => return Ok(()),
             Some(signed) => {
                 return Err(Refusal::Other {
@@ -186,6 +187,26 @@ impl Record {
             }
             None => {}
         }
+        self.keep(header)
+    }
+
+    /// Keeps `header` in the place of the one that is kept over its parent, which who has the key says it never signed, for it had signed
+    /// this one: from now on this one is allowed, and that one is not.
+    ///
+    /// # Errors
+    /// [`Refusal`]; what is kept is then as it was.
+    pub fn put_right(&mut self, header: &Header) -> Result<(), Refusal> {
+        debug_assert!(self.newest_over(&header.parent_hash).is_some());
+        self.keep(header)
+    }
+
+    /// The one that counts over `parent`.
+    fn newest_over(&self, parent: &B256) -> Option<&Signed> {
+        let mut from_last = self.signed.iter().rev();
+        from_last.find(|signed| signed.parent == *parent)
+    }
+
+    fn keep(&mut self, header: &Header) -> Result<(), Refusal> {
         let n = self.next;
         let oldest = self
             .signed
@@ -207,9 +228,9 @@ impl Record {
         }
         self.signed.push(Signed {
             n,
-            number,
-            parent,
-            seal_hash,
+            number: header.number,
+            parent: header.parent_hash,
+            seal_hash: seal_hash(header),
         });
         (self.next, self.forgotten) = (n + 1, forgotten);
         Ok(())
@@ -450,6 +471,30 @@ mod tests {
         assert!(matches!(refused, Err(Refusal::Other { .. })), "{refused:?}");
         // At the same height over another parent: or a network that was reorganised could stop.
         record.allow(&header(5, 2, 101)).unwrap();
+    }
+
+    #[test]
+    fn what_an_external_signer_says_it_signed_takes_the_place_of_what_it_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r");
+        let mut record = Record::open(&path).unwrap();
+        record.allow(&header(5, 1, 101)).unwrap();
+        record.put_right(&header(5, 1, 100)).unwrap();
+        for _ in 0..2 {
+            let kept = record.over(&B256::repeat_byte(1)).unwrap();
+            assert_eq!(kept, Some(header(5, 1, 100)));
+            record.allow(&header(5, 1, 100)).unwrap();
+            let refused = record.allow(&header(5, 1, 101));
+            assert!(matches!(refused, Err(Refusal::Other { .. })), "{refused:?}");
+            drop(record);
+            record = Record::open(&path).unwrap();
+        }
+        // The older of the two is overwritten first.
+        for number in 6..SLOTS as u64 + 5 {
+            record.allow(&over(number)).unwrap();
+        }
+        let refused = record.allow(&header(5, 1, 101));
+        assert!(matches!(refused, Err(Refusal::Other { .. })), "{refused:?}");
     }
 
     #[test]

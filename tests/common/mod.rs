@@ -1,6 +1,7 @@
 //! What the whole-program tests share: nodes as processes on loopback, their logs, their stores, and chains to feed them.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, missing_docs)]
 
+pub mod home;
 pub mod peer;
 pub mod started;
 
