@@ -456,6 +456,12 @@ impl Network {
             .unwrap_or(0)
     }
 
+    /// The head's age, if this node says that it stands still.
+    pub(super) fn overdue_s(&self, node: usize) -> Option<u64> {
+        let machine = &self.nodes[node].run.as_ref()?.machine;
+        machine.overdue_s(self.unix_ms(node) / 1000)
+    }
+
     /// Whether all running nodes have the same blocks but for the last `but`.
     pub(super) fn agree(&self, but: usize) -> bool {
         let running: Vec<&Node> = self

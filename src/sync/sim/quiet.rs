@@ -114,3 +114,36 @@ fn turns_that_are_missed_are_counted() {
     println!("{turns:?}");
     assert!(!turns.missed.is_empty(), "{turns:?}");
 }
+
+#[test]
+fn a_chain_that_goes_on_is_never_said_to_stand_still_and_one_that_does_is_soon() {
+    for (seed, signers) in [3, 4, 5, 7].into_iter().enumerate() {
+        let period_s = 1 + seed as u64;
+        let mut network = Network::new(seed as u64, signers, 1, 69, period_s);
+        network.disks = DISKS;
+        for node in 0..network.nodes.len() {
+            network.start(node);
+        }
+        network.run(70_000);
+        // Those that the others can do without, and then one more.
+        let majority = signers / 2 + 1;
+        for node in majority..signers {
+            network.kill(node);
+        }
+        let first = network.top();
+        for _ in 0..600 {
+            network.run(network.now_ms + 1_000);
+            for node in (0..majority).chain([signers]) {
+                let overdue_s = network.overdue_s(node);
+                assert_eq!(overdue_s, None, "{signers} signers: {}", network.state());
+            }
+        }
+        assert!(network.top() > first + 100, "{}", network.state());
+        network.kill(0);
+        // Those that are left may seal one block each.
+        let last_ms = majority as u64 * (period_s * 1_000 + 2_000);
+        network.run(network.now_ms + last_ms + (4 * period_s).max(15) * 1_000);
+        assert!(network.overdue_s(1).is_some(), "{}", network.state());
+        assert!(network.overdue_s(signers).is_some(), "{}", network.state());
+    }
+}
