@@ -109,9 +109,9 @@ fn signers_that_nothing_happens_to_seal_in_turn() {
     println!(
         "{all} of {turns} turns missed in {took:.0?}: {missed:?}; all signers sealed {beside} blocks out of turn since the start"
     );
-    // A machine that is busy may have each of them late at times. Signers that do not keep to their turns seal one block of three in turn.
+    // A machine that is busy may have each of them late at times. Signers that do not keep to their turns miss two of three.
     assert!(
-        2 * all < turns,
+        5 * all < 3 * turns,
         "{all} of {turns} turns missed: {missed:?}\n{}",
         logs[0]
     );
