@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `ok` | 0 | The head is as new as can be known. A minority of the signers may be missing: the sentence names them. |
 //! | `catching_up` | 1 | There has been a better chain to fetch for [`CATCHING_UP_S`] seconds. |
-//! | `alone` | 1 | Nobody is connected, so nobody can say whether there is a newer head. A node whose signer is the chain's only one needs nobody. |
+//! | `alone` | 1 | Nobody is connected, since the start or for [`ALONE_S`] seconds, so nobody can say whether there is a newer head. A node whose signer is the chain's only one needs nobody. |
 //! | `stale` | 1 | Nothing newer comes from the peers, on a chain of which nobody can say who makes the next block. |
 //! | `stalled` | 1 | A clique chain stands still, as far as this node and its peers see. |
 //! | `not_sealing` | 1 | The chain goes on, but this node's signer has missed several turns in a row. |
@@ -20,6 +20,8 @@ use crate::status::{Figures, Span};
 
 /// To fetch a block that was announced takes moments, which a check must not trip over.
 pub const CATCHING_UP_S: u64 = 10;
+/// A peer that is started again is back after some seconds: it dials at once, and is dialled after 1, 2 and 4 s.
+pub const ALONE_S: u64 = 10;
 /// Signers named in a sentence: more are only counted, and `cairn status` has them all.
 const NAMED: usize = 8;
 
@@ -60,7 +62,7 @@ impl Health {
         let standing = figures.standing.as_deref();
         let own = figures.own.as_ref();
         let (state, cause, advice) = match (standing, figures.overdue_s) {
-            _ if figures.peers == 0 && needs_others(standing, own) => (
+            _ if is_alone(figures) && needs_others(standing, own) => (
                 State::Alone,
                 alone(figures, now_s),
                 "Check --bootnodes, the network and the peers' machines.",
@@ -102,6 +104,10 @@ impl Health {
             advice,
         }
     }
+}
+
+fn is_alone(figures: &Figures) -> bool {
+    figures.peers == 0 && figures.alone_s.is_none_or(|s| s >= ALONE_S)
 }
 
 /// Alone, only a node that is the chain's one signer knows what there is to know.

@@ -99,6 +99,8 @@ pub struct Figures {
     pub overdue_s: Option<u64>,
     /// Connected peers.
     pub peers: usize,
+    /// For how long nobody has been connected, after somebody was.
+    pub alone_s: Option<u64>,
     /// For how long there has been something to catch up with.
     pub behind_s: Option<u64>,
     /// How the signers stand after the head, on a clique chain.
@@ -127,6 +129,8 @@ pub struct Writer {
     own: Option<OwnBoard>,
     /// Since when there is something to catch up with.
     behind_since_ms: Option<u64>,
+    /// When somebody was connected last.
+    last_peer_ms: Option<u64>,
     /// Who sealed the last blocks.
     last: LastBlocks,
     standing: Option<Arc<Standing>>,
@@ -154,6 +158,7 @@ impl Writer {
             stored: VecDeque::new(),
             own,
             behind_since_ms: None,
+            last_peer_ms: None,
             last,
             standing: None,
             clique: None,
@@ -260,6 +265,10 @@ impl Writer {
             false => self.behind_since_ms.take().and(None),
         };
         let overdue_s = overdue_s.filter(|_| !phase.catches_up());
+        if status.peers > 0 {
+            self.last_peer_ms = Some(now_ms);
+        }
+        let alone_ms = self.last_peer_ms.map(|at| now_ms.saturating_sub(at));
         let figures = Figures {
             phase,
             started_at: self.started_at,
@@ -276,6 +285,7 @@ impl Writer {
             bytes_per_s: bytes as f64 / over_s,
             overdue_s,
             peers: status.peers,
+            alone_s: alone_ms.filter(|_| status.peers == 0).map(|ms| ms / 1000),
             behind_s: behind_since_ms.map(|at| now_ms.saturating_sub(at) / 1000),
             standing: self.standing(tip, overdue_s.is_some()),
             missed: self.missed.clone(),
@@ -484,5 +494,28 @@ mod tests {
         writer.own = Some(OwnBoard::default());
         writer.show(0, &tip, &status, true, None);
         assert_eq!(writer.board.read().phase, Phase::Following);
+    }
+
+    #[test]
+    fn how_long_nobody_is_connected_counts_from_the_last_who_was() {
+        let mut writer = writer(true);
+        let tip = Rules::new(&Genesis::dev()).genesis_tip();
+        let mut alone_s = |now_ms: u64, peers: usize| {
+            let status = SyncStatus {
+                peers,
+                ..SyncStatus::default()
+            };
+            writer.show(now_ms, &tip, &status, true, None).alone_s
+        };
+        let of = [
+            (5_000, 0),
+            (6_000, 2),
+            (9_000, 1),
+            (9_500, 0),
+            (14_000, 0),
+            (15_000, 1),
+        ];
+        let shown = of.map(|(now_ms, peers)| alone_s(now_ms, peers));
+        assert_eq!(shown, [None, None, None, Some(0), Some(5), None]);
     }
 }

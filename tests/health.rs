@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use serde_json::Value;
 
-/// A head is stale after a minute, in a node that runs for as long.
+/// A chain stands still after some seconds, in a node that runs for a minute.
 const STALE_TIMEOUT: Duration = Duration::from_secs(150);
 
 fn shown(node: &Node) -> Value {

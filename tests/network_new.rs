@@ -3,92 +3,16 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::net::TcpListener;
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use alloy_primitives::Address;
 use cairn::chain::SealedHeader;
+use cairn::keystore::KeyFile;
+use cairn::secret::SigningKey;
+use common::started::{Started, free_ports, new_network as new};
 use common::*;
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-
-/// A port that is free, as those after it are.
-fn free_ports(count: u16) -> u16 {
-    let first = 20_000 + (std::process::id() % 10_000) as u16;
-    (first..32_000)
-        .step_by(usize::from(count))
-        .find(|base| (0..count).all(|k| TcpListener::bind(("127.0.0.1", base + k)).is_ok()))
-        .unwrap()
-}
-
-/// A node that its start script runs; killed when dropped.
-struct Started {
-    child: Child,
-    folder: PathBuf,
-    log: PathBuf,
-}
-
-impl Started {
-    fn by_script(folder: &Path, run: usize) -> Started {
-        let log = folder.join(format!("log.{run}"));
-        let child = Command::new("sh")
-            .arg(folder.join("start.sh"))
-            .env("CAIRN", env!("CARGO_BIN_EXE_cairn"))
-            .stdin(Stdio::null())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        Started {
-            child,
-            folder: folder.into(),
-            log,
-        }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.join("data")
-    }
-
-    fn wait_head(&mut self, number: u64) {
-        let deadline = Instant::now() + STEP_TIMEOUT;
-        let head = |data: &Path| {
-            let reader = cairn_store::Reader::open(&data.join("blocks"));
-            reader.map_or(0, |reader| reader.snapshot().head().number)
-        };
-        while head(&self.data()) < number {
-            let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "{ended:?}:\n{}", self.log());
-            assert!(
-                Instant::now() < deadline,
-                "not at {number}:\n{}",
-                self.log()
-            );
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    }
-
-    /// As Ctrl-C does; the script has become the node.
-    fn stop(mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{status}:\n{}", self.log());
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Who sealed the stored blocks from `first` on.
 fn sealers(data: &Path, first: u64) -> BTreeSet<Address> {
@@ -100,12 +24,6 @@ fn sealers(data: &Path, first: u64) -> BTreeSet<Address> {
             SealedHeader::decode(raw).unwrap().signer().unwrap()
         })
         .collect()
-}
-
-fn new(out: &Path, more: &[&str]) -> Value {
-    let mut args = vec!["network", "new", "--json", "--out", text(out)];
-    args.extend_from_slice(more);
-    serde_json::from_slice(&run_ok(&args).stdout).unwrap()
 }
 
 #[test]
@@ -167,6 +85,71 @@ fn a_new_network_starts_by_its_scripts_seals_in_turn_and_goes_on_after_a_stop() 
     }
 }
 
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.extend(files_below(&path)),
+            false => files.push(path),
+        }
+    }
+    files
+}
+
+/// The one file in a node's keystore.
+fn stored_key(folder: &Path) -> PathBuf {
+    let files = files_below(&folder.join("data/keystore"));
+    let [file] = &files[..] else {
+        panic!("{files:?}");
+    };
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("UTC--"), "{name}");
+    file.clone()
+}
+
+/// A node's key, opened with the password beside it.
+fn open(folder: &Path) -> SigningKey {
+    let file = KeyFile::from_json(&fs::read(stored_key(folder)).unwrap()).unwrap();
+    let password = fs::read(folder.join("password")).unwrap();
+    file.unlock(&password).unwrap()
+}
+
+#[test]
+fn a_raw_key_is_written_for_clients_that_take_no_keystore_and_its_node_seals_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("network");
+    let port = free_ports(1).to_string();
+    let made = new(
+        &out,
+        &[
+            "--signers",
+            "1",
+            "--period",
+            "1",
+            "--raw-keys",
+            "--base-port",
+            &port,
+        ],
+    );
+    let key = out.join("signer1/signer.key");
+    assert_eq!((mode(&key), fs::read(&key).unwrap().len()), (0o600, 64));
+    assert!(!out.join("signer1/password").exists());
+    assert!(!out.join("signer1/data").exists());
+    let readme = fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(readme.contains("`signer.key` are secrets"), "{readme}");
+    let mut node = Started::by_script(&out.join("signer1"), 0);
+    node.wait_head(1);
+    let data = node.data();
+    node.stop();
+    let signer = made["nodes"][0]["signer"].as_str().unwrap();
+    assert_eq!(sealers(&data, 1), BTreeSet::from([signer.parse().unwrap()]));
+}
+
 #[test]
 fn keys_are_their_owners_alone_and_no_two_networks_have_the_same() {
     let dir = tempfile::tempdir().unwrap();
@@ -189,35 +172,37 @@ fn keys_are_their_owners_alone_and_no_two_networks_have_the_same() {
         // A second time it would land inside the folder of the first.
         assert!(readme.contains("cp -rT signer1 /var/lib/"), "{readme}");
         told += &readme;
-        assert_eq!(
-            fs::metadata(&out).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
+        assert_eq!(mode(&out), 0o700);
         for node in ["signer1", "signer2", "follower1"] {
             let folder = out.join(node);
-            assert_eq!(
-                fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
-                0o700
-            );
+            assert_eq!(mode(&folder), 0o700);
             let genesis = fs::read(folder.join("genesis.json")).unwrap();
             assert_eq!(genesis, fs::read(out.join("genesis.json")).unwrap());
-            for key in ["nodekey", "signer.key"] {
-                let key = folder.join(key);
-                if node == "follower1" && key.ends_with("signer.key") {
-                    assert!(!key.exists());
-                    continue;
-                }
-                assert_eq!(
-                    fs::metadata(&key).unwrap().permissions().mode() & 0o777,
-                    0o600
-                );
+            let mut secrets = vec![(folder.join("nodekey"), 64)];
+            let mut files = files_below(&folder);
+            if node == "follower1" {
+                assert!(!folder.join("data").exists() && !folder.join("password").exists());
+            } else {
+                let stored = stored_key(&folder);
+                assert_eq!(mode(&stored), 0o600);
+                assert_eq!(mode(&folder.join("data/keystore")), 0o700);
+                secrets.push((folder.join("password"), 32));
+                let opened = open(&folder);
+                let script = fs::read_to_string(folder.join("start.sh")).unwrap();
+                let flags = format!("--validator {} --password password", opened.address());
+                assert!(script.contains(&flags), "{script}");
+                assert!(seen.insert(opened.address().to_string()));
+                assert!(files.contains(&stored));
+            }
+            for (key, digits) in secrets {
+                assert_eq!(mode(&key), 0o600);
                 let secret = fs::read_to_string(&key).unwrap();
-                assert_eq!(secret.len(), 64);
+                assert_eq!(secret.len(), digits);
                 assert!(!told.contains(&secret));
-                for other in fs::read_dir(&folder).unwrap() {
-                    let other = other.unwrap().path();
-                    let holds = fs::read_to_string(&other).unwrap().contains(&secret);
-                    assert_eq!(holds, other == key, "{}", other.display());
+                files.retain(|file| *file != key);
+                for other in &files {
+                    let holds = fs::read_to_string(other).unwrap().contains(&secret);
+                    assert!(!holds, "{}", other.display());
                 }
                 assert!(seen.insert(secret), "a key that there was before");
             }
@@ -233,14 +218,14 @@ fn a_folder_with_something_in_it_is_left_alone_and_a_run_that_fails_leaves_nothi
     let out = dir.path().join("network");
     fs::create_dir(&out).unwrap();
     new(&out, &["--signers", "1"]); // an empty one is taken
-    let before = fs::read_to_string(out.join("signer1/signer.key")).unwrap();
+    let before = fs::read_to_string(out.join("signer1/password")).unwrap();
     fails(
         &["network", "new", "--out", text(&out)],
         1,
         &["there is something in it", "name another folder"],
     );
     assert_eq!(
-        fs::read_to_string(out.join("signer1/signer.key")).unwrap(),
+        fs::read_to_string(out.join("signer1/password")).unwrap(),
         before
     );
     assert!(!out.join("signer2").exists());

@@ -45,4 +45,7 @@ pub struct NewNetwork {
     /// TCP port of the first node on each machine; the others there have the ports after it
     #[arg(long, value_name = "PORT", default_value_t = 30303)]
     pub base_port: u16,
+    /// Write the signers' keys as 64 hex digits (signer.key), for clients that take no keystore
+    #[arg(long)]
+    pub raw_keys: bool,
 }

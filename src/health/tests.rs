@@ -154,6 +154,15 @@ fn who_is_alone_knows_nothing_but_the_chains_only_signer_needs_nobody() {
 }
 
 #[test]
+fn a_peer_that_is_started_again_leaves_nobody_alone() {
+    let mut figures = three([false; 3]);
+    (figures.peers, figures.alone_s) = (0, Some(ALONE_S - 1));
+    is(&figures, State::Ok, &[]);
+    figures.alone_s = Some(ALONE_S);
+    is(&figures, State::Alone, &["nobody is connected"]);
+}
+
+#[test]
 fn a_catch_up_counts_when_it_is_more_than_a_moment() {
     let mut figures = three([false; 3]);
     figures.target_number = Some(200);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use alloy_primitives::Address;
 
-use super::keys;
+use super::keys::{DATADIR, Form};
 use super::plan::Place;
 
 /// The folder, and the name of the systemd unit, of a node as a service. Two networks on one machine have two chain ids.
@@ -13,14 +13,14 @@ pub(super) fn service(chain_id: u64, place: &Place) -> String {
 }
 
 /// `start.sh`: runs the node from its own folder, wherever that is.
-pub(super) fn start_script(place: &Place, signer: Option<Address>) -> String {
+pub(super) fn start_script(place: &Place, signer: Option<Address>, form: Form) -> String {
     let Place {
         name, listen, port, ..
     } = place;
     let sealing = match signer {
         Some(signer) => format!(
             " \\\n    --enable-consensus --validator {signer} {}",
-            keys::FLAGS
+            form.flags()
         ),
         None => String::new(),
     };
@@ -31,9 +31,9 @@ pub(super) fn start_script(place: &Place, signer: Option<Address>) -> String {
 set -eu
 cd "$(dirname "$0")"
 cairn=${{CAIRN:-cairn}}
-# Makes the data folder at the first start.
-"$cairn" init --datadir data genesis.json >&2
-exec "$cairn" --datadir data --nodekey nodekey --listen-addr {listen} --port {port} \
+# Puts the chain into the data folder at the first start.
+"$cairn" init --datadir {DATADIR} genesis.json >&2
+exec "$cairn" --datadir {DATADIR} --nodekey nodekey --listen-addr {listen} --port {port} \
     --bootnodes "$(paste -s -d , peers)"{sealing} "$@"
 "#
     )
@@ -107,16 +107,18 @@ pub(super) fn readme(
     (period_s, epoch): (u64, u64),
     genesis: &str,
     nodes: &[(&Place, Option<Address>)],
+    form: Form,
 ) -> String {
     let (first, _) = nodes[0];
     let name = &first.name;
     let service = service(chain_id, first);
+    let warning = form.warning();
     let mut text = format!(
         r#"# A clique network, chain id {chain_id}
 
 A block every {period_s} s, a checkpoint every {epoch} blocks, genesis {genesis}.
 Each folder is one node and all it needs; no two nodes may run on one signer's key.
-**`nodekey` and `signer.key` are secrets**: whoever has a signer's key seals and votes in its name. Keep a copy of it in a safe place.
+{warning}
 
 1. Copy each folder to the machine that the table names, and delete the copy here. Put `cairn` on the path there, or its path into `CAIRN`.
 2. Start each node: `sh {name}/start.sh`. Ctrl-C stops it; started again it goes on. More than half of the signers must run, with clocks

@@ -5,9 +5,11 @@
 //! DIR/genesis.json         the chain
 //! DIR/signer1/             a node, and all that it needs; follower1 and so on are without the signer's key
 //!   genesis.json           the same
-//!   nodekey, signer.key    secrets, mode 0600
+//!   nodekey                secret, mode 0600
+//!   data/keystore/UTC--... the signer's key, encrypted, and
+//!   password               its password, both 0600; with `--raw-keys` the key is in signer.key
 //!   peers                  the others' enode URLs, a line each
-//!   start.sh               runs the node; its data folder is `data`, made at the first start
+//!   start.sh               runs the node; its data folder is `data`, which gets the chain at the first start
 //!   cairn-CHAINID-signer1.service
 //! ```
 //!
@@ -29,6 +31,7 @@ use cairn_net::enode::{EnodeUrl, NodeId};
 use secp256k1::{Secp256k1, SecretKey};
 use serde::Serialize;
 
+use self::keys::Form;
 use self::plan::Place;
 use crate::chain::Genesis;
 use crate::cli::NewNetwork;
@@ -108,7 +111,8 @@ impl Node {
         chain_id: u64,
         genesis: &str,
         peers: &[String],
-    ) -> Result<(), DataDirError> {
+        form: Form,
+    ) -> Result<(), ConfigError> {
         let mut builder = fs::DirBuilder::new();
         let made = builder.mode(0o700).create(folder);
         made.map_err(|source| io_error("make", folder, source))?;
@@ -117,14 +121,15 @@ impl Node {
         write("genesis.json", genesis, 0o644)?;
         write("nodekey", &hex::encode(self.node_key.secret_bytes()), 0o600)?;
         if let Some(signer) = &self.signer {
-            keys::write(signer, folder)?;
+            form.write(signer, folder)?;
         }
         let lines: String = peers.iter().map(|url| format!("{url}\n")).collect();
         write("peers", &lines, 0o644)?;
-        let script = files::start_script(&self.place, self.address());
+        let script = files::start_script(&self.place, self.address(), form);
         write("start.sh", &script, 0o755)?;
         let unit = format!("{}.service", files::service(chain_id, &self.place));
-        write(&unit, &files::unit(chain_id, &self.place), 0o644)
+        write(&unit, &files::unit(chain_id, &self.place), 0o644)?;
+        Ok(())
     }
 }
 
@@ -144,6 +149,10 @@ pub fn new(typed: &NewNetwork) -> Result<Made, ConfigError> {
         None => draw_chain_id()?,
     };
     let pace = (typed.period, typed.epoch);
+    let form = match typed.raw_keys {
+        true => Form::Raw,
+        false => Form::Keystore,
+    };
     let signers: Vec<Address> = nodes.iter().filter_map(Node::address).collect();
     let json = genesis::json(chain_id, pace, unix_s(), &signers);
     let genesis = Genesis::from_json(json.as_bytes()).expect("a genesis of our own making");
@@ -166,6 +175,7 @@ pub fn new(typed: &NewNetwork) -> Result<Made, ConfigError> {
             chain_id,
             &json,
             &peers,
+            form,
         )?;
     }
     write_whole(&making.path().join("genesis.json"), json.as_bytes(), 0o644)?;
@@ -173,7 +183,7 @@ pub fn new(typed: &NewNetwork) -> Result<Made, ConfigError> {
         .iter()
         .map(|node| (&node.place, node.address()))
         .collect();
-    let readme = files::readme(chain_id, pace, &hash, &table);
+    let readme = files::readme(chain_id, pace, &hash, &table, form);
     write_whole(&making.path().join("README.md"), readme.as_bytes(), 0o644)?;
     // In the place of a folder only if that is empty: the system sees to it.
     fs::rename(making.path(), &out).map_err(|source| refused(&out, source))?;

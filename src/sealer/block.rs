@@ -62,6 +62,15 @@ pub fn unsealed(rules: &Rules, parent: &Tip, slot: Slot, vote: Option<(Address, 
     }
 }
 
+/// Whether the block of this header is an empty one on `parent`, as all that are sealed here.
+pub(super) fn is_empty_on(parent: &Tip, header: &Header) -> bool {
+    header.state_root == parent.header.header.state_root
+        && header.transactions_root == EMPTY_ROOT_HASH
+        && header.receipts_root == EMPTY_ROOT_HASH
+        && header.logs_bloom == Bloom::ZERO
+        && header.gas_used == 0
+}
+
 /// Has it sealed.
 ///
 /// # Errors

@@ -18,9 +18,10 @@ use crate::config::SealerConfig;
 use crate::logging::short;
 use crate::proposals::Proposals;
 use crate::signed::{Record, Refusal};
-use crate::signer::SignError;
+use crate::signer::{AnswerError, SignError, Signer};
 use crate::sync::SealedBlock;
 
+use block::is_empty_on;
 pub use block::{seal, try_out, unsealed};
 pub use own::{Own, OwnBoard};
 pub use turns::{NotNow, Pace, Slot, Turns};
@@ -73,9 +74,11 @@ pub fn run(
         let draw = draw()?;
         let vote = snapshot.and_then(|snapshot| proposals.pick(snapshot, draw));
         let make = || unsealed(rules, &parent, slot, vote);
-        let header = to_sign(rules, &mut record, &parent, turns.signer(), make)?;
-        let sign = |header| seal(header, &config.signer).map_err(|why| why.to_string());
-        let block = match header.and_then(sign) {
+        let block = match to_sign(rules, &mut record, &parent, turns.signer(), make)? {
+            Ok(header) => sign(rules, &mut record, &parent, &config.signer, header)?,
+            Err(why) => Err(why),
+        };
+        let block = match block {
             Ok(block) => block,
             Err(why) => {
                 signing.failed(&why);
@@ -120,6 +123,43 @@ fn to_sign(
         Err(refusal @ Refusal::NotKept(_)) => Err(SealerError::Record(refusal)),
         Err(refusal) => Ok(Err(refusal.to_string())),
     }
+}
+
+/// Has `header` signed; if the signer says that it signed another one over `parent` before, then that one, which somebody may have. `Err`
+/// inside says why there is no signature now.
+fn sign(
+    rules: &Rules,
+    record: &mut Record,
+    parent: &Tip,
+    signer: &Signer,
+    header: Header,
+) -> Result<Result<SealedBlock, String>, SealerError> {
+    let refusal = match seal(header, signer) {
+        Ok(block) => return Ok(Ok(block)),
+        Err(refusal) => refusal,
+    };
+    let told = refusal.to_string();
+    let SignError::Answer(path, AnswerError::Signed { kept, .. }) = refusal else {
+        return Ok(Err(told));
+    };
+    // What comes from outside may be anything: of another program's blocks the bodies are not known here.
+    let why = match is_empty_on(parent, &kept) {
+        true => why_not_again(rules, parent, &kept, signer.address(), now_ms()),
+        false => Some(format!(
+            "block {} is not an empty one, and its body is not known here; it goes on once another signer's block comes",
+            kept.number
+        )),
+    };
+    if let Some(why) = why {
+        return Ok(Err(format!("{told}: {why}")));
+    }
+    record.put_right(&kept).map_err(SealerError::Record)?;
+    log::warn!(
+        "The signer at {} signed block {} over this parent before: it is offered again",
+        path.display(),
+        kept.number
+    );
+    Ok(seal(*kept, signer).map_err(|why| why.to_string()))
 }
 
 /// Why a block that was kept over `parent` cannot be offered again. No other is sealed in its place: somebody may have it.

@@ -2,15 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use alloy_consensus::Header;
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 
 use super::*;
 use crate::chain::clique::{NONCE_AUTHORISE, NONCE_DROP};
-use crate::chain::{Genesis, SealedHeader};
+use crate::chain::{Genesis, SealedHeader, clique};
 use crate::secret::SigningKey;
-use crate::signer::Signer;
+use crate::signer::{External, Signer, SignerRole};
 
 fn signer(byte: u8) -> Signer {
     Signer::Key(SigningKey::from_bytes(&[byte; 32]).unwrap())
@@ -171,6 +172,79 @@ fn a_block_that_was_signed_and_cannot_be_offered_again_is_told_of_with_what_to_d
         broken.contains("genesis.json") && broken.contains("gasLimit"),
         "{broken}"
     );
+}
+
+/// What comes of sealing over the genesis where `cairn signer`, the real one, has signed `kept` over it; and what is then kept of it here.
+fn with_signer_that_signed(rules: &Rules, kept: &Header) -> (Result<SealedBlock, String>, Header) {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, key) = (
+        dir.path().join("s"),
+        SigningKey::from_bytes(&[1; 32]).unwrap(),
+    );
+    let me = key.address();
+    let mut theirs = Record::open(&dir.path().join("theirs")).unwrap();
+    theirs.allow(kept).unwrap();
+    let role = SignerRole::bind(&path, false, key, theirs).unwrap();
+    let tip = rules.genesis_tip();
+    let slot = pace(1, 1).slot(&tip, now_ms(), 0).unwrap();
+    let asked = unsealed(rules, &tip, slot, None);
+    let mut ours = Record::open(&dir.path().join("ours")).unwrap();
+    ours.allow(&asked).unwrap();
+    let external = Signer::External(External::new(&path, me, 60));
+    let stop = AtomicBool::new(false);
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| role.run(&stop).unwrap());
+        // One that is busy is asked again, as the sealer does.
+        let outcome = loop {
+            match sign(rules, &mut ours, &tip, &external, asked.clone()) {
+                Ok(Err(why)) if why.contains("in time") => {}
+                outcome => break outcome,
+            }
+        };
+        stop.store(true, Ordering::Relaxed);
+        outcome
+    });
+    let outcome = outcome.unwrap();
+    let after = ours.over(&tip.header.hash).unwrap().unwrap();
+    assert!(outcome.is_ok() || after == asked, "nothing else is kept");
+    (outcome, after)
+}
+
+#[test]
+fn what_a_signer_says_it_signed_before_is_offered_if_it_is_an_empty_block_that_the_rules_allow_now()
+{
+    let rules = rules(&[1]);
+    let tip = rules.genesis_tip();
+    let slot = pace(1, 1).slot(&tip, 0, 0).unwrap();
+    let fit = unsealed(&rules, &tip, slot, Some((signer(7).address(), true)));
+    let (block, kept) = with_signer_that_signed(&rules, &fit);
+    let block = block.unwrap();
+    rules.extend(&tip, block.header.clone(), None).unwrap();
+    assert_eq!(
+        clique::unsealed(&block.header.header),
+        clique::unsealed(&fit)
+    );
+    assert_eq!(kept, fit);
+    let of = |change: &dyn Fn(&mut Header)| {
+        let mut kept = fit.clone();
+        change(&mut kept);
+        with_signer_that_signed(&rules, &kept).0.unwrap_err()
+    };
+    for change in [
+        (|header| header.transactions_root = B256::repeat_byte(1)) as fn(&mut Header),
+        |header| header.state_root = B256::repeat_byte(1),
+        |header| header.gas_used = 21_000,
+    ] {
+        let why = of(&change);
+        assert!(
+            why.contains("another block over") && why.contains("not an empty one"),
+            "{why}"
+        );
+    }
+    let why = of(&|header| header.gas_limit = 1);
+    assert!(why.contains("gasLimit"), "{why}");
+    let why = of(&|header| header.timestamp = now_ms() / 1000 + 1_000);
+    assert!(why.contains("ahead of this machine's clock"), "{why}");
 }
 
 #[test]

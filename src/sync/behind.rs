@@ -5,7 +5,10 @@ use alloy_primitives::U256;
 use super::boundary::Now;
 use super::branch::Branch;
 use super::choice::is_better;
-use super::limits::{CATCH_UP_PATIENCE_MS, CATCH_UP_PATIENCE_S, STALE_LEAST_S, STALE_PERIODS};
+use super::limits::{
+    CATCH_UP_PATIENCE_MS, CATCH_UP_PATIENCE_S, STALE_AFTER_START_MS, STALE_LEAST_S, STILL_LEAST_S,
+    STILL_PERIODS,
+};
 use super::machine::Machine;
 use super::peers::Peer;
 use crate::chain::Tip;
@@ -64,12 +67,12 @@ impl Machine {
     }
 
     /// The head's age at this Unix time, if a newer block should be here by now: on a clique chain that has a period after
-    /// eight periods, or as many times what the head itself took, where nothing beyond a trusted head is followed after a
+    /// four periods, or as many times what the head itself took, where nothing beyond a trusted head is followed after a
     /// minute. Of a chain that seals when it likes nobody can say.
     pub fn overdue_s(&self, now_s: u64) -> Option<u64> {
         // Who has just started has not had the time to hear of anything newer.
         let first_ms = self.first_ms.unwrap_or(self.clocks.ms);
-        if self.clocks.ms.saturating_sub(first_ms) < STALE_LEAST_S * 1000 {
+        if self.clocks.ms.saturating_sub(first_ms) < STALE_AFTER_START_MS {
             return None;
         }
         let age_s = now_s.saturating_sub(self.tip.header.header.timestamp);
@@ -86,11 +89,12 @@ impl Machine {
                     let (head, parent) = (&self.tip.header.header, &parent.header.header);
                     head.timestamp.saturating_sub(parent.timestamp)
                 });
-                clique.period_s.max(took_s).saturating_mul(STALE_PERIODS)
+                let periods_s = clique.period_s.max(took_s).saturating_mul(STILL_PERIODS);
+                periods_s.max(STILL_LEAST_S)
             }
-            _ => 0,
+            _ => STALE_LEAST_S,
         };
-        (age_s > allowed_s.max(STALE_LEAST_S)).then_some(age_s)
+        (age_s > allowed_s).then_some(age_s)
     }
 
     fn is_behind(&self) -> bool {

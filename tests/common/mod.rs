@@ -1,7 +1,9 @@
 //! What the whole-program tests share: nodes as processes on loopback, their logs, their stores, and chains to feed them.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub, missing_docs)]
 
+pub mod home;
 pub mod peer;
+pub mod started;
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;

@@ -159,6 +159,6 @@ fn a_head_is_stale_when_nothing_newer_has_come_for_long_but_not_at_once() {
         None,
         "it has just started"
     );
-    assert_eq!(overdue(&mut world, 61_000, made_s + 59), None);
-    assert_eq!(overdue(&mut world, 61_000, made_s + 9_000), Some(9_000));
+    assert_eq!(overdue(&mut world, 61_000, made_s + 15), None);
+    assert_eq!(overdue(&mut world, 61_000, made_s + 16), Some(16));
 }

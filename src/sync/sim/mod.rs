@@ -2,7 +2,7 @@
 //!
 //! `runs`, `live`, `branches`, `targets`, `receipts`, `merge` and `behind` have the machine alone, with messages in place of sessions and
 //! a list in place of the store: quick, and close to what is looked at. `signers` has whole networks of sync machines and sealers, each with
-//! a clock of its own, that are cut apart and killed (`network`).
+//! a clock of its own, that are cut apart and killed (`network`); `quiet` counts the turns that they miss when nothing is done to them.
 //! `whole/` has everything but sockets and threads, and says what it covers and what it cannot.
 #![allow(clippy::unwrap_used)]
 
@@ -14,6 +14,7 @@ mod live;
 mod merge;
 mod network;
 mod peer;
+mod quiet;
 mod receipts;
 mod runs;
 mod signers;

@@ -1,6 +1,9 @@
 //! Whole networks of machines that seal, serve and follow each other: real sync machines and real sealers, each with its own clock, its
 //! own store and its own record of what it signed; cut apart, killed and started again.
 
+mod answer;
+mod storing;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,19 +14,22 @@ use alloy_eip2124::{ForkHash, ForkId};
 use alloy_primitives::{Address, B256};
 use bytes::Bytes;
 use cairn_net::enode::NodeId;
-use cairn_net::eth::message::{Message, Request, Start};
+use cairn_net::eth::message::Message;
 use cairn_net::eth::status::Status;
 use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
 use cairn_net::session::{Close, PeerInfo};
 use secp256k1::SecretKey;
 
+use self::answer::answer;
+use self::storing::AtWork;
 use super::Dice;
 use super::chain::{GENESIS_S, genesis_of};
 use super::world::Store;
 use crate::chain::body::EMPTY_BODY;
 use crate::chain::{Rules, SealedHeader, Tip, clique};
 use crate::sealer::{Pace, Turns, unsealed};
-use crate::sync::{Action, Machine, MachineConfig, SealedBlock};
+use crate::sync::tasks::Tasks;
+use crate::sync::{Machine, MachineConfig, SealedBlock};
 
 /// As in `thread.rs`: a signer that was just started and has no peer yet gives its peers so long to show a better chain.
 const FIRST_PEER_WAIT_MS: u64 = 5_000;
@@ -35,7 +41,9 @@ const BEGIN_UNIX_MS: u64 = GENESIS_S * 1000;
 /// A machine on the network: what a kill leaves, and what runs.
 pub(super) struct Node {
     key: Option<SecretKey>,
+    /// What is stored, and what is on its way there, as the machine sees it.
     store: Store,
+    /// The stored head.
     tip: Tip,
     /// What it signed, by parent: as `signed.rs` keeps it.
     signed: BTreeMap<B256, Header>,
@@ -52,6 +60,19 @@ struct Run {
     started_ms: u64,
     /// The head that the sealer was told of.
     sealer_has: Option<B256>,
+    /// What the machine wants done, but requests.
+    tasks: Tasks,
+    /// What the store is at.
+    at_work: Option<AtWork>,
+}
+
+/// What the nodes' disks take: each time as long as is drawn, up to this.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Disks {
+    /// To store blocks.
+    pub(super) commit_ms: u64,
+    /// To keep what is signed, and to sign it.
+    pub(super) sign_ms: u64,
 }
 
 /// A connection between two nodes, each with the id under which it knows the other.
@@ -65,6 +86,8 @@ enum Event {
     Net(usize, NetEvent),
     /// These two connect, if nothing is in the way.
     Dial(usize, usize),
+    /// The sealer has signed, in the process that was started as the so manyth.
+    Sealed(usize, usize, SealedBlock),
 }
 
 /// See the file's first line.
@@ -82,9 +105,10 @@ pub(super) struct Network {
     part: Vec<usize>,
     /// A node that signs is killed before anybody gets what it signed, once in so many times.
     pub(super) killed_signing: Option<u64>,
+    pub(super) disks: Disks,
     pub(super) punished: Vec<String>,
-    /// Every block that was offered, by signer and parent.
-    offered: BTreeMap<(Address, B256), B256>,
+    /// Every block that was offered, and its number, by signer and parent.
+    pub(super) offered: BTreeMap<(Address, B256), (B256, u64)>,
 }
 
 impl Network {
@@ -121,6 +145,7 @@ impl Network {
             eth,
             part: vec![0; count],
             killed_signing: None,
+            disks: Disks::default(),
             punished: Vec::new(),
             offered: BTreeMap::new(),
         }
@@ -162,6 +187,8 @@ impl Network {
             turns,
             started_ms: now_ms,
             sealer_has: None,
+            tasks: Tasks::default(),
+            at_work: None,
         });
         self.carry_out(node);
         self.dial_all();
@@ -169,7 +196,11 @@ impl Network {
 
     /// Kills it: what it stored and what it signed is left.
     pub(super) fn kill(&mut self, node: usize) {
-        self.nodes[node].run = None;
+        let is_lost = self.dice.once_in(2);
+        let it = &mut self.nodes[node];
+        if let Some(at_work) = it.run.take().and_then(|run| run.at_work) {
+            it.end_commit(at_work, is_lost);
+        }
         self.cut_where(|[a, b]| a == node || b == node);
     }
 
@@ -259,20 +290,22 @@ impl Network {
 
     /// Does what the machine wants done, and hands its head to the sealer, as `thread.rs` does.
     fn carry_out(&mut self, node: usize) {
-        while self.carry_out_some(node) {
+        self.act(node);
+        while self.store_turn(node) {
+            self.act(node);
             let (ms, s) = self.clocks(node);
             let Node { run, store, .. } = &mut self.nodes[node];
             let Some(run) = run else { return };
             run.machine.handle_timeout(ms, s, store);
+            self.act(node);
         }
         let (now_ms, unix_ms, draw) = (self.now_ms, self.unix_ms(node), self.dice.next());
-        let Some(run) = &mut self.nodes[node].run else {
-            return;
-        };
+        let Node { run, tip, .. } = &mut self.nodes[node];
+        let Some(run) = run else { return };
         let Some(turns) = &mut run.turns else { return };
-        let tip = run.machine.tip();
         let is_alone = run.machine.status().peers == 0;
         if run.sealer_has == Some(tip.header.hash)
+            || run.machine.tip().header.hash != tip.header.hash
             || !run.machine.is_caught_up()
             || (is_alone && now_ms - run.started_ms < FIRST_PEER_WAIT_MS)
         {
@@ -280,42 +313,6 @@ impl Network {
         }
         run.sealer_has = Some(tip.header.hash);
         turns.handle_head(unix_ms, tip.clone(), draw);
-    }
-
-    /// What there is now, done at once. True if blocks were stored, which the machine waits for.
-    fn carry_out_some(&mut self, node: usize) -> bool {
-        let mut is_stored = false;
-        loop {
-            let it = &mut self.nodes[node];
-            let Some(run) = &mut it.run else { return false };
-            let Some(action) = run.machine.poll_action() else {
-                return is_stored;
-            };
-            match action {
-                Action::Commit { blocks, tip, .. } => {
-                    run.machine.stored();
-                    is_stored = true;
-                    let first = usize::try_from(blocks[0].header.header.number).unwrap();
-                    it.reorgs += usize::from(first < it.store.0.len());
-                    it.store.0.truncate(first);
-                    for block in blocks {
-                        let header = &block.header;
-                        assert_eq!(header.header.parent_hash, it.store.0.last().unwrap().0);
-                        let raw = header.raw.clone();
-                        it.store.0.push((header.hash, raw, block.body, block.td));
-                    }
-                    assert!(tip.td >= it.tip.td, "the head never becomes lighter");
-                    it.tip = tip;
-                }
-                Action::Stage(_) => panic!("these branches fit into the memory"),
-                Action::Keep { .. } => panic!("receipts are not wanted"),
-                Action::Punish { peer, fault } => {
-                    self.punished
-                        .push(format!("node {node} punished {}: {fault}", peer.0));
-                }
-                Action::Send { peer, message } => self.send(node, peer, message),
-            }
-        }
     }
 
     fn send(&mut self, node: usize, peer: PeerId, message: OwnedOutgoing) {
@@ -378,14 +375,24 @@ impl Network {
         clique::seal(&mut header, &key);
         let header = Arc::new(SealedHeader::from_header(header));
         let by = (clique::address_of(&key), parent.header.hash);
-        let one = *self.offered.entry(by).or_insert(header.hash);
-        assert_eq!(one, header.hash, "two blocks of one signer over one parent");
+        let new = (header.hash, header.number());
+        let one = *self.offered.entry(by).or_insert(new);
+        assert_eq!(one, new, "two blocks of one signer over one parent");
         let body = Bytes::from_static(EMPTY_BODY);
-        let Node { run, store, .. } = &mut self.nodes[node];
-        let Some(run) = run else { return };
-        let sealed = SealedBlock { header, body };
-        run.machine.handle_sealed(self.now_ms, sealed, store);
-        self.carry_out(node);
+        let starts = self.nodes[node].starts;
+        let sign_ms = self.dice.below(self.disks.sign_ms + 1);
+        let sealed = Event::Sealed(node, starts, SealedBlock { header, body });
+        self.at(self.now_ms + sign_ms, sealed);
+    }
+
+    fn sealed(&mut self, node: usize, starts: usize, block: SealedBlock) {
+        let it = &mut self.nodes[node];
+        let Some(run) = &mut it.run else { return };
+        if it.starts == starts {
+            let store = &it.store;
+            run.machine.handle_sealed(self.now_ms, block, store);
+            self.carry_out(node);
+        }
     }
 
     fn next_ms(&self) -> u64 {
@@ -393,10 +400,11 @@ impl Network {
         let timers = (0..self.nodes.len()).filter_map(|node| {
             let run = self.nodes[node].run.as_ref()?;
             let machine = run.machine.deadline_ms();
+            let store = run.at_work.as_ref().map(|at_work| at_work.until_ms);
             let unix_ms = self.unix_ms(node);
             let turns = run.turns.as_ref().and_then(Turns::deadline_ms);
             let turns = turns.map(|at_ms| self.now_ms + at_ms.saturating_sub(unix_ms));
-            machine.into_iter().chain(turns).min()
+            machine.into_iter().chain(store).chain(turns).min()
         });
         let next = event.into_iter().chain(timers).min();
         next.unwrap_or(u64::MAX).max(self.now_ms)
@@ -421,6 +429,7 @@ impl Network {
                 match entry.remove() {
                     Event::Net(node, event) => self.input(node, event),
                     Event::Dial(a, b) => self.dial(a, b),
+                    Event::Sealed(node, starts, block) => self.sealed(node, starts, block),
                 }
             }
             for node in 0..self.nodes.len() {
@@ -429,6 +438,8 @@ impl Network {
                 let Some(run) = run else { continue };
                 if run.machine.deadline_ms().is_some_and(|due| due <= ms) {
                     run.machine.handle_timeout(ms, s, store);
+                    self.carry_out(node);
+                } else if run.at_work.as_ref().is_some_and(|it| it.until_ms <= ms) {
                     self.carry_out(node);
                 }
                 self.seal(node);
@@ -443,6 +454,12 @@ impl Network {
             .map(|node| node.tip.header.header.number)
             .max()
             .unwrap_or(0)
+    }
+
+    /// The head's age, if this node says that it stands still.
+    pub(super) fn overdue_s(&self, node: usize) -> Option<u64> {
+        let machine = &self.nodes[node].run.as_ref()?.machine;
+        machine.overdue_s(self.unix_ms(node) / 1000)
     }
 
     /// Whether all running nodes have the same blocks but for the last `but`.
@@ -482,47 +499,5 @@ impl Network {
             )
         };
         self.nodes.iter().enumerate().map(node).collect()
-    }
-}
-
-fn answer(store: &Store, id: u64, request: &Request) -> Message {
-    let place = |hash: &B256| store.0.iter().position(|block| block.0 == *hash);
-    match request {
-        Request::Headers {
-            start,
-            amount,
-            reverse,
-            ..
-        } => {
-            let first = match start {
-                Start::Number(number) => usize::try_from(*number).ok(),
-                Start::Hash(hash) => place(hash),
-            };
-            let mut headers = Vec::new();
-            let mut next = first;
-            while let Some(block) = next.and_then(|at| store.0.get(at)) {
-                if headers.len() as u64 == *amount {
-                    break;
-                }
-                headers.push(block.1.clone());
-                next = next.and_then(|at| {
-                    if *reverse {
-                        at.checked_sub(1)
-                    } else {
-                        Some(at + 1)
-                    }
-                });
-            }
-            Message::Headers { id, headers }
-        }
-        Request::Bodies { hashes } => {
-            let bodies = hashes
-                .iter()
-                .filter_map(place)
-                .map(|at| store.0[at].2.clone())
-                .collect();
-            Message::Bodies { id, bodies }
-        }
-        Request::Receipts { .. } | Request::BlockAccessLists { .. } => panic!("never asked for"),
     }
 }

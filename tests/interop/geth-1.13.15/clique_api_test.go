@@ -39,7 +39,7 @@ func asJSON(t *testing.T, answer any, err error) any {
 // A network that `cairn network new` makes is one to geth, which a vote of cairn's signer lets in as the second signer; and of every
 // block of it cairn says over its control socket what geth says of it.
 func TestGethIsVotedIntoANewNetworkAndAnswersAsCairnDoes(t *testing.T) {
-	folder := cairn.NewNetwork(t, "--signers", "1", "--period", "1", "--epoch", "7", "--chain-id", "90210")
+	folder := cairn.NewNetwork(t, "--raw-keys", "--signers", "1", "--period", "1", "--epoch", "7", "--chain-id", "90210")
 	genesisFile := filepath.Join(folder, "genesis.json")
 	store := cairn.Init(t, genesisFile)
 	peer := geth.Start(t, geth.Config{

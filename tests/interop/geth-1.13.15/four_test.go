@@ -91,7 +91,7 @@ func TestFourSignersOfThreeKindsSealInTurn(t *testing.T) {
 		}
 		blocks = number
 	}
-	folder := cairn.NewNetwork(t, "--signers", "4", "--period", "1")
+	folder := cairn.NewNetwork(t, "--raw-keys", "--signers", "4", "--period", "1")
 	genesisFile := filepath.Join(folder, "genesis.json")
 	all := make([]*signer, 4)
 	for i, name := range []string{"cairn 1", "cairn 2", "geth", "ethereumjs"} {
