@@ -159,7 +159,9 @@ fn after_a_burst_handshakes_begin_at_their_rate() {
     let waited = Duration::from_millis((COUNT - HANDSHAKE_BURST) * 1000 / HANDSHAKES_PER_S);
     assert!(last >= waited - Duration::from_millis(20), "{last:?}");
     assert!(last < waited + Duration::from_secs(4), "{last:?}");
-    assert!(burst < waited / 2, "{burst:?}");
+    // At the rate alone the burst would have taken so long.
+    let at_the_rate = Duration::from_millis((HANDSHAKE_BURST - 10) * 1000 / HANDSHAKES_PER_S);
+    assert!(burst < at_the_rate, "{burst:?}");
     over(&node, honest, "a flood of handshakes");
 }
 

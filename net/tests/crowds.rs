@@ -6,7 +6,10 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
+use cairn_net::limits::{ACCEPTS_PER_TURN, MAX_INBOUND_HANDSHAKES};
 use cairn_net::p2p::{self, DisconnectReason};
 use cairn_net::reactor::NetEvent;
 use cairn_net::session::Close;
@@ -100,4 +103,31 @@ fn a_flood_of_connections_that_stop_at_any_step_locks_nobody_out() {
         matches!(oldest.read(&mut [0; 1]), Ok(0) | Err(_)),
         "it made room"
     );
+}
+
+#[test]
+fn of_many_that_come_at_once_nobody_who_has_spoken_is_taken_for_silent() {
+    let node = Node::start(reactor_config(1));
+    let mut asks = Puppet::ready(3, (node.addr, node.id));
+    node.connected();
+    let say_auth = |n: usize| {
+        let mut stream = connect(node.addr);
+        stream
+            .write_all(&auth(100 + (n % 100) as u8, node.id).1)
+            .unwrap();
+        stream
+    };
+    let had_ack = |mut stream: TcpStream| stream.read_exact(&mut [0; 2]).unwrap();
+    let _under_way: Vec<TcpStream> = (0..MAX_INBOUND_HANDSHAKES).map(say_auth).collect();
+    // Its thread is held up, as by a machine that is busy, while more come.
+    let gate = node.gate.lock().unwrap();
+    asks.request(1, &headers_request());
+    let start = Instant::now();
+    while node.answers.load(Ordering::SeqCst) == 0 {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+    let at_once: Vec<TcpStream> = (0..2 * ACCEPTS_PER_TURN).map(say_auth).collect();
+    drop(gate);
+    at_once.into_iter().for_each(had_ack);
 }

@@ -210,12 +210,14 @@ impl Machine {
         }
         if wanted.is_empty() && on_main {
             let room = self.memory_limit_bytes().saturating_sub(used) / expected_bytes(average);
-            let most = if room == 0 && self.main.bodies.front_is_unasked() {
-                1
-            } else {
-                room
+            // What all others wait for may be asked for although the memory is used up, and nothing above it.
+            let front = self.main.bodies.front_missing_number().unwrap_or(0);
+            let (most, top_now) = match room {
+                0 => (1, top.min(front)),
+                _ => (room, top),
             };
-            wanted = self.main.bodies.take(id, earliest, top, batch.min(most));
+            let bodies = &mut self.main.bodies;
+            wanted = bodies.take(id, earliest, top_now, batch.min(most));
             if wanted.is_empty() && open == 0 && self.is_overdue(now) {
                 wanted = self
                     .main

@@ -87,13 +87,6 @@ impl BodyQueue {
         self.slots.get(index).map(|slot| &slot.tip)
     }
 
-    /// Whether the first incomplete block is asked of nobody: it may be asked for although the memory is used up.
-    pub(super) fn front_is_unasked(&self) -> bool {
-        self.slots
-            .get(self.ready)
-            .is_some_and(|slot| slot.asked == 0)
-    }
-
     /// The first block whose body is missing.
     pub(super) fn front_missing(&self) -> Option<B256> {
         self.slots.get(self.ready).map(|slot| slot.tip.header.hash)

@@ -41,8 +41,8 @@ pub(super) struct Connection {
     pub(super) is_announced: bool,
     /// An event that the service gave back: until it is taken, nothing else of this peer is read.
     pub(super) held: Option<NetEvent>,
-    /// Some byte has come in.
-    pub(super) has_spoken: bool,
+    /// Some byte has been read.
+    has_spoken: bool,
     /// Writing has failed: nothing goes out any more.
     is_broken: bool,
     /// How the socket ended, once it has.
@@ -169,6 +169,12 @@ impl Connection {
             Err(error) => self.ended = Some(error.to_string()),
         }
         0
+    }
+
+    /// Whether some byte has come in, read or not: who is accepted in one turn with many others has said its first word long before
+    /// it is read.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.has_spoken || matches!(self.socket.stream.peek(&mut [0]), Ok(1..))
     }
 
     /// Writes what there is to write.

@@ -259,7 +259,7 @@ impl Reactor {
     /// Ends a handshake if too many are under way.
     fn make_room(&mut self) {
         let is_silent = |peer| match self.slots.get(peer).map(|entry| &entry.state) {
-            Some(State::Open(connection)) => !connection.has_spoken,
+            Some(State::Open(connection)) => !connection.has_spoken(),
             _ => true,
         };
         let Some(peer) = self.crowd.crowded_out(is_silent) else {

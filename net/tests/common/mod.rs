@@ -104,11 +104,13 @@ pub struct Script {
     pub answers: Arc<AtomicU64>,
     /// Times that an event was given back.
     pub refusals: Arc<AtomicU64>,
+    gate: Arc<Mutex<()>>,
 }
 
 impl Service for Script {
     fn answer(&mut self, _peer: &PeerInfo, _id: u64, request: &Request, reply: &mut Reply<'_>) {
         self.answers.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate.lock().unwrap());
         match request {
             Request::Headers { .. } => reply.headers(&[&[0xc1, 1], &[0xc1, 2, 0xc1, 3]]),
             Request::Bodies { hashes } if hashes.is_empty() => {}
@@ -137,6 +139,8 @@ pub struct Node {
     pub events: Receiver<NetEvent>,
     pub answers: Arc<AtomicU64>,
     pub refusals: Arc<AtomicU64>,
+    /// Who holds it holds the reactor that answers next.
+    pub gate: Arc<Mutex<()>>,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
@@ -163,11 +167,13 @@ impl Node {
         let (sender, events) = crossbeam_channel::bounded(room);
         let answers = Arc::new(AtomicU64::new(0));
         let refusals = Arc::new(AtomicU64::new(0));
+        let gate = Arc::new(Mutex::new(()));
         let run = |reactor: Reactor| {
             let mut script = Script {
                 events: sender.clone(),
                 answers: answers.clone(),
                 refusals: refusals.clone(),
+                gate: gate.clone(),
             };
             std::thread::spawn(move || reactor.run(&mut script))
         };
@@ -179,6 +185,7 @@ impl Node {
             events,
             answers,
             refusals,
+            gate,
             threads,
         }
     }

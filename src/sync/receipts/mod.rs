@@ -219,13 +219,16 @@ impl Machine {
         }
         let average = receipts.size.average();
         let room = self.config.receipt_bytes().saturating_sub(used) / average;
-        let room = match room {
-            0 if receipts.queue.front_is_unasked() => 1,
-            room => room,
+        let (earliest, top) = peer.receipt_range();
+        // The block that all others wait for may be asked for although the memory is used up, and none above it.
+        let front = receipts.queue.front_number().unwrap_or(0);
+        let (room, top) = match room {
+            0 => (1, top.min(front)),
+            _ => (room, top),
         };
         let fitting = limits.answer_bytes.min(peer.bytes_in_time()) / average;
         let batch = fitting.clamp(1, limits.receipt_batch_max).min(room);
-        let wanted = receipts.queue.take(id, peer.receipt_range(), batch);
+        let wanted = receipts.queue.take(id, (earliest, top), batch);
         if wanted.is_empty() {
             return false;
         }

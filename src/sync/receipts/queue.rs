@@ -180,15 +180,9 @@ impl ReceiptQueue {
         }
     }
 
-    /// Whether the first block is asked of nobody: it may be asked for although the memory is used up.
-    pub(super) fn front_is_unasked(&self) -> bool {
-        matches!(
-            self.slots.front(),
-            Some(Slot {
-                have: Have::Nothing { asked: false },
-                ..
-            })
-        )
+    /// The number of the first block of the window.
+    pub(super) fn front_number(&self) -> Option<u64> {
+        Some(self.slots.front()?.header.header.number)
     }
 
     /// There is no room for all the parts of this block's receipts until it is the first one.

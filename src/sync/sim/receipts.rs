@@ -213,6 +213,21 @@ fn the_chain_does_not_wait_for_receipts_and_who_comes_later_with_them_is_asked()
 }
 
 #[test]
+fn above_receipts_that_nobody_has_no_more_are_fetched_than_there_is_room_for() {
+    let first = CHAIN.iter().position(|block| block.body.len() > 3).unwrap() as u64;
+    for seed in 0..20 {
+        let mut dice = Dice::new(seed);
+        let mut world = world(seed, HEAD);
+        let mut lacks = peer(1, Nature::Poor, &CHAIN, 69, &mut dice);
+        lacks.receipts_from = first + 1;
+        world.join(0, lacks);
+        world.run(60_000, |_| false);
+        let most = world.most_receipts;
+        assert!(most <= 48 << 10, "seed {seed}: {most}");
+    }
+}
+
+#[test]
 fn a_peer_that_never_answers_for_receipts_goes_on_serving_the_chain() {
     let mut dice = Dice::new(8);
     let mut world = world(8, 0);
