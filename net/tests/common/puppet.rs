@@ -344,6 +344,11 @@ impl Honest {
                             assert_eq!(headers.len(), count);
                             break;
                         }
+                        // A node that stands still asks now and then, and lets go who does not answer: there is nothing above its head.
+                        Message::Request { id, request } => {
+                            let (kind, items) = (request.answer_kind(), &[][..]);
+                            puppet.send(Outgoing::Answer { kind, id, items });
+                        }
                         _ => {}
                     }
                 }
