@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::clique::CliqueCommand;
 pub use self::network::{NetworkCommand, NewNetwork};
+use crate::checkpoint::Checkpoint;
 use crate::sync::MEMORY_LIMIT_BYTES;
 
 /// An Ethereum block node that stores first.
@@ -131,6 +132,10 @@ pub struct Run {
     /// Ask peers for receipts too, and keep them; also those of blocks that were stored without
     #[arg(long)]
     pub receipts: bool,
+    /// Begin a new data folder of a clique chain at this block, a checkpoint that you trust, in place of the genesis block; it is what
+    /// `cairn clique checkpoint` prints on a node of the chain
+    #[arg(long, value_name = "NUMBER:HASH:TD")]
+    pub checkpoint: Option<Checkpoint>,
     /// Follow the chain that ends in this block, where no seal can be checked
     #[arg(long, value_name = "HASH")]
     pub synctarget: Option<B256>,

@@ -13,6 +13,7 @@ use cairn_store::Head;
 use secp256k1::SecretKey;
 
 use crate::chain::{DEV_SIGNER_KEY, Genesis};
+use crate::checkpoint::Checkpoint;
 use crate::cli::{Common, Run};
 use crate::datadir::{self, DataDir, DataDirError, Made};
 use crate::keystore::{Account, KeyError, Keystore};
@@ -62,6 +63,8 @@ pub struct Config {
     pub sync_memory_bytes: usize,
     /// Receipts are asked for and kept.
     pub receipts: bool,
+    /// Where a new folder begins, if not at the genesis block.
+    pub checkpoint: Option<Checkpoint>,
     /// The head to trust where no seal can be checked.
     pub sync_target: Option<B256>,
     /// How to seal, if asked to.
@@ -254,6 +257,10 @@ impl Config {
         for warning in &genesis.warnings {
             log::warn!("Genesis: {warning}");
         }
+        if let Some(checkpoint) = &run.checkpoint {
+            let checked = checkpoint.check(&genesis);
+            checked.map_err(|why| usage(format!("--checkpoint {checkpoint}: {why}")))?;
+        }
         let sealer = match run.enable_consensus {
             true => Some(sealer(&genesis, &datadir, run, interval_s)?),
             false => None,
@@ -268,6 +275,7 @@ impl Config {
             ipc: (!run.ipcdisable).then(|| ipc(&datadir, common)),
             sync_memory_bytes: run.sync_memory_mb << 20,
             receipts: run.receipts,
+            checkpoint: run.checkpoint,
             sync_target: run.synctarget,
             datadir,
             genesis,

@@ -194,7 +194,7 @@ impl DataDir {
         if let Some(json) = json.filter(|_| damage.is_none()) {
             self.write_genesis(json)?;
         }
-        let made = Writer::create(&self.blocks(), &of_store(genesis));
+        let made = self.create(genesis);
         let is_remade = damage.is_some();
         match (made, damage) {
             (Ok(_), _) => {}
@@ -218,8 +218,28 @@ impl DataDir {
     /// Whatever keeps it from being made; also a store that is there.
     pub fn init_above(&self, genesis: &Genesis, below: Head) -> Result<(), DataDirError> {
         self.make_folder()?;
-        Writer::create_at(&self.blocks(), &of_store(genesis), below)?;
+        self.create_above(genesis, below)?;
         Ok(())
+    }
+
+    /// Makes only the store, with the genesis block, in a folder that is there.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being made; also a store that is there.
+    pub fn create(&self, genesis: &Genesis) -> Result<Writer, cairn_store::Error> {
+        Writer::create(&self.blocks(), &of_store(genesis))
+    }
+
+    /// The same, with a store that begins above the block `below`, the last of an era.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being made; also a store that is there.
+    pub fn create_above(
+        &self,
+        genesis: &Genesis,
+        below: Head,
+    ) -> Result<Writer, cairn_store::Error> {
+        Writer::create_at(&self.blocks(), &of_store(genesis), below)
     }
 
     /// Is there a store in the folder? One whose making was cut short is none; a damaged one is told by `init`.

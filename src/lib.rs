@@ -7,6 +7,7 @@ pub mod account;
 pub mod bans;
 pub mod blockfile;
 pub mod chain;
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod config;

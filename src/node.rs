@@ -23,6 +23,9 @@
 //! Sync writes its figures on a board under a lock, which ipc reads. Which block the sealer is at stands under another, which sync reads. What the signer is to vote for stands under another one: ipc writes it,
 //! and the sealer reads it before each block.
 //!
+//! Before all that, with `--checkpoint` and nothing stored, `checkpoint/run.rs` asks peers for what the chain begins with: one net thread,
+//! and main in the place of sync and store. They have ended when the threads above begin.
+//!
 //! When headers with seals come in, sync has up to 3 threads more for some milliseconds, which find out who signed them.
 //!
 //! The net threads share one book under a lock, held for some comparisons at a time: who is connected (the caps are the node's, not each
@@ -44,7 +47,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cairn_net::enode::{Enode, NodeId};
+use cairn_net::eth::status::LocalChain;
 use cairn_net::reactor::{Command, Handle, Reactor, ReactorConfig, SendError};
+use cairn_net::scores::Ban;
 use cairn_net::session;
 use cairn_store::{Snapshot, Writer};
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
@@ -52,7 +57,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::bans::BanFile;
-use crate::chain::{Rules, Tip};
+use crate::chain::{HeaderError, Rules, Tip};
+use crate::checkpoint::{self, Begun};
 use crate::config::Config;
 use crate::ipc::{Desk, Facts, IpcRole, Work};
 use crate::names::NamesRole;
@@ -86,20 +92,25 @@ fn client_name() -> String {
 ///
 /// # Errors
 /// Whatever kept it from starting, or the thread that died and why.
-pub fn run(config: Config) -> Result<(), NodeError> {
+pub fn run(mut config: Config) -> Result<(), NodeError> {
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).map_err(|e| NodeError::Start(format!("signals: {e}")))?;
+    if let Some(checkpoint) = config.checkpoint {
+        let begun = checkpoint::begin(&config, checkpoint, &mut signals);
+        if begun.map_err(NodeError::Start)? == Begun::Stopped {
+            return Ok(());
+        }
+    }
     let writer =
         Writer::open(&config.datadir.blocks()).map_err(|e| NodeError::Start(e.to_string()))?;
-    let genesis = Arc::new(config.genesis);
-    let rules = Arc::new(Rules::new(&genesis));
+    let rules = Arc::new(Rules::new(&config.genesis));
     let tip = stored_tip(&rules, &writer)?;
-    let sealing = match config.sealer {
+    let sealing = match config.sealer.take() {
         None => None,
         Some(sealing) => {
             sealer::try_out(&rules, &tip, &sealing.pace())
                 .map_err(|why| NodeError::Start(format!("this chain cannot be sealed: {why}")))?;
-            let chain = &genesis.header.hash;
+            let chain = &config.genesis.header.hash;
             let path = match &sealing.signer {
                 Signer::External(external) => config.datadir.asked(external.address(), chain),
                 Signer::Key(key) => {
@@ -122,35 +133,18 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     let head = tip.header.header.number;
     log::info!(
         "Loaded chain genesis={} head={head} hash={} td={} datadir={}",
-        genesis.header.hash,
+        config.genesis.header.hash,
         tip.header.hash,
         tip.td,
         config.datadir.path().display()
     );
     let expects_peers =
         !config.bootnodes.is_empty() || config.named.iter().any(|named| !named.is_trusted);
-    let chain = local_chain(
-        &genesis,
-        config.network_id,
-        &tip,
-        reader.snapshot().first_body(),
-    );
-    let earliest = chain.earliest;
+    let earliest = reader.snapshot().first_body();
+    let chain = local_chain(&config.genesis, config.network_id, &tip, earliest);
     let (ban_file, bans) = BanFile::open(config.datadir.bans());
-    let reactor_config = ReactorConfig {
-        session: session::Config::new(
-            config.node_key,
-            client_name(),
-            config.listen.port(),
-            config.eth_versions.clone(),
-        ),
-        listen: config.listen,
-        max_peers: config.max_peers,
-        statics: config.bootnodes,
-        trusted: config.trusted,
-        bans,
-        chain,
-    };
+    let reactor_config = reactor_config(&config, chain, bans);
+    let genesis = Arc::new(config.genesis);
     let (reactors, net) = Reactor::bind_threads(reactor_config, config.net_threads)
         .map_err(|e| NodeError::Start(e.to_string()))?;
     let listening = reactors[0].local_addr();
@@ -354,6 +348,24 @@ pub fn run(config: Config) -> Result<(), NodeError> {
     }
 }
 
+/// What the network is made with.
+pub(crate) fn reactor_config(config: &Config, chain: LocalChain, bans: Vec<Ban>) -> ReactorConfig {
+    ReactorConfig {
+        session: session::Config::new(
+            config.node_key,
+            client_name(),
+            config.listen.port(),
+            config.eth_versions.clone(),
+        ),
+        listen: config.listen,
+        max_peers: config.max_peers,
+        statics: config.bootnodes.clone(),
+        trusted: config.trusted.clone(),
+        bans,
+        chain,
+    }
+}
+
 /// Waits for a signal (`None`) or for the first thread that ends.
 fn wait(signals: &mut Signals, ended: &Receiver<Ended>) -> Option<Ended> {
     match signals.forever().next() {
@@ -393,17 +405,35 @@ pub fn stored_tip(rules: &Rules, writer: &Writer) -> Result<Tip, NodeError> {
 /// # Errors
 /// As [`stored_tip`].
 pub fn tip_at(rules: &Rules, snapshot: &Snapshot, number: u64) -> Result<Tip, NodeError> {
+    match restore(rules, snapshot, number) {
+        Err(error) => Err(NodeError::Start(error.to_string())),
+        Ok(Ok(tip)) => Ok(tip),
+        Ok(Err(HeaderError::Missing { number })) if number < snapshot.first_header() => {
+            Err(NodeError::Start(format!(
+                "this data folder began at a checkpoint and was cut short before it was there: who may seal is not known. Start it with \
+                 the same --checkpoint again (block {number} is missing)"
+            )))
+        }
+        Ok(Err(error)) => Err(NodeError::Start(format!(
+            "the stored chain breaks its own rules ({error}); check it with `cairn-store verify`"
+        ))),
+    }
+}
+
+/// The same, by what went wrong: the store, or what is in it.
+pub(crate) fn restore(
+    rules: &Rules,
+    snapshot: &Snapshot,
+    number: u64,
+) -> Result<Result<Tip, HeaderError>, cairn_store::Error> {
     let head = snapshot.head();
     let td = match number == head.number {
-        true => Ok(Some(head.td)),
-        false => snapshot.td(number),
+        true => Some(head.td),
+        false => snapshot.td(number)?,
     };
-    let td = td.map_err(|error| NodeError::Start(error.to_string()))?;
-    let td = td.ok_or_else(|| {
-        NodeError::Start(format!(
-            "the total difficulty of block {number} is not known"
-        ))
-    })?;
+    let Some(td) = td else {
+        return Ok(Err(HeaderError::Missing { number }));
+    };
     let mut failed = None;
     let tip = rules.restore(number, td, &mut |number| match snapshot.header(number) {
         Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
@@ -412,13 +442,7 @@ pub fn tip_at(rules: &Rules, snapshot: &Snapshot, number: u64) -> Result<Tip, No
             None
         }
     });
-    match (failed, tip) {
-        (Some(error), _) => Err(NodeError::Start(error.to_string())),
-        (None, Ok(tip)) => Ok(tip),
-        (None, Err(error)) => Err(NodeError::Start(format!(
-            "the stored chain breaks its own rules ({error}); check it with `cairn-store verify`"
-        ))),
-    }
+    failed.map_or(Ok(tip), Err)
 }
 
 /// How a thread ended.

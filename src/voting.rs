@@ -37,6 +37,12 @@ pub fn run(socket: &Path, command: &CliqueCommand) -> Result<Shown, CallError> {
             let text = addresses(&json).iter().map(|a| format!("{a}\n")).collect();
             Ok(Shown { json, text })
         }
+        CliqueCommand::Checkpoint => {
+            let json = ask("cairn_checkpoint", json!([]))?;
+            let text = |field: &str| json[field].as_str().unwrap_or_default();
+            let text = format!("{}:{}:{}\n", json["number"], text("hash"), text("td"));
+            Ok(Shown { json, text })
+        }
         CliqueCommand::Proposals => {
             let json = ask("clique_proposals", json!([]))?;
             let mut text = proposed(&json);

@@ -10,6 +10,8 @@ pub enum CliqueCommand {
     Status,
     /// Show the signers
     Signers,
+    /// Show the last checkpoint that is settled, for a new node's --checkpoint: number, hash and total difficulty
+    Checkpoint,
     /// Show what this node's signer votes for
     Proposals,
     /// Vote to let an address in among the signers, or to put it out, from the next block on that this node seals

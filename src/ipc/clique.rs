@@ -53,6 +53,7 @@ impl Work {
 
 /// By name: each method, and what it does.
 pub(super) const METHODS: &[(&str, Method)] = &[
+    ("cairn_checkpoint", |desk, _| desk.checkpoint()),
     ("clique_discard", |desk, params| {
         let address = address(params)?;
         desk.seals()?;
@@ -166,6 +167,39 @@ impl Desk {
                 "block {number} was made by proof of stake: there are no signers after it"
             ))
         })
+    }
+
+    /// The last checkpoint that more than half of the signers have sealed on: from there a new node can begin.
+    fn checkpoint(&self) -> Result<Value, RpcError> {
+        self.is_clique()?;
+        let stored = self.reader.snapshot();
+        let figures = self.board.read();
+        let (head, signers) = (
+            figures.number,
+            figures.clique.map_or(1, |at| at.signers().len()),
+        );
+        let epoch = self
+            .rules
+            .spec
+            .clique
+            .map_or(1, |clique| clique.epoch.max(1));
+        let settled = head.saturating_sub(signers as u64 / 2 + 1);
+        let number = settled - settled % epoch;
+        let failed = |error: cairn_store::Error| RpcError::failed(error.to_string());
+        let (hash, td) = (
+            stored.hash(number).map_err(failed)?,
+            stored.td(number).map_err(failed)?,
+        );
+        match (hash, td) {
+            (Some(hash), Some(td)) if number > 0 => Ok(json!({
+                "number": number,
+                "hash": hash.to_string(),
+                "td": td.to_string(),
+            })),
+            _ => Err(RpcError::failed(format!(
+                "there is no checkpoint to begin at yet: this chain has one every {epoch} blocks, and its head is block {head}"
+            ))),
+        }
     }
 
     /// Who may seal after the canonical block with this hash.

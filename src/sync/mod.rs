@@ -48,4 +48,5 @@ pub use limits::{Limits, MEMORY_LIMIT_BYTES};
 pub use machine::Machine;
 pub use receipts::Found;
 pub use store::{Store, StoreRole};
+pub(crate) use storing::new_blocks;
 pub use thread::{Heads, SyncError, SyncRole, local_chain};

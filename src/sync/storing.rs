@@ -25,7 +25,8 @@ pub(super) fn append(branch: &mut Replace<'_>, blocks: &[Block]) -> Result<(), E
     branch.append(&new_blocks(blocks))
 }
 
-fn new_blocks(blocks: &[Block]) -> Vec<NewBlock<'_>> {
+/// Blocks as the store takes them.
+pub(crate) fn new_blocks(blocks: &[Block]) -> Vec<NewBlock<'_>> {
     let new = blocks.iter().map(|block| NewBlock {
         number: block.header.header.number,
         hash: block.header.hash,

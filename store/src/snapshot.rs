@@ -149,6 +149,12 @@ impl Snapshot {
         .map(Some)
     }
 
+    /// Whether there is no block yet but the genesis block, or what the history is to begin above.
+    pub fn is_blank(&self) -> bool {
+        let head = self.head().number;
+        head == 0 || head < self.first_header()
+    }
+
     /// The head of the canonical chain.
     pub fn head(&self) -> Head {
         self.head

@@ -72,6 +72,31 @@ impl Writer {
         Writer::create_on(Disk::with_hook(hook), dir, genesis, None)
     }
 
+    /// Takes away a store that has no block yet ([`Snapshot::is_blank`]), so that one which begins elsewhere can be made in its place.
+    /// Cut short, it has left the store whole or none at all.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] if it has blocks.
+    pub fn unmake(self) -> Result<(), Error> {
+        let snapshot = self.reader.snapshot();
+        let dir = snapshot.dir();
+        if !snapshot.is_blank() {
+            return Err(Error::Exists {
+                dir: dir.to_path_buf(),
+            });
+        }
+        // The first copy alone is a store; the second without the first would be a damaged one.
+        for copy in [COPIES[1], COPIES[0]] {
+            let path = dir.join(copy);
+            if file::exists(&path) {
+                self.disk.remove(&path)?;
+                self.disk.sync_dir(dir)?;
+            }
+        }
+        self.disk
+            .remove(&manifest::tip_path(dir, snapshot.manifest.tip))
+    }
+
     /// Opens the store in `dir`. Writes nothing: the first commit does.
     pub fn open(dir: &Path) -> Result<Writer, Error> {
         Writer::open_on(Disk::default(), dir)

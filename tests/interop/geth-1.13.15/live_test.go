@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -265,5 +266,35 @@ func TestCairnAndGethSealInTurn(t *testing.T) {
 		}
 	}
 	same(t, peer, store)
+	node.Stop()
+}
+
+func TestCairnBeginsAtACheckpointOfGeths(t *testing.T) {
+	genesisFile := cairn.Clique(t, 1, 1, epoch, uint64(time.Now().Unix()))
+	peer := geth.Start(t, geth.Config{
+		Genesis: geth.ReadGenesis(t, genesisFile), DataDir: t.TempDir(), Etherbase: geth.Key(t, 0), Dialled: true,
+	})
+	account := geth.NewAccount(geth.Key(t, 1))
+	mine(t, peer, 0)
+	for range 2 * epoch {
+		send(t, peer, account)
+		grows(t, peer, 1)
+	}
+	chain := peer.Eth.BlockChain()
+	trusted := chain.GetBlockByNumber(2 * epoch)
+	td := chain.GetTd(trusted.Hash(), trusted.NumberU64())
+	checkpoint := fmt.Sprintf("%d:%v:%v", trusted.NumberU64(), trusted.Hash(), td)
+	store := cairn.Init(t, genesisFile)
+	node := store.Start("--checkpoint", checkpoint, "--bootnodes", peer.Enode())
+	grows(t, peer, 2)
+	peer.Eth.StopMining()
+	agree(t, peer, store, stepLimit)
+	if !strings.Contains(node.Log(), "Begun at the trusted checkpoint") {
+		t.Fatalf("it did not begin at the checkpoint:\n%s", node.Log())
+	}
+	last := store.Head().Number
+	if !bytes.Equal(store.Blocks(1, last), peer.Blocks(1, last)) {
+		t.Fatal("cairn's blocks are not geth's")
+	}
 	node.Stop()
 }

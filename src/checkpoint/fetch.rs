@@ -1,0 +1,425 @@
+//! Which blocks are asked of whom, and what is made of the answers. Pure: no socket, no clock.
+//!
+//! First the headers, falling from the hash that is trusted, each named by the one above it; then the bodies, rising. It is a few answers, so
+//! one peer is asked at a time, and the next one when it has none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alloy_primitives::U256;
+use bytes::Bytes;
+use cairn_net::eth::message::{Message, Request, Start};
+use cairn_net::limits::MAX_ITEMS;
+use cairn_net::reactor::PeerId;
+use cairn_store::Head;
+
+use super::Checkpoint;
+use crate::chain::clique::Snapshot;
+use crate::chain::{BodyError, HeaderError, Rules, SealedHeader};
+use crate::era1::ERA_BLOCKS;
+use crate::sync::{Block, Fault};
+
+/// A short answer that takes longer will not come: as long as sync waits.
+const ANSWER_MS: u64 = 15_000;
+/// A peer that lacked what was asked is asked again after so long: it may be catching up itself.
+const LACKED_MS: u64 = 5_000;
+/// Signers at the most: the blocks of more than half of them must be in one answer, and no network has so many.
+const SIGNERS_MOST: usize = 2 * MAX_ITEMS - 2;
+/// Headers that are held, of some 1.5 KB: down to the beginning of an era, and those that say who sealed recently.
+const HEADERS_MOST: u64 = ERA_BLOCKS + MAX_ITEMS as u64;
+
+/// What is to be done now.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Ask this of a peer.
+    Ask {
+        peer: PeerId,
+        id: u64,
+        request: Request,
+    },
+    /// Have the store begin above this block. Given once.
+    Begin(Head),
+    /// Store these blocks, which are the next. Not empty.
+    Keep(Vec<Block>),
+    /// Nothing until something is heard, or until then.
+    Wait { until_ms: Option<u64> },
+    /// All is stored.
+    Done,
+}
+
+/// Why an answer is of no use.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// The peer lies.
+    Peer(Fault),
+    /// No peer can help: what is trusted, or what is stored, is not what it should be.
+    Checkpoint(String),
+}
+
+/// The fetching of the blocks up to the checkpoint.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    rules: Arc<Rules>,
+    checkpoint: Checkpoint,
+    /// What is stored already; the genesis block, if nothing is.
+    stored: Head,
+    /// The lowest block that is needed, once the checkpoint's header has said how many signers there are.
+    lowest: Option<u64>,
+    /// Falling: those whose bodies are missing, or all so far.
+    headers: Vec<Arc<SealedHeader>>,
+    phase: Phase,
+    /// The last block that is stored, or was given out to be.
+    last: Head,
+    peers: BTreeMap<PeerId, Asking>,
+    asked: Option<Asked>,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Headers,
+    /// They are here; the store is to begin above this.
+    Begins(Head),
+    Bodies,
+    /// These came, and are to be stored.
+    Keeps(Vec<Block>),
+}
+
+/// What is known of a peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asking {
+    /// How often it had no answer.
+    failed: u32,
+    not_before_ms: u64,
+}
+
+/// The request in flight.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    peer: PeerId,
+    id: u64,
+    due_ms: u64,
+}
+
+impl Fetch {
+    /// For a store that ends with `stored`: the genesis block, or the last block of a beginning that was cut short.
+    pub(super) fn new(rules: Arc<Rules>, checkpoint: Checkpoint, stored: Head) -> Fetch {
+        Fetch {
+            rules,
+            checkpoint,
+            stored,
+            lowest: None,
+            headers: Vec::new(),
+            phase: Phase::Headers,
+            last: stored,
+            peers: BTreeMap::new(),
+            asked: None,
+            next_id: 0,
+        }
+    }
+
+    /// A peer is there.
+    pub(super) fn connected(&mut self, peer: PeerId) {
+        self.peers.insert(peer, Asking::default());
+    }
+
+    /// It is gone.
+    pub(super) fn gone(&mut self, peer: PeerId) {
+        self.peers.remove(&peer);
+        self.asked = self.asked.filter(|asked| asked.peer != peer);
+    }
+
+    /// How many peers there are.
+    pub(super) fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// What to do now. What is to be done is given once.
+    pub(super) fn next(&mut self, now_ms: u64) -> Next {
+        match std::mem::replace(&mut self.phase, Phase::Bodies) {
+            Phase::Headers => self.phase = Phase::Headers,
+            Phase::Bodies if self.headers.is_empty() => return Next::Done,
+            Phase::Bodies => {}
+            Phase::Begins(below) => return Next::Begin(below),
+            Phase::Keeps(blocks) => return Next::Keep(blocks),
+        }
+        if let Some(asked) = self.asked {
+            if now_ms < asked.due_ms {
+                return Next::Wait {
+                    until_ms: Some(asked.due_ms),
+                };
+            }
+            self.lacked(asked.peer, now_ms);
+        }
+        let ready = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.not_before_ms <= now_ms);
+        let Some((&peer, _)) = ready.min_by_key(|(id, peer)| (peer.failed, **id)) else {
+            return Next::Wait {
+                until_ms: self.peers.values().map(|peer| peer.not_before_ms).min(),
+            };
+        };
+        self.next_id += 1;
+        self.asked = Some(Asked {
+            peer,
+            id: self.next_id,
+            due_ms: now_ms.saturating_add(ANSWER_MS),
+        });
+        Next::Ask {
+            peer,
+            id: self.next_id,
+            request: self.request(),
+        }
+    }
+
+    /// Takes a message of a peer's at `now_ms`; what was not asked for is let go.
+    ///
+    /// # Errors
+    /// `Wrong` says whose fault it is.
+    pub(super) fn message(
+        &mut self,
+        peer: PeerId,
+        message: Message,
+        now_ms: u64,
+    ) -> Result<(), Wrong> {
+        let is_asked = |id| {
+            self.asked
+                .is_some_and(|asked| asked.peer == peer && asked.id == id)
+        };
+        let more = match (message, &self.phase) {
+            (Message::Headers { id, headers }, Phase::Headers) if is_asked(id) => {
+                self.take_headers(headers)?
+            }
+            (Message::Bodies { id, bodies }, Phase::Bodies) if is_asked(id) => {
+                self.take_bodies(&bodies)?
+            }
+            _ => return Ok(()), // announcements, and answers that came too late
+        };
+        match more {
+            true => self.asked = None,
+            false => self.lacked(peer, now_ms),
+        }
+        Ok(())
+    }
+
+    fn lacked(&mut self, peer: PeerId, now_ms: u64) {
+        self.asked = None;
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.failed = peer.failed.saturating_add(1);
+            peer.not_before_ms = now_ms.saturating_add(LACKED_MS);
+        }
+    }
+
+    fn request(&self) -> Request {
+        match self.phase {
+            Phase::Headers => Request::Headers {
+                start: Start::Hash(self.expected().1),
+                amount: self.missing() as u64,
+                skip: 0,
+                reverse: true,
+            },
+            _ => Request::Bodies {
+                hashes: self.wanted().map(|header| header.hash).collect(),
+            },
+        }
+    }
+
+    /// Number and hash of the next header, going down.
+    fn expected(&self) -> (u64, alloy_primitives::B256) {
+        match self.headers.last() {
+            Some(above) => (above.header.number - 1, above.header.parent_hash),
+            None => (self.checkpoint.number, self.checkpoint.hash),
+        }
+    }
+
+    /// Headers that one answer may have.
+    fn missing(&self) -> usize {
+        match self.lowest {
+            None => 1,
+            Some(lowest) => {
+                let missing = (self.expected().0 + 1).saturating_sub(lowest);
+                usize::try_from(missing).map_or(MAX_ITEMS, |missing| missing.min(MAX_ITEMS))
+            }
+        }
+    }
+
+    /// Headers whose bodies one answer may have, rising.
+    fn wanted(&self) -> impl Iterator<Item = &Arc<SealedHeader>> {
+        self.headers.iter().rev().take(MAX_ITEMS)
+    }
+
+    /// Whether there were any.
+    fn take_headers(&mut self, headers: Vec<Bytes>) -> Result<bool, Wrong> {
+        let allowed = self.missing();
+        if headers.len() > allowed {
+            return Err(Wrong::Peer(Fault::TooManyItems {
+                allowed,
+                found: headers.len(),
+            }));
+        }
+        let any = !headers.is_empty();
+        for raw in headers {
+            let (number, hash) = self.expected();
+            let header = SealedHeader::decode(raw).map_err(|error| {
+                Wrong::Peer(Fault::BadHeader {
+                    number,
+                    why: error.to_string(),
+                })
+            })?;
+            if header.hash != hash {
+                let why = format!("expected {hash}, found {}", header.hash);
+                return Err(Wrong::Peer(Fault::WrongOrder { why }));
+            }
+            // The hash is the one that is trusted, or that a trusted header names: what it says is so.
+            if header.header.number != number {
+                return Err(Wrong::Checkpoint(format!(
+                    "the block with the hash {hash} is block {}, not {number}",
+                    header.header.number
+                )));
+            }
+            if self.lowest.is_none() {
+                self.lowest = Some(self.lowest_for(&header)?);
+            }
+            self.headers.push(Arc::new(header));
+        }
+        if self.lowest.is_some() && self.missing() == 0 {
+            let below = self.below()?;
+            self.check_snapshot()?;
+            self.last = below;
+            self.phase = match below == self.stored {
+                true => Phase::Bodies,
+                false => Phase::Begins(below),
+            };
+        }
+        Ok(any)
+    }
+
+    /// The lowest block that is needed to begin at this one.
+    fn lowest_for(&self, checkpoint: &SealedHeader) -> Result<u64, Wrong> {
+        let snapshot = Snapshot::genesis(checkpoint)
+            .map_err(|error| Wrong::Checkpoint(format!("it lists no signers: {error}")))?;
+        let signers = snapshot.signers().len();
+        if signers > SIGNERS_MOST {
+            return Err(Wrong::Checkpoint(format!(
+                "it lists {signers} signers, and at most {SIGNERS_MOST} are dealt with"
+            )));
+        }
+        let number = checkpoint.header.number;
+        // With the N/2 before it: who sealed one of them must wait.
+        let needed = (number + 1).saturating_sub(snapshot.limit());
+        let lowest = match self.stored.number {
+            0 => (needed - needed % ERA_BLOCKS).max(1), // a store begins with an era
+            stored => stored + 1,
+        };
+        match number - lowest < HEADERS_MOST {
+            true => Ok(lowest),
+            false => Err(Wrong::Checkpoint(format!(
+                "the data folder ends with block {}, which is more than {HEADERS_MOST} blocks below it",
+                self.stored.number
+            ))),
+        }
+    }
+
+    /// What the lowest header hangs on.
+    fn below(&self) -> Result<Head, Wrong> {
+        let lowest = &self
+            .headers
+            .last()
+            .expect("the checkpoint's is there")
+            .header;
+        let weights = self.headers.iter().map(|header| header.header.difficulty);
+        let weight: U256 = weights.sum();
+        let below = Head {
+            number: lowest.number - 1, // the lowest is above the genesis block
+            hash: lowest.parent_hash,
+            td: self.checkpoint.td.checked_sub(weight).ok_or_else(|| {
+                Wrong::Checkpoint(format!(
+                    "the last blocks up to it weigh {weight}, more than the {} of the whole chain",
+                    self.checkpoint.td
+                ))
+            })?,
+        };
+        if below.number != self.stored.number || below == self.stored {
+            return Ok(below);
+        }
+        Err(Wrong::Checkpoint(match below.hash == self.stored.hash {
+            true => format!(
+                "by its total difficulty block {} would have {}, and it has {}",
+                below.number, below.td, self.stored.td
+            ),
+            false => format!(
+                "it leads down to {} as block {}, and in this data folder that is {}: it is of another chain",
+                below.hash, below.number, self.stored.hash
+            ),
+        }))
+    }
+
+    /// What the node does at each start will succeed. Where some of the blocks are stored already it was seen to before.
+    fn check_snapshot(&self) -> Result<(), Wrong> {
+        let Checkpoint { number, td, .. } = self.checkpoint;
+        let mut header = |at: u64| {
+            let place = usize::try_from(number.checked_sub(at)?).ok()?;
+            Some(self.headers.get(place)?.raw.clone())
+        };
+        match self.rules.restore(number, td, &mut header) {
+            Ok(_) => Ok(()),
+            Err(HeaderError::Missing { number }) if number <= self.stored.number => Ok(()),
+            Err(error) => Err(Wrong::Checkpoint(error.to_string())),
+        }
+    }
+
+    /// Whether there were any.
+    fn take_bodies(&mut self, bodies: &[Bytes]) -> Result<bool, Wrong> {
+        let allowed = self.wanted().count();
+        if bodies.len() > allowed {
+            return Err(Wrong::Peer(Fault::TooManyItems {
+                allowed,
+                found: bodies.len(),
+            }));
+        }
+        let mut blocks = Vec::with_capacity(bodies.len());
+        let mut wrong = None;
+        for body in bodies {
+            let header = self.headers.last().expect("no more came than are wanted");
+            let number = header.header.number;
+            match self.rules.check_body(header, body) {
+                Ok(()) => {}
+                Err(BodyError::Invalid(fault)) => {
+                    let why = format!("block {number} below it is not valid: {fault}");
+                    wrong = Some(Wrong::Checkpoint(why));
+                    break;
+                }
+                // A peer may leave out what it lacks: then this is the body of one further up.
+                Err(_) if self.is_of_another(body) => break,
+                Err(error) => {
+                    let why = error.to_string();
+                    wrong = Some(Wrong::Peer(Fault::BadBody { number, why }));
+                    break;
+                }
+            }
+            let header = self.headers.pop().expect("it was there");
+            self.last = Head {
+                number,
+                hash: header.hash,
+                td: self.last.td + header.header.difficulty,
+            };
+            blocks.push(Block {
+                header,
+                body: body.clone(),
+                receipts: None,
+                td: self.last.td,
+            });
+        }
+        let any = !blocks.is_empty();
+        if any {
+            self.phase = Phase::Keeps(blocks);
+        }
+        wrong.map_or(Ok(any), Err)
+    }
+
+    fn is_of_another(&self, body: &[u8]) -> bool {
+        let mut wanted = self.wanted();
+        wanted.any(|header| self.rules.check_body(header, body).is_ok())
+    }
+}

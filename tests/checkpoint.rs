@@ -1,0 +1,261 @@
+//! Beginning at a trusted checkpoint, with real processes: what one node prints another begins at, follows from there, seals on, and is cut
+//! short without harm.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "network/chain.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod chain;
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use cairn::chain::Genesis;
+use cairn::datadir::DataDir;
+use cairn::generate::Params;
+use cairn_store::{Head, Writer};
+use common::*;
+
+const ERA: u64 = 8192;
+/// Past a checkpoint (every 200 blocks) in the second era, and some blocks that are settled on it.
+const LAST: u64 = 8420;
+const CHECKPOINT: u64 = 8400;
+
+struct Given {
+    dir: tempfile::TempDir,
+    source: Node,
+    /// What it prints.
+    checkpoint: String,
+    chain: chain::Chain,
+}
+
+/// A node of three signers' chain.
+fn given() -> Given {
+    let dir = tempfile::tempdir().unwrap();
+    let params = Params {
+        blocks: LAST,
+        txs_per_block: 1,
+        ..Params::default()
+    };
+    let chain = chain::write(dir.path(), 3, &params);
+    let source = dir.path().join("source");
+    init(&source, &chain);
+    run_ok(&["import", text(&chain.blocks), "--datadir", text(&source)]);
+    let source = Node::start(&source, &[]);
+    let printed = run_ok(&["clique", "checkpoint", "--datadir", text(&source.datadir)]);
+    let checkpoint = String::from_utf8(printed.stdout).unwrap().trim().to_owned();
+    let hash = reader(&source.datadir)
+        .snapshot()
+        .hash(CHECKPOINT)
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        checkpoint,
+        format!("{CHECKPOINT}:{hash}:{}", 1 + 2 * CHECKPOINT)
+    );
+    Given {
+        dir,
+        source,
+        checkpoint,
+        chain,
+    }
+}
+
+fn init(datadir: &Path, chain: &chain::Chain) {
+    run_ok(&["init", text(&chain.genesis), "--datadir", text(datadir)]);
+}
+
+/// It has what the source has, from the second era on.
+fn assert_begun(given: &Given, datadir: &Path) {
+    let (left, right) = (reader(&given.source.datadir), reader(datadir));
+    let (left, right) = (left.snapshot(), right.snapshot());
+    assert_eq!((right.first_header(), right.head()), (ERA, left.head()));
+    for number in ERA..=LAST {
+        assert_eq!(left.hash(number).unwrap(), right.hash(number).unwrap());
+        assert_eq!(left.td(number).unwrap(), right.td(number).unwrap());
+        assert_eq!(left.body(number).unwrap(), right.body(number).unwrap());
+    }
+}
+
+#[test]
+fn a_node_begins_at_the_checkpoint_that_another_prints_and_follows_from_there() {
+    let given = given();
+    let datadir = given.dir.path().join("new");
+    init(&datadir, &given.chain);
+    let args = [
+        "--bootnodes",
+        &given.source.enode,
+        "--checkpoint",
+        &given.checkpoint,
+    ];
+    let mut node = Node::start(&datadir, &args);
+    node.wait_log("Begun at the trusted checkpoint");
+    node.wait_head(LAST);
+    assert_begun(&given, &datadir);
+    node.stop();
+    // The next start needs nobody, with the checkpoint or without.
+    for args in [&["--checkpoint", &given.checkpoint][..], &[]] {
+        let node = Node::start(&datadir, args);
+        assert!(!node.log().contains("Beginning"), "{}", node.log());
+        let printed = run_ok(&["clique", "checkpoint", "--datadir", text(&datadir)]);
+        assert_eq!(
+            String::from_utf8_lossy(&printed.stdout).trim(),
+            given.checkpoint
+        );
+        let signers = |datadir| run_ok(&["clique", "signers", "--datadir", text(datadir)]).stdout;
+        assert_eq!(signers(&datadir), signers(&given.source.datadir));
+        node.stop();
+    }
+    // Another chain's, and one that the folder contradicts.
+    let (_, of) = given.checkpoint.split_once(':').unwrap();
+    let other = format!("8200:{of}");
+    let td_is_wrong = ["--datadir", text(&datadir), "--checkpoint", &other];
+    fails(
+        &td_is_wrong,
+        2,
+        &[
+            "--checkpoint 8200:",
+            "total difficulty of block 8200 is between",
+        ],
+    );
+    let (_, td) = of.split_once(':').unwrap();
+    let other = format!("{CHECKPOINT}:0x{}:{td}", "ab".repeat(32));
+    let of_another = ["--datadir", text(&datadir), "--checkpoint", &other];
+    fails(
+        &of_another,
+        1,
+        &["it follows another chain than the one that you trust"],
+    );
+
+    // A signer can begin so, and the others follow what it seals.
+    let sealing = given.dir.path().join("signer");
+    init(&sealing, &given.chain);
+    let keys: Vec<_> = (0..3)
+        .map(|place| chain::signer_file(given.dir.path(), place))
+        .collect();
+    let args = |place: usize| {
+        let mut args = vec!["--enable-consensus", "--signer-key", text(&keys[place])];
+        args.extend([
+            "--bootnodes",
+            &given.source.enode,
+            "--checkpoint",
+            &given.checkpoint,
+        ]);
+        args
+    };
+    let first = Node::start(&sealing, &args(0));
+    let second = Node::start(&datadir, &args(1));
+    let mut source = given.source;
+    source.wait_head(LAST + 3);
+    first.stop();
+    second.stop();
+}
+
+#[test]
+fn a_beginning_that_is_cut_short_is_gone_on_with() {
+    let given = given();
+    let datadir = given.dir.path().join("new");
+    init(&datadir, &given.chain);
+    let args = [
+        "--bootnodes",
+        &given.source.enode,
+        "--checkpoint",
+        &given.checkpoint,
+    ];
+    let mut cut = 0;
+    for ms in [30, 60, 90, 120, 160, 200, 300] {
+        let mut child = cairn()
+            .args([
+                "--datadir",
+                text(&datadir),
+                "--listen-addr",
+                "127.0.0.1",
+                "--port",
+                "0",
+            ])
+            .args(args)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let head = head_if_any(&datadir);
+        cut += u32::from(head.is_none_or(|head| head < CHECKPOINT));
+        if head.is_some_and(|head| (ERA..CHECKPOINT).contains(&head)) {
+            // Without the checkpoint nobody knows who may seal.
+            let without = [
+                "--datadir",
+                text(&datadir),
+                "--port",
+                "0",
+                "--listen-addr",
+                "127.0.0.1",
+            ];
+            fails(&without, 1, &["was cut short", "--checkpoint again"]);
+        }
+    }
+    assert!(cut > 0, "not one of them was too early");
+    let mut node = Node::start(&datadir, &args);
+    node.wait_head(LAST);
+    assert_begun(&given, &datadir);
+    node.stop();
+}
+
+#[test]
+fn a_store_that_was_about_to_begin_elsewhere_begins_at_the_checkpoint() {
+    let given = given();
+    let datadir = given.dir.path().join("new");
+    init(&datadir, &given.chain);
+    let source = reader(&given.source.datadir).snapshot();
+    let genesis = Genesis::from_json(&std::fs::read(&given.chain.genesis).unwrap()).unwrap();
+    let datadir_of = DataDir::new(&datadir);
+    Writer::open(&datadir_of.blocks())
+        .unwrap()
+        .unmake()
+        .unwrap();
+    let below = Head {
+        number: ERA - 1,
+        hash: source.hash(ERA - 1).unwrap().unwrap(),
+        td: source.td(ERA - 1).unwrap().unwrap(),
+    };
+    drop(datadir_of.create_above(&genesis, below).unwrap());
+    // One of the first era.
+    let number = 400;
+    let (hash, td) = (
+        source.hash(number).unwrap().unwrap(),
+        source.td(number).unwrap().unwrap(),
+    );
+    let checkpoint = format!("{number}:{hash}:{td}");
+    let args = [
+        "--bootnodes",
+        &given.source.enode,
+        "--checkpoint",
+        &checkpoint,
+    ];
+    let mut node = Node::start(&datadir, &args);
+    node.wait_head(LAST);
+    node.stop();
+    assert_same_chain(&given.source.datadir, &datadir, LAST);
+}
+
+fn head_if_any(datadir: &Path) -> Option<u64> {
+    let reader = cairn_store::Reader::open(&datadir.join("blocks")).ok()?;
+    Some(reader.snapshot().head().number)
+}
+
+#[test]
+fn on_a_chain_without_signers_there_is_no_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let typed = format!("200:0x{}:400", "ab".repeat(32));
+    let args = [
+        "--sepolia",
+        "--datadir",
+        text(dir.path()),
+        "--checkpoint",
+        &typed,
+    ];
+    fails(&args, 2, &["this is no clique chain"]);
+    let args = ["--datadir", text(dir.path()), "--checkpoint", "200"];
+    fails(&args, 2, &["NUMBER:HASH:TOTALDIFFICULTY"]);
+}
