@@ -164,6 +164,11 @@ fn a_beginning_that_is_cut_short_is_gone_on_with() {
     ];
     let mut cut = 0;
     for ms in [30, 60, 90, 120, 160, 200, 300] {
+        if head_if_any(&datadir).is_some_and(|head| head >= CHECKPOINT) {
+            // On a busy machine the one before may have come through.
+            std::fs::remove_dir_all(&datadir).unwrap();
+            init(&datadir, &given.chain);
+        }
         let mut child = cairn()
             .args([
                 "--datadir",
