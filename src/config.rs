@@ -191,7 +191,7 @@ pub fn make_folder_above(
     json: Option<&[u8]>,
     below: Option<Head>,
 ) -> Result<(), ConfigError> {
-    // Who may seal a clique block is known from the genesis block on alone: such a chain begins nowhere else.
+    // Who may seal a clique block is not known there: such a chain begins above its genesis block only at a trusted checkpoint.
     let below = below.filter(|_| genesis.spec.clique.is_none());
     match below {
         Some(below) if !datadir.is_made()? => {

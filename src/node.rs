@@ -48,6 +48,7 @@ use std::time::{Duration, Instant};
 
 use cairn_net::enode::{Enode, NodeId};
 use cairn_net::eth::status::LocalChain;
+use cairn_net::limits::REDIAL_REMOTE_MS;
 use cairn_net::reactor::{Command, Handle, Reactor, ReactorConfig, SendError};
 use cairn_net::scores::Ban;
 use cairn_net::session;
@@ -74,6 +75,12 @@ use crate::sync::{Heads, Machine, MachineConfig, Store, StoreRole, SyncRole, loc
 /// sync busy while net reads on.
 const EVENTS_BOUND: usize = 16;
 
+/// A sealer leaves peers so long after the start to show a better chain; then it seals alone.
+const FIRST_PEER_WAIT: Duration = Duration::from_secs(5);
+/// The same where they were just left, at the end of the beginning: geth takes nobody back within 30 s, so they are dialled after
+/// `REDIAL_REMOTE_MS`, and then shake hands.
+const PEERS_BACK_WAIT: Duration = Duration::from_millis(REDIAL_REMOTE_MS + 10_000);
+
 /// How soon a stop is tried again that did not fit into the link to net, which empties it in every round.
 const SHUTDOWN_RETRY: Duration = Duration::from_millis(1);
 
@@ -95,12 +102,15 @@ fn client_name() -> String {
 pub fn run(mut config: Config) -> Result<(), NodeError> {
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).map_err(|e| NodeError::Start(format!("signals: {e}")))?;
-    if let Some(checkpoint) = config.checkpoint {
-        let begun = checkpoint::begin(&config, checkpoint, &mut signals);
-        if begun.map_err(NodeError::Start)? == Begun::Stopped {
-            return Ok(());
-        }
-    }
+    let begun = match config.checkpoint {
+        Some(checkpoint) => checkpoint::begin(&config, checkpoint, &mut signals),
+        None => Ok(Begun::Before),
+    };
+    let first_peer_wait = match begun.map_err(NodeError::Start)? {
+        Begun::Before => FIRST_PEER_WAIT,
+        Begun::Now => PEERS_BACK_WAIT,
+        Begun::Stopped => return Ok(()),
+    };
     let writer =
         Writer::open(&config.datadir.blocks()).map_err(|e| NodeError::Start(e.to_string()))?;
     let rules = Arc::new(Rules::new(&config.genesis));
@@ -141,6 +151,7 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
     let expects_peers =
         !config.bootnodes.is_empty() || config.named.iter().any(|named| !named.is_trusted);
     let earliest = reader.snapshot().first_body();
+    let settled = settled(&config, &tip, reader.snapshot().first_header());
     let chain = local_chain(&config.genesis, config.network_id, &tip, earliest);
     let (ban_file, bans) = BanFile::open(config.datadir.bans());
     let reactor_config = reactor_config(&config, chain, bans);
@@ -269,6 +280,7 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
             MachineConfig {
                 sync_target: config.sync_target,
                 earliest,
+                settled,
                 receipts: config.receipts,
                 memory_limit_bytes: config.sync_memory_bytes,
                 ..MachineConfig::default()
@@ -290,6 +302,7 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
             older: heads.clone(),
         }),
         expects_peers,
+        first_peer_wait,
         bans: ban_file,
         board,
         stop,
@@ -346,6 +359,20 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
         }),
         None => Ok(()),
     }
+}
+
+/// Below this block no branch is followed: there it is not known who may seal.
+fn settled(config: &Config, tip: &Tip, first_header: u64) -> u64 {
+    let (Some(clique), Some(voting)) = (&config.genesis.spec.clique, &tip.clique) else {
+        return 0;
+    };
+    if first_header == 0 {
+        return 0;
+    }
+    let known = first_header + voting.limit() - 1;
+    let lowest = known.next_multiple_of(clique.epoch.max(1));
+    let trusted = config.checkpoint.map_or(0, |checkpoint| checkpoint.number);
+    lowest.max(trusted)
 }
 
 /// What the network is made with.
@@ -408,11 +435,19 @@ pub fn tip_at(rules: &Rules, snapshot: &Snapshot, number: u64) -> Result<Tip, No
     match restore(rules, snapshot, number) {
         Err(error) => Err(NodeError::Start(error.to_string())),
         Ok(Ok(tip)) => Ok(tip),
-        Ok(Err(HeaderError::Missing { number })) if number < snapshot.first_header() => {
-            Err(NodeError::Start(format!(
-                "this data folder began at a checkpoint and was cut short before it was there: who may seal is not known. Start it with \
-                 the same --checkpoint again (block {number} is missing)"
-            )))
+        Ok(Err(HeaderError::Missing { number: missing })) if missing < snapshot.first_header() => {
+            let first = snapshot.first_header();
+            Err(NodeError::Start(
+                match rules.spec.clique.is_some() && number == snapshot.head().number {
+                    true => format!(
+                        "this data folder was to begin at a checkpoint, and was cut short before it was there (block {missing} is missing, and \
+                         so it is not known who may seal): start it with the same --checkpoint again"
+                    ),
+                    false => format!(
+                        "nothing is known after block {number}: this data folder begins with block {first}, and block {missing} is missing"
+                    ),
+                },
+            ))
         }
         Ok(Err(error)) => Err(NodeError::Start(format!(
             "the stored chain breaks its own rules ({error}); check it with `cairn-store verify`"

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use cairn::chain::Genesis;
 use cairn::datadir::DataDir;
-use cairn::generate::Params;
-use cairn_store::{Head, Writer};
+use cairn::generate::{self, Generated, Params};
+use cairn_store::{Head, NewBlock, Writer};
 use common::*;
 
 const ERA: u64 = 8192;
@@ -151,8 +151,78 @@ fn a_node_begins_at_the_checkpoint_that_another_prints_and_follows_from_there() 
     second.stop();
 }
 
+/// A store that has the source's blocks from the second era up to this one.
+fn begun_up_to(given: &Given, datadir: &Path, last: u64) {
+    init(datadir, &given.chain);
+    let source = reader(&given.source.datadir).snapshot();
+    let genesis = Genesis::from_json(&std::fs::read(&given.chain.genesis).unwrap()).unwrap();
+    let folder = DataDir::new(datadir);
+    Writer::open(&folder.blocks()).unwrap().unmake().unwrap();
+    let head = |number| Head {
+        number,
+        hash: source.hash(number).unwrap().unwrap(),
+        td: source.td(number).unwrap().unwrap(),
+    };
+    let mut writer = folder.create_above(&genesis, head(ERA - 1)).unwrap();
+    for number in ERA..=last {
+        let Head { hash, td, .. } = head(number);
+        let header = source.header(number).unwrap().unwrap();
+        let body = source.body(number).unwrap().unwrap();
+        let block = NewBlock {
+            number,
+            hash,
+            td,
+            header: &header,
+            body: &body,
+            receipts: None,
+        };
+        writer.commit(&[block], hash).unwrap();
+    }
+}
+
 #[test]
 fn a_beginning_that_is_cut_short_is_gone_on_with() {
+    let given = given();
+    // Nothing yet; some blocks, but not enough to know who may seal after the last.
+    for last in [ERA - 1, ERA + 5] {
+        let datadir = given.dir.path().join(format!("cut-{last}"));
+        begun_up_to(&given, &datadir, last);
+        let without = [
+            "--datadir",
+            text(&datadir),
+            "--port",
+            "0",
+            "--listen-addr",
+            "127.0.0.1",
+        ];
+        fails(
+            &without,
+            1,
+            &["was cut short", "the same --checkpoint again"],
+        );
+        let args = [
+            "--bootnodes",
+            &given.source.enode,
+            "--checkpoint",
+            &given.checkpoint,
+        ];
+        let mut node = Node::start(&datadir, &args);
+        node.wait_head(LAST);
+        assert_begun(&given, &datadir);
+        node.stop();
+    }
+    // It has a checkpoint already: it goes on by itself, with or without.
+    let datadir = given.dir.path().join("late");
+    begun_up_to(&given, &datadir, ERA + 60);
+    let mut node = Node::start(&datadir, &["--bootnodes", &given.source.enode]);
+    node.wait_head(LAST);
+    assert_begun(&given, &datadir);
+    run_ok(&["clique", "status", "--datadir", text(&datadir)]);
+    node.stop();
+}
+
+#[test]
+fn a_node_that_is_killed_while_it_begins_begins_at_its_next_start() {
     let given = given();
     let datadir = given.dir.path().join("new");
     init(&datadir, &given.chain);
@@ -162,7 +232,6 @@ fn a_beginning_that_is_cut_short_is_gone_on_with() {
         "--checkpoint",
         &given.checkpoint,
     ];
-    let mut cut = 0;
     for ms in [30, 60, 90, 120, 160, 200, 300] {
         if head_if_any(&datadir).is_some_and(|head| head >= CHECKPOINT) {
             // On a busy machine the one before may have come through.
@@ -185,22 +254,7 @@ fn a_beginning_that_is_cut_short_is_gone_on_with() {
         std::thread::sleep(Duration::from_millis(ms));
         child.kill().unwrap();
         child.wait().unwrap();
-        let head = head_if_any(&datadir);
-        cut += u32::from(head.is_none_or(|head| head < CHECKPOINT));
-        if head.is_some_and(|head| (ERA..CHECKPOINT).contains(&head)) {
-            // Without the checkpoint nobody knows who may seal.
-            let without = [
-                "--datadir",
-                text(&datadir),
-                "--port",
-                "0",
-                "--listen-addr",
-                "127.0.0.1",
-            ];
-            fails(&without, 1, &["was cut short", "--checkpoint again"]);
-        }
     }
-    assert!(cut > 0, "not one of them was too early");
     let mut node = Node::start(&datadir, &args);
     node.wait_head(LAST);
     assert_begun(&given, &datadir);
@@ -208,23 +262,93 @@ fn a_beginning_that_is_cut_short_is_gone_on_with() {
 }
 
 #[test]
+fn what_is_older_is_imported_as_era1() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(Genesis::dev_json()).unwrap();
+    json["config"]["clique"]["epoch"] = 200.into();
+    let genesis_json = json.to_string();
+    let genesis = Genesis::from_json(genesis_json.as_bytes()).unwrap();
+    let params = Params {
+        blocks: LAST,
+        txs_per_block: 1,
+        genesis: Some(Generated {
+            genesis: genesis.clone(),
+            genesis_json,
+        }),
+        ..Params::default()
+    };
+    let file = chain_file(dir.path(), &params);
+    let era = dir.path().join("0.era1");
+    let (_, blocks) = generate::blocks(&params);
+    let first = blocks.take(ERA as usize - 1);
+    let mut out = std::fs::File::create(&era).unwrap();
+    generate::write_era1(&mut out, &genesis, first, &mut |_| ()).unwrap();
+    let source = dir.path().join("source");
+    run_ok(&["init", text(&file.genesis), "--datadir", text(&source)]);
+    run_ok(&["import", text(&file.blocks), "--datadir", text(&source)]);
+    let source = Node::start(&source, &[]);
+    let printed = run_ok(&["clique", "checkpoint", "--datadir", text(&source.datadir)]).stdout;
+    let checkpoint = String::from_utf8(printed).unwrap().trim().to_owned();
+    let datadir = dir.path().join("new");
+    run_ok(&["init", text(&file.genesis), "--datadir", text(&datadir)]);
+    let args = ["--bootnodes", &source.enode, "--checkpoint", &checkpoint];
+    let mut node = Node::start(&datadir, &args);
+    node.wait_head(LAST);
+    node.stop();
+    run_ok(&["import", "--datadir", text(&datadir), text(&era)]);
+    assert_same_chain(&source.datadir, &datadir, LAST);
+    Node::start(&datadir, &[]).stop();
+}
+
+#[test]
+fn a_node_that_waits_for_its_checkpoint_says_so_and_stops_when_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let network = clique_network(dir.path(), &[1, 2, 3], 3, 200);
+    let datadir = dir.path().join("new");
+    run_ok(&["init", text(&network.genesis), "--datadir", text(&datadir)]);
+    let log = dir.path().join("log");
+    let typed = format!("200:0x{}:401", "ab".repeat(32));
+    let mut child = cairn()
+        .args([
+            "--datadir",
+            text(&datadir),
+            "--listen-addr",
+            "127.0.0.1",
+            "--port",
+            "0",
+        ])
+        .args(["--checkpoint", &typed])
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    while !std::fs::read_to_string(&log)
+        .unwrap()
+        .contains("asking peers for it")
+    {
+        assert!(
+            start.elapsed() < STEP_TIMEOUT,
+            "{:?}",
+            std::fs::read_to_string(&log)
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
+    assert!(child.wait().unwrap().success());
+    let snapshot = reader(&datadir).snapshot();
+    assert!(snapshot.is_blank() && snapshot.first_header() == 0);
+}
+
+#[test]
 fn a_store_that_was_about_to_begin_elsewhere_begins_at_the_checkpoint() {
     let given = given();
     let datadir = given.dir.path().join("new");
-    init(&datadir, &given.chain);
+    begun_up_to(&given, &datadir, ERA - 1);
     let source = reader(&given.source.datadir).snapshot();
-    let genesis = Genesis::from_json(&std::fs::read(&given.chain.genesis).unwrap()).unwrap();
-    let datadir_of = DataDir::new(&datadir);
-    Writer::open(&datadir_of.blocks())
-        .unwrap()
-        .unmake()
-        .unwrap();
-    let below = Head {
-        number: ERA - 1,
-        hash: source.hash(ERA - 1).unwrap().unwrap(),
-        td: source.td(ERA - 1).unwrap().unwrap(),
-    };
-    drop(datadir_of.create_above(&genesis, below).unwrap());
     // One of the first era.
     let number = 400;
     let (hash, td) = (
@@ -242,11 +366,6 @@ fn a_store_that_was_about_to_begin_elsewhere_begins_at_the_checkpoint() {
     node.wait_head(LAST);
     node.stop();
     assert_same_chain(&given.source.datadir, &datadir, LAST);
-}
-
-fn head_if_any(datadir: &Path) -> Option<u64> {
-    let reader = cairn_store::Reader::open(&datadir.join("blocks")).ok()?;
-    Some(reader.snapshot().head().number)
 }
 
 #[test]

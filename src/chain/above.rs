@@ -13,7 +13,7 @@ impl Rules {
     ///
     /// # Errors
     /// [`HeaderError::Invalid`] if it is no child of that parent, or if the chain is clique: who may seal is known only to those who have
-    /// followed the chain from its genesis block.
+    /// followed the chain from its genesis block, or from a checkpoint that they trust (`crate::checkpoint`).
     pub fn begin_above(
         &self,
         parent: (u64, B256, U256),
@@ -35,6 +35,28 @@ impl Rules {
             return Err(of(fault));
         }
         let td = parent_td.saturating_add(fields.difficulty);
+        Ok(Tip {
+            header,
+            td,
+            clique: None,
+        })
+    }
+
+    /// [`Rules::extend`] of a block older than what is kept, which the parent hashes of what is kept vouch for: who sealed it is not judged.
+    ///
+    /// # Errors
+    /// [`HeaderError::Invalid`] names the field.
+    pub fn extend_below(
+        &self,
+        parent: &Tip,
+        header: Arc<SealedHeader>,
+    ) -> Result<Tip, HeaderError> {
+        let of = |fault: Fault| HeaderError::from(fault.of(header.header.number, header.hash));
+        let seal = self.seal_after(parent.td);
+        self.check_link(&parent.header, &header).map_err(of)?;
+        self.check_common(&parent.header.header, &header.header, seal)
+            .map_err(of)?;
+        let td = parent.td.saturating_add(header.header.difficulty);
         Ok(Tip {
             header,
             td,

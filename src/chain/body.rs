@@ -3,6 +3,7 @@
 use alloy_consensus::constants::EMPTY_OMMER_ROOT_HASH;
 use alloy_primitives::{B256, keccak256};
 
+use super::SealedHeader;
 use super::{
     error::{BodyError, Fault},
     rlp::{self, Item},
@@ -38,6 +39,16 @@ pub struct Roots {
     pub ommers: B256,
     /// `withdrawalsRoot`, if the body has withdrawals.
     pub withdrawals: Option<B256>,
+}
+
+impl Roots {
+    /// Whether they are what this header commits to.
+    pub fn are_of(&self, header: &SealedHeader) -> bool {
+        let header = &header.header;
+        self.transactions == header.transactions_root
+            && self.ommers == header.ommers_hash
+            && self.withdrawals == header.withdrawals_root
+    }
 }
 
 fn too_many(list: &str) -> BodyError {

@@ -50,7 +50,7 @@ pub struct Tip {
 
 /// How a block came to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Seal {
+pub(super) enum Seal {
     /// Ethash: what it proves is not checked.
     Work,
     /// EIP-3675: the consensus layer decides.
@@ -173,7 +173,7 @@ impl Rules {
     }
 
     /// How a block must be sealed whose parent has that total difficulty.
-    fn seal_after(&self, parent_td: U256) -> Seal {
+    pub(super) fn seal_after(&self, parent_td: U256) -> Seal {
         let merged = |ttd: U256| parent_td >= ttd;
         if self.spec.terminal_total_difficulty.is_some_and(merged) {
             Seal::Stake
@@ -184,14 +184,23 @@ impl Rules {
         }
     }
 
-    fn check_link(&self, parent: &SealedHeader, header: &SealedHeader) -> Result<(), Fault> {
+    pub(super) fn check_link(
+        &self,
+        parent: &SealedHeader,
+        header: &SealedHeader,
+    ) -> Result<(), Fault> {
         same("parentHash", parent.hash, header.header.parent_hash)?;
         // The hash says that the parent is who it is, so a number that does not follow is a lie about itself.
         let number = parent.header.number.saturating_add(1);
         same("number", number, header.header.number)
     }
 
-    fn check_common(&self, parent: &Header, header: &Header, seal: Seal) -> Result<(), Fault> {
+    pub(super) fn check_common(
+        &self,
+        parent: &Header,
+        header: &Header,
+        seal: Seal,
+    ) -> Result<(), Fault> {
         let fork = self.spec.fork(header.number, header.timestamp);
         let parent_fork = self.spec.fork(parent.number, parent.timestamp);
         if seal != Seal::Clique && header.timestamp <= parent.timestamp {

@@ -15,7 +15,7 @@ use cairn_store::Head;
 
 use super::Checkpoint;
 use crate::chain::clique::Snapshot;
-use crate::chain::{BodyError, HeaderError, Rules, SealedHeader};
+use crate::chain::{BodyError, HeaderError, Rules, SealedHeader, body};
 use crate::era1::ERA_BLOCKS;
 use crate::sync::{Block, Fault};
 
@@ -23,10 +23,13 @@ use crate::sync::{Block, Fault};
 const ANSWER_MS: u64 = 15_000;
 /// A peer that lacked what was asked is asked again after so long: it may be catching up itself.
 const LACKED_MS: u64 = 5_000;
-/// Signers at the most: the blocks of more than half of them must be in one answer, and no network has so many.
-const SIGNERS_MOST: usize = 2 * MAX_ITEMS - 2;
-/// Headers that are held, of some 1.5 KB: down to the beginning of an era, and those that say who sealed recently.
-const HEADERS_MOST: u64 = ERA_BLOCKS + MAX_ITEMS as u64;
+/// A peer that said nothing to so many requests is dropped, as sync does: its place is another's.
+const SILENT_MOST: u32 = 2;
+/// Signers at the most; no network has so many. It bounds the headers, and what each of them is long.
+const SIGNERS_MOST: usize = 1024;
+/// Headers that are held, of some 1.5 KB each where epochs are longer than a few blocks: down to the beginning of an era, and those that say
+/// who sealed recently.
+const HEADERS_MOST: u64 = ERA_BLOCKS + SIGNERS_MOST as u64;
 
 /// What is to be done now.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(super) enum Next {
     Begin(Head),
     /// Store these blocks, which are the next. Not empty.
     Keep(Vec<Block>),
+    /// Drop this peer, of which nothing more is heard here.
+    Drop { peer: PeerId, fault: Fault },
     /// Nothing until something is heard, or until then.
     Wait { until_ms: Option<u64> },
     /// All is stored.
@@ -72,7 +77,10 @@ pub(super) struct Fetch {
     last: Head,
     peers: BTreeMap<PeerId, Asking>,
     asked: Option<Asked>,
-    next_id: u64,
+    /// The last request's. It is also how often anybody was asked.
+    last_id: u64,
+    /// Items asked for at once: fewer where an answer did not come in time.
+    at_once: usize,
 }
 
 #[derive(Debug)]
@@ -88,9 +96,13 @@ enum Phase {
 /// What is known of a peer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Asking {
-    /// How often it had no answer.
+    /// How often it had nothing to give.
     failed: u32,
+    /// How often it said nothing.
+    silent: u32,
     not_before_ms: u64,
+    /// The last request to it; of a newcomer the last one to anybody, so that it is not before those who wait.
+    asked_id: u64,
 }
 
 /// The request in flight.
@@ -114,13 +126,20 @@ impl Fetch {
             last: stored,
             peers: BTreeMap::new(),
             asked: None,
-            next_id: 0,
+            last_id: 0,
+            at_once: MAX_ITEMS,
         }
     }
 
     /// A peer is there.
     pub(super) fn connected(&mut self, peer: PeerId) {
-        self.peers.insert(peer, Asking::default());
+        let failed = self.peers.values().map(|peer| peer.failed).min();
+        let newcomer = Asking {
+            failed: failed.unwrap_or(0),
+            asked_id: self.last_id,
+            ..Asking::default()
+        };
+        self.peers.insert(peer, newcomer);
     }
 
     /// It is gone.
@@ -132,6 +151,19 @@ impl Fetch {
     /// How many peers there are.
     pub(super) fn peers(&self) -> usize {
         self.peers.len()
+    }
+
+    /// How far it is, for the log.
+    pub(super) fn reached(&self) -> String {
+        let number = self.expected().0;
+        match (&self.phase, self.lowest) {
+            (Phase::Headers, None) => "headers=0".to_owned(),
+            (Phase::Headers, Some(lowest)) => {
+                let missing = (number + 1).saturating_sub(lowest);
+                format!("headers={} missing={missing}", self.headers.len())
+            }
+            _ => format!("stored={} missing={}", self.last.number, self.headers.len()),
+        }
     }
 
     /// What to do now. What is to be done is given once.
@@ -149,26 +181,34 @@ impl Fetch {
                     until_ms: Some(asked.due_ms),
                 };
             }
-            self.lacked(asked.peer, now_ms);
+            if let Some(drop) = self.said_nothing(asked.peer, now_ms) {
+                return drop;
+            }
         }
         let ready = self
             .peers
             .iter()
             .filter(|(_, peer)| peer.not_before_ms <= now_ms);
-        let Some((&peer, _)) = ready.min_by_key(|(id, peer)| (peer.failed, **id)) else {
+        // In turn, so that one that gives little costs only its turns.
+        let order = |(id, peer): &(&PeerId, &Asking)| (peer.failed, peer.asked_id, **id);
+        let Some(peer) = ready.min_by_key(order).map(|(id, _)| *id) else {
             return Next::Wait {
                 until_ms: self.peers.values().map(|peer| peer.not_before_ms).min(),
             };
         };
-        self.next_id += 1;
+        self.last_id += 1;
+        let id = self.last_id;
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.asked_id = id;
+        }
         self.asked = Some(Asked {
             peer,
-            id: self.next_id,
+            id,
             due_ms: now_ms.saturating_add(ANSWER_MS),
         });
         Next::Ask {
             peer,
-            id: self.next_id,
+            id,
             request: self.request(),
         }
     }
@@ -196,11 +236,32 @@ impl Fetch {
             }
             _ => return Ok(()), // announcements, and answers that came too late
         };
+        self.at_once = (2 * self.at_once).min(MAX_ITEMS);
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.silent = 0;
+        }
         match more {
             true => self.asked = None,
             false => self.lacked(peer, now_ms),
         }
         Ok(())
+    }
+
+    /// The peer did not answer in time: perhaps the answer was too long for its line.
+    fn said_nothing(&mut self, id: PeerId, now_ms: u64) -> Option<Next> {
+        self.at_once = (self.at_once / 2).max(1);
+        self.lacked(id, now_ms);
+        let peer = self.peers.get_mut(&id)?;
+        peer.silent += 1;
+        if peer.silent < SILENT_MOST {
+            return None;
+        }
+        self.gone(id);
+        let waited_ms = ANSWER_MS;
+        Some(Next::Drop {
+            peer: id,
+            fault: Fault::Stalled { waited_ms },
+        })
     }
 
     fn lacked(&mut self, peer: PeerId, now_ms: u64) {
@@ -239,14 +300,14 @@ impl Fetch {
             None => 1,
             Some(lowest) => {
                 let missing = (self.expected().0 + 1).saturating_sub(lowest);
-                usize::try_from(missing).map_or(MAX_ITEMS, |missing| missing.min(MAX_ITEMS))
+                usize::try_from(missing).map_or(self.at_once, |missing| missing.min(self.at_once))
             }
         }
     }
 
     /// Headers whose bodies one answer may have, rising.
     fn wanted(&self) -> impl Iterator<Item = &Arc<SealedHeader>> {
-        self.headers.iter().rev().take(MAX_ITEMS)
+        self.headers.iter().rev().take(self.at_once)
     }
 
     /// Whether there were any.
@@ -315,7 +376,8 @@ impl Fetch {
         match number - lowest < HEADERS_MOST {
             true => Ok(lowest),
             false => Err(Wrong::Checkpoint(format!(
-                "the data folder ends with block {}, which is more than {HEADERS_MOST} blocks below it",
+                "the data folder ends with block {}, which is more than {HEADERS_MOST} blocks below it; give the checkpoint that it was to \
+                 begin at, or a new --datadir",
                 self.stored.number
             ))),
         }
@@ -391,7 +453,7 @@ impl Fetch {
                     break;
                 }
                 // A peer may leave out what it lacks: then this is the body of one further up.
-                Err(_) if self.is_of_another(body) => break,
+                Err(BodyError::NotOfHeader(_)) if self.is_of_another(body) => break,
                 Err(error) => {
                     let why = error.to_string();
                     wrong = Some(Wrong::Peer(Fault::BadBody { number, why }));
@@ -419,7 +481,7 @@ impl Fetch {
     }
 
     fn is_of_another(&self, body: &[u8]) -> bool {
-        let mut wanted = self.wanted();
-        wanted.any(|header| self.rules.check_body(header, body).is_ok())
+        // Its roots are taken once, however many are wanted.
+        body::roots(body).is_ok_and(|roots| self.wanted().any(|header| roots.are_of(header)))
     }
 }

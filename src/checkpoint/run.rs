@@ -2,13 +2,15 @@
 //!
 //! The threads are those of `node.rs`, fewer of them: one for net, and main in the place of sync and store, at the end of the events.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use cairn_net::eth::message::Request;
 use cairn_net::reactor::{
-    Command, Handle, NetEvent, OwnedOutgoing, Reactor, Reply, SendError, Service,
+    Command, Handle, NetEvent, OwnedOutgoing, PeerId, Reactor, Reply, SendError, Service,
 };
 use cairn_net::session::PeerInfo;
 use cairn_store::{Head, Snapshot, Writer};
@@ -22,7 +24,7 @@ use crate::chain::{HeaderError, Rules};
 use crate::config::Config;
 use crate::names::NamesRole;
 use crate::node;
-use crate::sync::{Block, local_chain, new_blocks};
+use crate::sync::{Block, Fault, local_chain, new_blocks};
 
 /// Events that wait for main: as many as wait for sync in `node.rs`.
 const EVENTS_BOUND: usize = 16;
@@ -36,8 +38,10 @@ const SHUTDOWN_RETRY: Duration = Duration::from_millis(1);
 /// How the beginning ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Begun {
-    /// The store has what the node goes on from.
-    Ready,
+    /// The store had what the node goes on from.
+    Before,
+    /// It has it now, and peers were left a moment ago.
+    Now,
     /// A signal came first. What is stored is gone on from by the next start with the same checkpoint.
     Stopped,
 }
@@ -56,7 +60,7 @@ pub fn begin(
     let mut writer = Writer::open(&config.datadir.blocks()).map_err(told)?;
     let stored = writer.reader().snapshot();
     if !is_wanted(&rules, &stored, checkpoint)? {
-        return Ok(Begun::Ready);
+        return Ok(Begun::Before);
     }
     if stored.is_blank() && stored.first_header() > 0 {
         // It was about to begin, perhaps at another checkpoint.
@@ -87,26 +91,27 @@ pub fn begin(
         started: Instant::now(),
     };
     std::thread::scope(|scope| {
-        let run = |reactor: Reactor| {
+        let goodbye = Goodbye(&net);
+        let mut threads = Vec::with_capacity(reactors.len());
+        for reactor in reactors {
             let mut listener = Listener {
                 events: events_in.clone(),
                 stalled: stalled.clone(),
             };
-            scope.spawn(move || reactor.run(&mut listener))
-        };
-        let threads: Vec<_> = reactors.into_iter().map(run).collect();
+            let run = move || reactor.run(&mut listener);
+            threads.push(named("net").spawn_scoped(scope, run).map_err(not_started)?);
+        }
         drop(events_in);
         if !config.named.is_empty() {
             let names = NamesRole::new(config.named.clone(), net.clone());
             // Not joined: it may wait for the system's resolver, and holds nothing.
-            std::thread::spawn(move || names.run(&stop));
+            let spawned = named("names").spawn(move || names.run(&stop));
+            spawned.map_err(not_started)?;
         }
         let ended = asking.run(signals);
         drop((asking, stop_names));
         ban_file.keep(&net, true);
-        while let Err(SendError::Full(_)) = net.send(Command::Shutdown) {
-            std::thread::sleep(SHUTDOWN_RETRY);
-        }
+        drop(goodbye);
         for thread in threads {
             let ran = thread.join();
             ran.map_err(|_| "the net thread panicked, which is a fault of cairn")?
@@ -114,6 +119,25 @@ pub fn begin(
         }
         ended
     })
+}
+
+fn named(role: &str) -> Builder {
+    Builder::new().name(role.into())
+}
+
+fn not_started(error: io::Error) -> String {
+    format!("cannot start a thread: {error}")
+}
+
+/// Stops net however this ends: a thread that goes on would be waited for without end.
+struct Goodbye<'a>(&'a Handle);
+
+impl Drop for Goodbye<'_> {
+    fn drop(&mut self) {
+        while let Err(SendError::Full(_)) = self.0.send(Command::Shutdown) {
+            std::thread::sleep(SHUTDOWN_RETRY);
+        }
+    }
 }
 
 /// Whether the store has no chain yet that goes on by itself.
@@ -196,9 +220,13 @@ impl Asking<'_> {
             let wait = match self.fetch.next(now_ms) {
                 Next::Done => {
                     log::info!(
-                        "Begun at the trusted checkpoint; what is older can be imported later"
+                        "Begun at the trusted checkpoint (what is older can be imported as era1)"
                     );
-                    return Ok(Begun::Ready);
+                    return Ok(Begun::Now);
+                }
+                Next::Drop { peer, fault } => {
+                    self.punish(peer, &fault)?;
+                    continue;
                 }
                 Next::Ask { peer, id, request } => {
                     let message = OwnedOutgoing::Request { id, request };
@@ -220,8 +248,11 @@ impl Asking<'_> {
             };
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
-                let peers = self.fetch.peers();
-                log::info!("Waiting for the checkpoint, or for blocks before it peers={peers}");
+                log::info!(
+                    "Asking for the checkpoint and the blocks before it {} peers={}",
+                    self.fetch.reached(),
+                    self.fetch.peers()
+                );
             }
             let event = self.events.recv_timeout(wait);
             if self.stalled.swap(false, Ordering::SeqCst) {
@@ -251,16 +282,18 @@ impl Asking<'_> {
         };
         match self.fetch.message(peer, message, self.now_ms()) {
             Ok(()) => Ok(()),
-            Err(Wrong::Peer(fault)) => {
-                log::warn!("Dropping peer peer={} fault=\"{fault}\"", peer.0);
-                self.fetch.gone(peer);
-                let cause = fault.cause();
-                self.send(Command::Disconnect { peer, cause })
-            }
-            Err(Wrong::Checkpoint(why)) => {
-                Err(format!("the trusted checkpoint is of no use: {why}"))
-            }
+            Err(Wrong::Peer(fault)) => self.punish(peer, &fault),
+            Err(Wrong::Checkpoint(why)) => Err(format!(
+                "the trusted checkpoint is of no use: {why} (check --checkpoint, or take another)"
+            )),
         }
+    }
+
+    fn punish(&mut self, peer: PeerId, fault: &Fault) -> Result<(), String> {
+        log::warn!("Dropping peer peer={} fault=\"{fault}\"", peer.0);
+        self.fetch.gone(peer);
+        let cause = fault.cause();
+        self.send(Command::Disconnect { peer, cause })
     }
 
     fn send(&self, command: Command) -> Result<(), String> {
@@ -278,9 +311,6 @@ impl Asking<'_> {
             "The checkpoint is here: the store begins with block {}",
             below.number + 1
         );
-        if below.number == 0 {
-            return Ok(()); // as it does already
-        }
         if let Some(blank) = self.store.take() {
             blank.unmake()?;
         }

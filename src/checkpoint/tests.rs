@@ -133,8 +133,8 @@ fn run(fetch: &mut Fetch, most: usize) -> (Option<Head>, Vec<Block>) {
             }
             Next::Begin(head) => assert_eq!(below.replace(head), None),
             Next::Keep(some) => blocks.extend(some),
-            Next::Wait { until_ms } => panic!("waits until {until_ms:?}"),
             Next::Done => break,
+            other => panic!("{other:?}"),
         }
     }
     (below, blocks)
@@ -373,12 +373,22 @@ fn a_peer_that_lacks_it_or_says_nothing_is_asked_again_later_and_others_before()
         panic!("one is asked at a time")
     };
     assert!(due_ms > at_ms);
-    // It never answers.
+    // It never answers, and is dropped for it the second time. Who comes now is not before those who wait.
     let (peer, ..) = asks(&mut fetch, due_ms);
     assert_eq!(peer, PeerId(1));
     fetch.gone(PeerId(1));
-    fetch.gone(PeerId(2));
-    assert_eq!(fetch.peers(), 0);
+    let (peer, ..) = asks(&mut fetch, 2 * due_ms);
+    assert_eq!(peer, PeerId(2));
+    fetch.connected(PeerId(3));
+    match fetch.next(3 * due_ms) {
+        Next::Drop { peer, fault } => {
+            assert_eq!(peer, PeerId(2));
+            assert!(matches!(fault, Fault::Stalled { .. }), "{fault}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fetch.peers(), 1);
+    fetch.gone(PeerId(3));
     let (_, blocks) = run(&mut fetch, 1024);
     assert_blocks(&blocks, 1, EPOCH);
 }
@@ -422,4 +432,64 @@ fn a_checkpoint_is_typed_as_it_is_printed_and_checked_against_the_chain() {
         );
     }
     wrong(checkpoint, &Genesis::sepolia(), "no clique chain");
+}
+
+#[test]
+fn peers_are_asked_in_turn_so_that_who_gives_little_costs_only_its_turns() {
+    let number = ERA + 2 * EPOCH;
+    let mut fetch = CHAIN.fetch(number, 0);
+    let mut asked = [0; 5];
+    (0..5).for_each(|id| fetch.connected(PeerId(id)));
+    for now_ms in 0.. {
+        match fetch.next(now_ms) {
+            Next::Ask { peer, id, request } => {
+                asked[peer.0 as usize] += 1;
+                // Only one of them is generous.
+                let most = if peer.0 == 3 { 1024 } else { 1 };
+                let answer = CHAIN.answer(id, &request, most);
+                fetch.message(peer, answer, now_ms).unwrap();
+            }
+            Next::Done => break,
+            Next::Begin(_) | Next::Keep(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(
+        asked.iter().all(|times| (1..=3).contains(times)),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn where_answers_come_too_late_less_is_asked_for() {
+    let mut fetch = CHAIN.fetch(ERA, 0);
+    let items = |request: Request| match request {
+        Request::Headers { amount, .. } => amount,
+        other => panic!("{other:?}"),
+    };
+    fetch.connected(PeerId(1));
+    let (_, id, request) = asks(&mut fetch, 0);
+    fetch
+        .message(PeerId(1), CHAIN.answer(id, &request, 1), 0)
+        .unwrap();
+    assert_eq!(items(asks(&mut fetch, 0).2), 1024);
+    // It is the only one, and asked again.
+    let Next::Wait {
+        until_ms: Some(due_ms),
+    } = fetch.next(1)
+    else {
+        panic!()
+    };
+    let Next::Wait {
+        until_ms: Some(again_ms),
+    } = fetch.next(due_ms)
+    else {
+        panic!()
+    };
+    let (_, id, request) = asks(&mut fetch, again_ms);
+    fetch
+        .message(PeerId(1), CHAIN.answer(id, &request, 1024), again_ms)
+        .unwrap();
+    assert_eq!(items(request), 512);
+    assert_eq!(items(asks(&mut fetch, again_ms).2), 1024);
 }

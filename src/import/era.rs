@@ -150,7 +150,7 @@ pub(super) fn join_below(
         if headers_join {
             let header = Arc::new(block.header.clone());
             let tip = match &before {
-                Some(before) => rules.extend(before, header, None),
+                Some(before) => rules.extend_below(before, header),
                 None => Ok(Tip {
                     header,
                     td: block.td,

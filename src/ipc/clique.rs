@@ -18,6 +18,7 @@ use super::desk::{Desk, Method};
 use super::rpc::RpcError;
 use crate::chain::clique::{DIFFICULTY_IN_TURN, Snapshot};
 use crate::chain::{SealedHeader, rlp};
+use crate::era1::ERA_BLOCKS;
 
 /// Headers read for one request, or for a batch of them together: two epochs of the usual length, some 0.2 s. Were each of them a vote it would be
 /// 3 s, which is still an answer in time.
@@ -170,20 +171,17 @@ impl Desk {
     }
 
     /// The last checkpoint that more than half of the signers have sealed on: from there a new node can begin.
-    fn checkpoint(&self) -> Result<Value, RpcError> {
-        self.is_clique()?;
+    fn checkpoint(&mut self) -> Result<Value, RpcError> {
+        let at = self.voting_at(None)?;
+        // Its total difficulty is summed up from the beginning of its era.
+        self.work.spend(ERA_BLOCKS)?;
         let stored = self.reader.snapshot();
-        let figures = self.board.read();
-        let (head, signers) = (
-            figures.number,
-            figures.clique.map_or(1, |at| at.signers().len()),
-        );
         let epoch = self
             .rules
             .spec
             .clique
             .map_or(1, |clique| clique.epoch.max(1));
-        let settled = head.saturating_sub(signers as u64 / 2 + 1);
+        let settled = at.number.saturating_sub(at.limit());
         let number = settled - settled % epoch;
         let failed = |error: cairn_store::Error| RpcError::failed(error.to_string());
         let (hash, td) = (
@@ -197,7 +195,10 @@ impl Desk {
                 "td": td.to_string(),
             })),
             _ => Err(RpcError::failed(format!(
-                "there is no checkpoint to begin at yet: this chain has one every {epoch} blocks, and its head is block {head}"
+                "there is no checkpoint to begin at yet: this chain has one every {epoch} blocks, its head is block {}, and this node has blocks \
+                 from {} on",
+                at.number,
+                stored.first_header().max(1)
             ))),
         }
     }
@@ -264,7 +265,8 @@ impl Desk {
     /// The last blocks: how many of them their signers sealed, and how many in turn.
     fn sealing_status(&mut self) -> Result<Value, RpcError> {
         let at = self.voting_at(None)?;
-        let first = at.number.saturating_sub(STATUS_BLOCKS - 1).max(1);
+        let kept = self.reader.snapshot().first_header();
+        let first = at.number.saturating_sub(STATUS_BLOCKS - 1).max(kept.max(1));
         let signers = at.signers().iter();
         let mut sealed: BTreeMap<Address, u64> = signers.map(|signer| (*signer, 0)).collect();
         let (mut blocks, mut in_turn) = (0_u64, 0_u64);

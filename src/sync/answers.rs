@@ -127,8 +127,16 @@ impl Machine {
         let Some(peer) = self.peers.get_mut(&id) else {
             return Ok(());
         };
-        let first_empty = found == 0 && peer.lacks_from.is_none();
-        if found == 0 {
+        let begins_above = found == 0 && peer.begins_above(first);
+        let first_empty = found == 0 && peer.lacks_from.is_none() && !begins_above;
+        if begins_above {
+            log::warn!(
+                "Peer begins with block {} and has nothing from {first} on peer={}: connect to one that has the chain from its first block \
+                 (--bootnodes), or begin at a checkpoint too (--checkpoint)",
+                peer.first_header,
+                id.0
+            );
+        } else if found == 0 {
             // Only what it has been shown to lack, not what it may have got since: a new claim clears this.
             peer.lacks_from = Some(peer.lacks_from.map_or(first, |lacks| lacks.min(first)));
         } else if found < count {
@@ -265,7 +273,7 @@ impl Machine {
             let roots = body::roots(&raw).map_err(|error| bad(error.to_string()))?;
             let skipped = rest
                 .iter()
-                .position(|header| belong(&roots, header))
+                .position(|header| roots.are_of(header))
                 .ok_or_else(|| bad(error.to_string()))?;
             let (lacking, from) = rest.split_at(skipped);
             match self.rules.check_body(&from[0], &raw) {
@@ -334,14 +342,6 @@ impl Machine {
             pipe.bodies.refuse(header, id);
         }
     }
-}
-
-/// Whether these are the roots that the header commits to.
-fn belong(roots: &body::Roots, header: &SealedHeader) -> bool {
-    let header = &header.header;
-    roots.transactions == header.transactions_root
-        && roots.ommers == header.ommers_hash
-        && roots.withdrawals == header.withdrawals_root
 }
 
 /// Decodes an answer's headers and holds them against what was asked: how many, which first, which way, and that each

@@ -70,6 +70,7 @@ impl Machine {
     fn leads(&self, peer: &Peer) -> bool {
         !peer.off_chain
             && peer.top().is_some_and(|top| top > self.main.top_number())
+            && peer.first_header <= self.main.top_number() + 1
             && peer.claims_better(&self.tip)
             && !self.live.is_pending(&peer.head.hash)
     }
@@ -96,8 +97,9 @@ impl Machine {
         let window_end = ours.saturating_add(self.header_window());
         for &id in order {
             let peer = &self.peers[&id];
-            // Headers are served below `earliest` too: it bounds bodies.
-            let Some(top) = peer.top().filter(|_| !peer.off_chain) else {
+            // Most have headers below `earliest` too: it bounds bodies.
+            let begins_above = self.main.top_number() + 1 < peer.first_header;
+            let Some(top) = peer.top().filter(|_| !peer.off_chain && !begins_above) else {
                 continue;
             };
             let batch = self.config.limits.header_batch.min(peer.header_cap);

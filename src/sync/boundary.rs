@@ -39,6 +39,9 @@ pub struct MachineConfig {
     pub memory_limit_bytes: usize,
     /// The first block whose body we serve, as peers are told of it.
     pub earliest: u64,
+    /// No branch that leaves our chain below this block is followed: a checkpoint that is trusted, or the lowest block after which it is
+    /// known who may seal.
+    pub settled: u64,
     /// Receipts are asked for, of the blocks from `earliest` on.
     pub receipts: bool,
     /// The other limits.
@@ -75,6 +78,7 @@ impl Default for MachineConfig {
             sync_target: None,
             memory_limit_bytes: MEMORY_LIMIT_BYTES,
             earliest: 0,
+            settled: 0,
             receipts: false,
             limits: Limits::default(),
         }

@@ -259,6 +259,13 @@ impl Machine {
         }
         if headers.is_empty() {
             if let Some(peer) = self.peers.get_mut(&id) {
+                if peer.begins_above(top) {
+                    // Looked for again above; below there is nothing to be had of it.
+                    if matches!(branch.stage, Stage::Seek { .. }) {
+                        peer.judged = Some(branch.head);
+                    }
+                    return Ok(());
+                }
                 peer.lacks_from = Some(top);
             }
             return self.empty_claim(id);
@@ -311,7 +318,8 @@ impl Machine {
             let why = format!("its block 0 is not ours, though its Status said so (asked {count})");
             return Err(Fault::BadHeader { number: 0, why });
         }
-        let floor = chain.lowest_fork();
+        let theirs = self.peers.get(&id).map_or(0, |peer| peer.first_header);
+        let floor = self.lowest_fork(chain).max(theirs);
         if lowest <= floor {
             self.refuse(id, lowest, branch.head, chain);
             return Ok(());
@@ -361,7 +369,7 @@ impl Machine {
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
         let id = branch.peer;
-        if number < chain.lowest_fork() {
+        if number < self.lowest_fork(chain) {
             self.refuse(id, number + 1, branch.head, chain);
             return Ok(());
         }
@@ -382,6 +390,11 @@ impl Machine {
         let stage = Stage::Follow(Box::new(Follow::new(base, pipe)));
         self.branch = Some(Branch { stage, ..branch });
         Ok(())
+    }
+
+    /// The lowest block of ours that a branch may hang on.
+    pub(super) fn lowest_fork(&self, chain: &dyn ChainView) -> u64 {
+        chain.lowest_fork().max(self.config.settled)
     }
 
     /// Whether the state at block `number` may be had for this peer's branch: at once if it is at hand, else once in a while,

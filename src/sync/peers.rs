@@ -89,6 +89,8 @@ pub(super) struct Peer {
     pub(super) head: Claim,
     /// The first block whose body it has (eth/69).
     pub(super) earliest: u64,
+    /// The lowest block of which it has a header, once it has shown that it has not all of them.
+    pub(super) first_header: u64,
     /// It answered empty from this number on; forgotten when it claims a new head.
     pub(super) lacks_from: Option<u64>,
     /// The log has a line about a block of this peer's that is far ahead of our clock.
@@ -157,6 +159,7 @@ impl Peer {
             connected_ms: now_ms,
             head,
             earliest,
+            first_header: 0,
             lacks_from: None,
             is_clock_told: false,
             is_mute_on_receipts: false,
@@ -201,6 +204,15 @@ impl Peer {
             (None, Some(number)) => number >= tip.header.header.number,
             (None, None) => false,
         }
+    }
+
+    /// It gave no header of block `number`. One whose chain begins above (a clique chain from a checkpoint on) has told so, and is asked
+    /// for none below from now on; one that only forgot old bodies has all headers.
+    pub(super) fn begins_above(&mut self, number: u64) -> bool {
+        if number < self.earliest {
+            self.first_header = self.earliest;
+        }
+        number < self.first_header
     }
 
     /// The highest number it may be asked for, if that is known.

@@ -33,8 +33,6 @@ use crate::status;
 const COMMANDS_LIMIT: usize = 4096;
 /// How soon commands are tried again that found the link to net full.
 const COMMANDS_RETRY: Duration = Duration::from_millis(5);
-/// A sealer that has peers to dial leaves them this long after the start to show a better chain; then it seals alone.
-const FIRST_PEER_WAIT: Duration = Duration::from_secs(5);
 /// With nothing to wait for, the thread still looks around this often.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
 
@@ -62,6 +60,8 @@ pub struct SyncRole {
     pub heads: Option<Heads>,
     /// Are there nodes to dial, of which one may know a better chain than ours?
     pub expects_peers: bool,
+    /// A sealer leaves them so long after the start to show a better chain; then it seals alone.
+    pub first_peer_wait: Duration,
     /// Where the bans of peers are kept.
     pub bans: BanFile,
     /// Where the others see how far this one is.
@@ -357,7 +357,7 @@ impl Turns {
         if self.sealer_has == Some(tip.header.hash)
             || self.role.machine.tip().header.hash != tip.header.hash
             || !self.role.machine.is_caught_up()
-            || (alone && self.start.elapsed() < FIRST_PEER_WAIT)
+            || (alone && self.start.elapsed() < self.role.first_peer_wait)
         {
             return;
         }

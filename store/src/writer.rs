@@ -76,11 +76,12 @@ impl Writer {
     /// Cut short, it has left the store whole or none at all.
     ///
     /// # Errors
-    /// [`Error::Exists`] if it has blocks.
+    /// [`Error::Exists`] if it has blocks, or was changed since it was made (by a prune, say).
     pub fn unmake(self) -> Result<(), Error> {
         let snapshot = self.reader.snapshot();
         let dir = snapshot.dir();
-        if !snapshot.is_blank() {
+        // A making that is cut short is known by its first tip log; one that was changed since has a later one.
+        if !snapshot.is_blank() || snapshot.manifest.tip != 1 {
             return Err(Error::Exists {
                 dir: dir.to_path_buf(),
             });

@@ -45,6 +45,8 @@ pub(super) struct SimPeer {
     pub(super) earliest: u64,
     /// The first block whose receipts it has.
     pub(super) receipts_from: u64,
+    /// Its chain begins with this block.
+    pub(super) headers_from: u64,
     /// Bytes of receipts after which it ends an answer.
     pub(super) receipt_bytes: usize,
     /// When it is done with what it was asked so far: it answers one after the other.
@@ -116,7 +118,8 @@ impl SimPeer {
                 };
                 let mut headers = Vec::new();
                 let mut next = first.map(|block| block.number());
-                while let Some(block) = next.and_then(|number| self.at(number)) {
+                let has = |number: &u64| *number >= self.headers_from;
+                while let Some(block) = next.filter(has).and_then(|number| self.at(number)) {
                     if headers.len() as u64 == *amount || headers.len() == self.most {
                         break;
                     }

@@ -17,6 +17,7 @@ pub(super) fn config() -> MachineConfig {
         sync_target: None,
         memory_limit_bytes: MEMORY,
         earliest: 0,
+        settled: 0,
         receipts: false,
         limits: Limits {
             header_batch: 24,
@@ -48,6 +49,7 @@ pub(super) fn peer(id: u64, nature: Nature, chain: &Chain, eth: u8, dice: &mut D
         most: 1024,
         earliest: 0,
         receipts_from: 0,
+        headers_from: 0,
         receipt_bytes: 4 << 10,
         busy_until_ms: 0,
         answered: 0,
@@ -428,5 +430,44 @@ fn once_our_clock_is_right_again_the_blocks_that_it_kept_from_us_are_fetched() {
         let head = CHAIN[100].header.hash;
         assert!(world.run(60_000, |world| world.head() == head), "{eth}");
         assert!(world.punished.is_empty(), "{:?}", world.punished);
+    }
+}
+
+#[test]
+fn a_peer_whose_chain_begins_above_ours_is_neither_blamed_nor_waited_for() {
+    for seed in 0..seeds(20) {
+        let mut dice = Dice::new(seed);
+        let mut world = World::new(seed, RULES.clone(), &CHAIN, 20, config());
+        let begun = |id: u64, dice: &mut Dice| {
+            let mut peer = peer(id, Nature::Honest, &CHAIN[..=200].to_vec(), 69, dice);
+            (peer.earliest, peer.headers_from) = (150, 150);
+            peer.client = if id == 1 { "ranges" } else { "cairn" };
+            peer
+        };
+        for id in 1..=2 {
+            world.join(0, begun(id, &mut dice));
+            // Each new head is a new claim.
+            for block in &CHAIN[201..=260] {
+                let at = 1_000 + (block.number() - 201) * 500;
+                world.at(at, Event::Grow(PeerId(id), block.clone()));
+            }
+        }
+        world.run(60_000, |_| false);
+        assert!(
+            world.punished.is_empty(),
+            "seed {seed}: {:?}",
+            world.punished
+        );
+        assert_eq!(world.store.0.len(), 21, "seed {seed}");
+        let whole = peer(3, Nature::Honest, &CHAIN[..=240].to_vec(), 69, &mut dice);
+        world.join(world.now_ms, whole);
+        let end = world.now_ms + 60_000;
+        let done = world.run(end, |world| world.store.0.len() == 261);
+        assert!(done, "seed {seed}: at {}", world.store.0.len() - 1);
+        assert!(
+            world.punished.is_empty(),
+            "seed {seed}: {:?}",
+            world.punished
+        );
     }
 }

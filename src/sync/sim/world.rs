@@ -279,7 +279,7 @@ impl World {
             }),
             "hashes" => Some(Message::NewBlockHashes(vec![(hash, number)])),
             "ranges" => Some(Message::BlockRange {
-                earliest: 0,
+                earliest: peer.earliest,
                 latest: number,
                 latest_hash: hash,
             }),
