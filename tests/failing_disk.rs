@@ -38,7 +38,7 @@ fn traced(log: &Path, failing: Option<&Call>) -> Command {
     if let Some(Call { name, n }) = failing {
         command.args(["-e", &format!("inject={name}:error=EIO:when={n}")]);
     }
-    command.args(["timeout", "50", env!("CARGO_BIN_EXE_cairn")]);
+    command.args(["timeout", "300", env!("CARGO_BIN_EXE_cairn")]);
     command
         .env_remove("RUST_LOG")
         .stdin(std::process::Stdio::null());

@@ -9,7 +9,7 @@ use common::*;
 use serde_json::Value;
 
 /// A chain stands still after some seconds, in a node that runs for a minute.
-const STALE_TIMEOUT: Duration = Duration::from_secs(150);
+const STALE_TIMEOUT: Duration = Duration::from_secs(240);
 
 fn shown(node: &Node) -> Value {
     let output = run_ok(&["status", "--json", "--datadir", text(&node.datadir)]);

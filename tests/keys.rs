@@ -186,6 +186,8 @@ fn a_node_key_that_others_may_read_is_warned_of() {
 
 /// A terminal, as the system gives one to a program that plays a person: the person's end, and the other.
 fn terminal() -> (std::fs::File, std::fs::File) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
@@ -194,6 +196,7 @@ fn terminal() -> (std::fs::File, std::fs::File) {
     let terminal = std::fs::File::options()
         .read(true)
         .write(true)
+        .custom_flags(OpenptFlags::NOCTTY.bits().cast_signed()) // or it may become ours, and hang us up
         .open(name.to_str().unwrap())
         .unwrap();
     (std::fs::File::from(master), terminal)

@@ -122,8 +122,9 @@ fn a_validator_that_is_killed_twenty_times_seals_on_and_its_follower_holds_the_s
     let port: u16 = enode.rsplit(':').next().unwrap().parse().unwrap();
     let mut follower = Node::start(&right, &["--bootnodes", &enode]);
     let mut before = 0;
+    let mut least = Duration::from_millis(700);
     for n in 0..KILLS {
-        std::thread::sleep(Duration::from_millis(700) + wait_ms(n, 700));
+        std::thread::sleep(least + wait_ms(n, 700));
         validator.kill();
         verifies(&left);
         let now = head(&left);
@@ -131,6 +132,9 @@ fn a_validator_that_is_killed_twenty_times_seals_on_and_its_follower_holds_the_s
             now >= before,
             "a sealed block is gone: head {before}, then {now}"
         );
+        if now == before {
+            least += Duration::from_millis(200); // the machine is slow
+        }
         before = now;
         validator = Node::start_on(&left, port, &sealing);
     }

@@ -4,12 +4,12 @@
 mod common;
 
 use std::net::TcpListener;
-use std::time::Duration;
 
 use alloy_primitives::{B256, U256};
 use cairn_net::enode::Enode;
 use cairn_net::eth::message::{Message, Request};
 use cairn_net::fault::Cause;
+use cairn_net::limits::LINGER_MS;
 use cairn_net::p2p::DisconnectReason;
 use cairn_net::reactor::{BindError, Command, NetEvent, OwnedOutgoing, Reactor};
 use cairn_net::session::Close;
@@ -282,25 +282,16 @@ fn two_nodes_that_dial_each_other_end_with_one_connection() {
         let b = Node::start(reactor_config(b_key));
         a.send(Command::AddStatic(b.enode()));
         b.send(Command::AddStatic(a.enode()));
-        // Whatever comes first, one is left, and stays.
-        std::thread::sleep(Duration::from_millis(600));
-        for node in [&a, &b] {
-            let mut peers = 0i32;
-            for event in node.events.try_iter() {
-                match event {
-                    NetEvent::Connected { .. } => peers += 1,
-                    NetEvent::Gone { .. } => peers -= 1,
-                    NetEvent::Message { .. } => {}
-                }
-            }
-            assert_eq!(peers, 1);
-        }
+        assert_one_connection([&a, &b]);
     }
 }
 
 #[test]
 fn a_static_node_that_comes_back_is_dialled_again() {
-    let a = Node::start(reactor_config(1));
+    // An address of its own: nobody else is given the port while it is away.
+    let mut config = reactor_config(1);
+    config.listen = "127.0.0.2:0".parse().unwrap();
+    let a = Node::start(config);
     let mut config = reactor_config(2);
     config.statics = vec![a.enode()];
     let b = Node::start(config);
@@ -318,7 +309,8 @@ fn a_static_node_that_comes_back_is_dialled_again() {
 
 #[test]
 fn a_static_node_that_is_not_there_yet_is_found_when_it_comes() {
-    let addr = TcpListener::bind("127.0.0.1:0")
+    // An address of its own: nobody else is given the port meanwhile.
+    let addr = TcpListener::bind("127.0.0.3:0")
         .unwrap()
         .local_addr()
         .unwrap();
@@ -440,17 +432,20 @@ fn a_new_chain_is_told_to_later_peers() {
 
 #[test]
 fn a_stop_says_goodbye_and_is_quick() {
-    let a = Node::start(reactor_config(1));
-    let mut peers: Vec<Bare> = (10..20).map(|n| Bare::dial(n, &a).unwrap()).collect();
-    let took = a.stop();
-    for bare in &mut peers {
-        let cairn_net::session::SessionEvent::Closed(close) = bare.event() else {
-            panic!()
-        };
-        assert!(is_remote(&close, DisconnectReason::Quitting), "{close:?}");
-    }
+    let took = quickest(|| {
+        let a = Node::start(reactor_config(1));
+        let mut peers: Vec<Bare> = (10..20).map(|n| Bare::dial(n, &a).unwrap()).collect();
+        let took = a.stop();
+        for bare in &mut peers {
+            let cairn_net::session::SessionEvent::Closed(close) = bare.event() else {
+                panic!()
+            };
+            assert!(is_remote(&close, DisconnectReason::Quitting), "{close:?}");
+        }
+        took
+    });
     // The peers here have not closed their side.
-    assert!(took < Duration::from_millis(400), "{took:?}");
+    assert!(took.as_millis() < u128::from(LINGER_MS), "{took:?}");
 }
 
 #[test]
@@ -464,13 +459,10 @@ fn a_handle_of_a_reactor_that_has_ended_says_so() {
 
 #[test]
 fn a_port_that_is_taken_is_named() {
-    let taken = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let holder = TcpListener::bind(taken).unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
     let mut config = reactor_config(1);
-    config.listen = holder.local_addr().unwrap();
+    config.listen = taken;
     let error = Reactor::bind(config).map(|_| ()).unwrap_err();
     assert!(matches!(error, BindError::InUse(_)));
     let expected = format!(

@@ -18,8 +18,9 @@ use cairn_store::Reader;
 use rustix::process::{Pid, Signal, kill_process};
 use secp256k1::SecretKey;
 
-/// A step that takes longer than this has failed. Generous: CI has two cores and other things to do.
-pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+/// A step that takes longer than this has failed. Generous: CI has two cores and other things to do, and a node that was lost several
+/// times is dialled only every half a minute.
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(180);
 
 pub const DEV_SIGNER: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 
@@ -127,8 +128,12 @@ impl Node {
         let deadline = Instant::now() + STEP_TIMEOUT;
         loop {
             let log = self.log();
-            if let Some(line) = log.lines().find(|line| line.contains(what)) {
-                return line.into();
+            // A line without its end is being written.
+            let mut lines = log
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            if let Some(line) = lines.find(|line| line.contains(what)) {
+                return line.trim_end().into();
             }
             let ended = self.child.try_wait().unwrap();
             assert!(

@@ -1,6 +1,6 @@
 //! A peer on a blocking socket, with the chain of a node's own folder.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
@@ -111,7 +111,11 @@ fn next_event(
             assert!(!matches!(event, SessionEvent::Closed(_)), "{event:?}");
             return event;
         }
-        let n = stream.read(&mut buffer).unwrap();
+        let n = match stream.read(&mut buffer) {
+            // A process that was stopped and goes on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.unwrap(),
+        };
         assert!(n > 0, "the node hung up");
         let now_ms = started.elapsed().as_millis() as u64;
         session.handle_input(now_ms, &mut buffer[..n], chain);

@@ -15,7 +15,7 @@ fn every_figure_is_measured_in_about_the_time_given() {
             .run(&["bench", "--seconds", "0.3", "--json"])
             .ok()
             .json();
-        assert!(begin.elapsed() < Duration::from_secs(20));
+        assert!(begin.elapsed() < Duration::from_secs(60));
         let figures = found["figures"].as_array().unwrap();
         let names: Vec<_> = figures
             .iter()
