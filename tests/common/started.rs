@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,13 +19,20 @@ pub fn new_network(out: &Path, more: &[&str]) -> Value {
     serde_json::from_slice(&run_ok(&args).stdout).unwrap()
 }
 
-/// A port that is free, as those after it are.
+/// A port that is free, as those after it are. No other call of this process gets any of them.
 pub fn free_ports(count: u16) -> u16 {
-    let first = 20_000 + (std::process::id() % 10_000) as u16;
-    (first..32_000)
+    static NEXT: Mutex<u16> = Mutex::new(0);
+    let mut next = NEXT.lock().unwrap();
+    let first = match *next {
+        0 => 20_000 + (std::process::id() % 10_000) as u16,
+        next => next,
+    };
+    let base = (first..32_000)
         .step_by(usize::from(count))
         .find(|base| (0..count).all(|k| TcpListener::bind(("127.0.0.1", base + k)).is_ok()))
-        .unwrap()
+        .unwrap();
+    *next = base + count;
+    base
 }
 
 /// A node that its start script runs; killed when dropped.
