@@ -421,6 +421,10 @@ fn replace(path: &Path, bytes: &[u8], mode: u32, is_synced: bool) -> Result<(), 
             None => Ok(()),
         }
     })();
+    if written.is_err() {
+        // On a disk that is full a part of it would only take room; if it cannot be removed, the next write does.
+        let _ = fs::remove_file(&new);
+    }
     written.map_err(|source| io_error("write", path, source))
 }
 

@@ -155,7 +155,12 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
     let expects_peers =
         !config.bootnodes.is_empty() || config.named.iter().any(|named| !named.is_trusted);
     let earliest = reader.snapshot().first_body();
-    let settled = settled(&config, &tip, reader.snapshot().first_header());
+    let settled = checkpoint::settled(
+        config.checkpoint,
+        &config.genesis,
+        &tip,
+        reader.snapshot().first_header(),
+    );
     let chain = local_chain(&config.genesis, config.network_id, &tip, earliest);
     let (ban_file, bans) = BanFile::open(config.datadir.bans());
     let reactor_config = reactor_config(&config, chain, bans);
@@ -366,20 +371,6 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
         }),
         None => Ok(()),
     }
-}
-
-/// Below this block no branch is followed: there it is not known who may seal.
-fn settled(config: &Config, tip: &Tip, first_header: u64) -> u64 {
-    let (Some(clique), Some(voting)) = (&config.genesis.spec.clique, &tip.clique) else {
-        return 0;
-    };
-    if first_header == 0 {
-        return 0;
-    }
-    let known = first_header + voting.limit() - 1;
-    let lowest = known.next_multiple_of(clique.epoch.max(1));
-    let trusted = config.checkpoint.map_or(0, |checkpoint| checkpoint.number);
-    lowest.max(trusted)
 }
 
 /// What the network is made with.

@@ -211,7 +211,21 @@ fn a_beginning_that_is_cut_short_is_gone_on_with() {
         assert_begun(&given, &datadir);
         node.stop();
     }
-    // It has a checkpoint already: it goes on by itself, with or without.
+    // It has a checkpoint already, and goes on to the one that is trusted, if it is told which.
+    let datadir = given.dir.path().join("farther");
+    begun_up_to(&given, &datadir, ERA + 60);
+    let args = [
+        "--bootnodes",
+        &given.source.enode,
+        "--checkpoint",
+        &given.checkpoint,
+    ];
+    let mut node = Node::start(&datadir, &args);
+    node.wait_log("Begun at the trusted checkpoint");
+    node.wait_head(LAST);
+    assert_begun(&given, &datadir);
+    node.stop();
+    // Without, it judges what comes by what it has.
     let datadir = given.dir.path().join("late");
     begun_up_to(&given, &datadir, ERA + 60);
     let mut node = Node::start(&datadir, &["--bootnodes", &given.source.enode]);

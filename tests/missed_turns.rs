@@ -14,7 +14,7 @@ use common::started::{Started, free_ports, new_network};
 use common::*;
 
 /// Those of `cargo test`, which is to end some time.
-const FEW_TURNS: u64 = 15;
+const FEW_TURNS: u64 = 30;
 const SIGNERS: usize = 5;
 
 /// A turn that was missed.

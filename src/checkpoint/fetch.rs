@@ -25,11 +25,15 @@ const ANSWER_MS: u64 = 15_000;
 const LACKED_MS: u64 = 5_000;
 /// A peer that said nothing to so many requests is dropped, as sync does: its place is another's.
 const SILENT_MOST: u32 = 2;
+/// Fewer headers, of some 600 bytes, and fewer bodies are never asked for at once: or those who say nothing would have others give little.
+const HEADERS_LEAST: usize = 64;
+/// The same of bodies, of which an answer has 2 MiB at the most.
+const BODIES_LEAST: usize = 8;
 /// Signers at the most; no network has so many. It bounds the headers, and what each of them is long.
 const SIGNERS_MOST: usize = 1024;
 /// Headers that are held, of some 1.5 KB each where epochs are longer than a few blocks: down to the beginning of an era, and those that say
 /// who sealed recently.
-const HEADERS_MOST: u64 = ERA_BLOCKS + SIGNERS_MOST as u64;
+pub(super) const HEADERS_MOST: u64 = ERA_BLOCKS + SIGNERS_MOST as u64;
 
 /// What is to be done now.
 #[derive(Debug)]
@@ -249,7 +253,11 @@ impl Fetch {
 
     /// The peer did not answer in time: perhaps the answer was too long for its line.
     fn said_nothing(&mut self, id: PeerId, now_ms: u64) -> Option<Next> {
-        self.at_once = (self.at_once / 2).max(1);
+        let least = match self.phase {
+            Phase::Headers => HEADERS_LEAST,
+            _ => BODIES_LEAST,
+        };
+        self.at_once = (self.at_once / 2).max(least);
         self.lacked(id, now_ms);
         let peer = self.peers.get_mut(&id)?;
         peer.silent += 1;

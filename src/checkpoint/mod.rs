@@ -14,7 +14,7 @@ use std::str::FromStr;
 
 use alloy_primitives::{B256, U256};
 
-use crate::chain::Genesis;
+use crate::chain::{Genesis, Tip};
 
 pub use run::{Begun, begin};
 
@@ -58,6 +58,29 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+/// Of a chain with this head whose headers are kept from block `first_header` on: below the block that is given no branch is followed,
+/// for it is trusted, or it is not known there who may seal.
+pub fn settled(
+    trusted: Option<Checkpoint>,
+    genesis: &Genesis,
+    head: &Tip,
+    first_header: u64,
+) -> u64 {
+    let (Some(clique), Some(voting)) = (&genesis.spec.clique, &head.clique) else {
+        return 0;
+    };
+    // Above the head it settles nothing yet: a branch that leads there may be the one.
+    let trusted = trusted.map(|checkpoint| checkpoint.number);
+    let trusted = trusted.filter(|number| *number <= head.header.number());
+    let trusted = trusted.unwrap_or(0);
+    if first_header == 0 {
+        return trusted;
+    }
+    // By the signers of now. Were there more or fewer, the state at the lowest is asked for and lacks, or is not asked for.
+    let known = first_header + voting.limit() - 1;
+    trusted.max(known.next_multiple_of(clique.epoch.max(1)))
 }
 
 impl fmt::Display for Checkpoint {

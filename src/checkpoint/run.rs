@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use signal_hook::iterator::Signals;
 
 use super::Checkpoint;
-use super::fetch::{Fetch, Next, Wrong};
+use super::fetch::{Fetch, HEADERS_MOST, Next, Wrong};
 use crate::bans::BanFile;
 use crate::chain::{HeaderError, Rules};
 use crate::config::Config;
@@ -160,6 +160,8 @@ fn is_wanted(rules: &Rules, stored: &Snapshot, checkpoint: Checkpoint) -> Result
         return Ok(false);
     }
     match node::restore(rules, stored, head.number, &Kept::default()).map_err(told)? {
+        // A beginning that was cut short where another checkpoint had come already: its blocks lead up to this one.
+        Ok(_) if stored.first_header() > 0 && number - head.number < HEADERS_MOST => Ok(true),
         Ok(_) => {
             log::warn!(
                 "The checkpoint is not needed: the data folder has blocks up to {} and goes on from there",
@@ -285,7 +287,7 @@ impl Asking<'_> {
             Ok(()) => Ok(()),
             Err(Wrong::Peer(fault)) => self.punish(peer, &fault),
             Err(Wrong::Checkpoint(why)) => Err(format!(
-                "the trusted checkpoint is of no use: {why} (check --checkpoint, or take another)"
+                "the trusted checkpoint is of no use: {why} (check --checkpoint, or take another; a data folder that has begun needs none)"
             )),
         }
     }

@@ -11,8 +11,8 @@ use cairn_store::Head;
 use secp256k1::SecretKey;
 use serde_json::json;
 
-use super::Checkpoint;
 use super::fetch::{Fetch, Next, Wrong};
+use super::{Checkpoint, settled};
 use crate::chain::{Genesis, Rules, SealedHeader, clique};
 use crate::generate::{self, Params};
 use crate::sync::{Block, Fault};
@@ -492,4 +492,49 @@ fn where_answers_come_too_late_less_is_asked_for() {
         .unwrap();
     assert_eq!(items(request), 512);
     assert_eq!(items(asks(&mut fetch, again_ms).2), 1024);
+    // However many say nothing, others are not asked for single ones.
+    let mut now_ms = again_ms;
+    let mut least = 1024;
+    for id in 2..40 {
+        fetch.connected(PeerId(id));
+        now_ms += due_ms;
+        loop {
+            match fetch.next(now_ms) {
+                Next::Ask { request, .. } => {
+                    least = least.min(items(request));
+                    break;
+                }
+                Next::Wait { until_ms } => now_ms = until_ms.unwrap(),
+                Next::Drop { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(least, 64);
+}
+
+#[test]
+fn what_is_settled_is_the_checkpoint_once_it_is_reached_and_what_lies_below_the_first_known_signers()
+ {
+    let genesis = &CHAIN.genesis;
+    let rules = Rules::new(genesis);
+    let tip = |number: u64| {
+        let headers = &mut |number: u64| Some(CHAIN.blocks[number as usize].0.raw.clone());
+        let td = CHAIN.td(number);
+        rules.restore(number, td, None, headers).unwrap()
+    };
+    let trusted = Some(CHAIN.checkpoint(ERA + 2 * EPOCH));
+    // Of three signers two headers are needed, and the checkpoint after them.
+    for (head, trusted, first_header, expected) in [
+        (ERA + 100, None, 0, 0),
+        (ERA + 100, None, ERA, ERA + EPOCH),
+        (ERA + 100, trusted, ERA, ERA + EPOCH),
+        (ERA + 2 * EPOCH, trusted, ERA, ERA + 2 * EPOCH),
+        (ERA + 3 * EPOCH, trusted, ERA, ERA + 2 * EPOCH),
+        (ERA + 100, trusted, 0, 0),
+        (ERA + 3 * EPOCH, trusted, 0, ERA + 2 * EPOCH),
+    ] {
+        let found = settled(trusted, genesis, &tip(head), first_header);
+        assert_eq!(found, expected, "{head} {first_header}");
+    }
 }

@@ -77,10 +77,15 @@ pub(super) fn is_empty_on(parent: &Tip, header: &Header) -> bool {
 /// Only of an external signer.
 pub fn seal(mut header: Header, signer: &Signer) -> Result<SealedBlock, SignError> {
     signer.seal(&mut header)?;
-    Ok(SealedBlock {
+    Ok(of(header))
+}
+
+/// The block of a header that is sealed.
+pub(super) fn of(header: Header) -> SealedBlock {
+    SealedBlock {
         header: Arc::new(SealedHeader::from_header(header)),
         body: bytes::Bytes::from_static(EMPTY_BODY),
-    })
+    }
 }
 
 /// Sees that a block sealed on `parent` would obey the chain's rules: a genesis may ask for what no clique block can have,

@@ -12,7 +12,7 @@ use alloy_consensus::Header;
 use alloy_primitives::{Address, U256};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::chain::clique::DIFFICULTY_IN_TURN;
+use crate::chain::clique::{DIFFICULTY_IN_TURN, SEAL_BYTES, put_seal};
 use crate::chain::{Rules, SealedHeader, Tip};
 use crate::config::SealerConfig;
 use crate::logging::short;
@@ -125,8 +125,8 @@ fn to_sign(
     }
 }
 
-/// Has `header` signed; if the signer says that it signed another one over `parent` before, then that one, which somebody may have. `Err`
-/// inside says why there is no signature now.
+/// Has `header` signed; if the signer proves that it signed another one over `parent` before, then it is that one, which somebody may
+/// have. `Err` inside says why there is none now.
 fn sign(
     rules: &Rules,
     record: &mut Record,
@@ -153,13 +153,15 @@ fn sign(
     if let Some(why) = why {
         return Ok(Err(format!("{told}: {why}")));
     }
-    record.put_right(&kept).map_err(SealerError::Record)?;
+    let mut unsealed = (*kept).clone();
+    put_seal(&mut unsealed, &[0; SEAL_BYTES]);
+    record.put_right(&unsealed).map_err(SealerError::Record)?;
     log::warn!(
         "The signer at {} signed block {} over this parent before: it is offered again",
         path.display(),
         kept.number
     );
-    Ok(seal(*kept, signer).map_err(|why| why.to_string()))
+    Ok(Ok(block::of(*kept)))
 }
 
 /// Why a block that was kept over `parent` cannot be offered again. No other is sealed in its place: somebody may have it.

@@ -52,8 +52,11 @@ impl External {
             .map_err(|error| SignError::Io(self.path.clone(), error))?;
         let seal = read_answer(&line).map_err(|why| {
             let why = match why {
-                // Of use for this parent alone.
-                AnswerError::Signed { why, kept } if kept.parent_hash != header.parent_hash => {
+                // Of use for this parent alone, and only if the seal proves that it is signed: whoever listens there could say so.
+                AnswerError::Signed { why, kept }
+                    if kept.parent_hash != header.parent_hash
+                        || clique::signer(&kept) != Ok(self.address) =>
+                {
                     AnswerError::Refused(why)
                 }
                 why => why,
@@ -221,8 +224,14 @@ mod tests {
         let refusal = |data: &str| {
             format!("{{\"error\":{{\"code\":-32000,\"message\":\"no\",\"data\":\"{data}\"}}}}\n")
         };
+        let sealed_by = |key: u8, header: &Header| {
+            let mut sealed = header.clone();
+            let key = SigningKey::from_bytes(&[key; 32]).unwrap();
+            clique::seal(&mut sealed, key.key());
+            sealed
+        };
         let refused = |kept: &Header| {
-            let answer = refusal(&hex::encode_prefixed(clique::unsealed(kept)));
+            let answer = refusal(&hex::encode_prefixed(alloy_rlp::encode(kept)));
             match asked(Some(answer)).0 {
                 Err(SignError::Answer(_, why)) => why,
                 other => panic!("{other:?}"),
@@ -234,14 +243,20 @@ mod tests {
             extra_data: Bytes::from(vec![0; 97 + 20 * 370]),
             ..header()
         };
-        let AnswerError::Signed { kept: told, .. } = refused(&kept) else {
+        let sealed = sealed_by(1, &kept);
+        let AnswerError::Signed { kept: told, .. } = refused(&sealed) else {
             panic!("no header");
         };
-        assert_eq!(*told, kept);
+        assert_eq!(*told, sealed);
+        // Without a seal of ours nothing says that it was ever signed.
+        for unproved in [kept.clone(), sealed_by(2, &kept)] {
+            assert_eq!(refused(&unproved), AnswerError::Refused("no".into()));
+        }
         let elsewhere = Header {
             parent_hash: alloy_primitives::B256::repeat_byte(1),
             ..kept
         };
+        let elsewhere = sealed_by(1, &elsewhere);
         assert_eq!(refused(&elsewhere), AnswerError::Refused("no".into()));
         let (outcome, _) = asked(Some(refusal("0xc0")));
         assert!(

@@ -146,13 +146,14 @@ impl Methods for Desk {
 }
 
 impl Desk {
-    /// What may have been signed instead of `header`: who asked can ask for that again, and the chain goes on.
+    /// What was signed instead of `header`, with its seal, which proves it: who asked can offer that, and the chain goes on.
     fn kept(&self, refusal: &Refusal, header: &Header) -> Option<Value> {
         let Refusal::Other { .. } = refusal else {
             return None;
         };
-        let kept = self.record.over(&header.parent_hash).ok().flatten()?;
-        Some(hex::encode_prefixed(clique::unsealed(&kept)).into())
+        let mut kept = self.record.over(&header.parent_hash).ok().flatten()?;
+        clique::seal(&mut kept, self.key.key());
+        Some(hex::encode_prefixed(alloy_rlp::encode(kept)).into())
     }
 
     fn sign(&mut self, params: &[Value]) -> Result<Value, RpcError> {
@@ -240,11 +241,11 @@ mod tests {
         let refused = ask(&header(1, 11)).unwrap_err();
         let told = refused.to_string();
         assert!(told.contains("another block over"), "{told}");
-        // Who asked gets to know which one was, and has that one signed again.
+        // Who asked gets to know which one was, with its seal.
         let AnswerError::Signed { kept, .. } = refused else {
             panic!("{refused:?}");
         };
-        assert_eq!(*kept, header(1, 10));
+        assert_eq!(*kept, first);
         assert_eq!(ask(&kept).unwrap(), seal);
         ask(&header(2, 11)).unwrap();
     }

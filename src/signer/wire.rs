@@ -29,7 +29,7 @@ pub enum AnswerError {
     Signed {
         /// What it says.
         why: String,
-        /// That header, its seal zeros. Nothing says that it is a block of the chain: who asks for it to be signed looks at that.
+        /// That header, with a seal, of whomever it is. Nothing says that it is a block of the chain: who offers it looks at that.
         kept: Box<Header>,
     },
 }
@@ -81,12 +81,12 @@ pub fn read_answer(line: &[u8]) -> Result<[u8; SEAL_BYTES], AnswerError> {
         let data = error.get("data").and_then(Value::as_str);
         let kept = data
             .and_then(|digits| hex::decode(digits).ok())
-            .and_then(|rlp| read_unsealed(&rlp).ok());
+            .and_then(|rlp| SealedHeader::decode(rlp.into()).ok());
         return Err(match kept {
             None => AnswerError::Refused(why),
             Some(kept) => AnswerError::Signed {
                 why,
-                kept: Box::new(kept),
+                kept: Box::new(kept.header),
             },
         });
     }

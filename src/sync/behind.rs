@@ -94,7 +94,10 @@ impl Machine {
             }
             _ => STALE_LEAST_S,
         };
-        (age_s > allowed_s).then_some(age_s)
+        // By our own clock alone a head would be old that came just now, were that clock ahead.
+        let stood_ms = self.clocks.ms.saturating_sub(self.moved_ms);
+        let is_still = stood_ms > allowed_s.saturating_mul(1000);
+        (age_s > allowed_s && is_still).then_some(age_s)
     }
 
     fn is_behind(&self) -> bool {

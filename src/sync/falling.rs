@@ -76,7 +76,7 @@ impl Machine {
                 }
                 log::info!("Following the sync target: number={number} hash={hash}");
             }
-            if number <= chain.lowest_fork() {
+            if number <= self.lowest_fork(chain) {
                 log::error!(
                     "The sync target {} is of another chain than ours: its block {number} is {hash}; following nothing",
                     target.hash

@@ -237,7 +237,7 @@ impl Machine {
             return None;
         };
         let base = follow.base.header.header.number;
-        if base < chain.lowest_fork() {
+        if base < self.lowest_fork(chain) {
             self.refuse(id, base + 1, head, chain);
             return None;
         }
@@ -248,7 +248,7 @@ impl Machine {
     /// for the peer may claim heads as it likes.
     pub(super) fn refuse(&mut self, id: PeerId, lowest: u64, head: B256, chain: &dyn ChainView) {
         let ours = self.tip.header.header.number;
-        let floor = chain.lowest_fork();
+        let floor = self.lowest_fork(chain);
         let is_new = self
             .peers
             .get_mut(&id)

@@ -319,7 +319,7 @@ impl Machine {
                 None => return, // the blocks between were let go: a branch is looked for instead
             }
         };
-        if ancestor < chain.lowest_fork() {
+        if ancestor < self.lowest_fork(chain) {
             return; // the branch search says why it cannot be taken
         }
         path.reverse();

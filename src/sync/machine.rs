@@ -52,6 +52,8 @@ pub struct Machine {
     pub(super) body_size: BodySize,
     /// When the head last moved, or the chain was last asked for news.
     pub(super) news_ms: u64,
+    /// When our head moved last.
+    pub(super) moved_ms: u64,
     pub(super) last_polled: Option<PeerId>,
     /// The peer that may have more than it was asked for.
     pub(super) poll_more: Option<PeerId>,
@@ -106,6 +108,7 @@ impl Machine {
             live: Live::default(),
             receipts,
             news_ms: 0,
+            moved_ms: 0,
             last_polled: None,
             poll_more: None,
             ommers: OmmerWindow::new(),
@@ -320,7 +323,7 @@ impl Machine {
         let head = self.tip.clique.as_ref();
         self.kept
             .moved(ancestor, head, self.rules.spec.clique_epoch());
-        self.news_ms = now.ms;
+        (self.news_ms, self.moved_ms) = (now.ms, now.ms);
         self.stuck_since_ms = None;
         self.blocks_stored();
     }

@@ -372,13 +372,20 @@ fn a_heavier_branch_replaces_ours_and_a_lighter_one_does_not() {
 
 #[test]
 fn a_branch_that_hangs_below_what_is_settled_is_refused_without_blame() {
-    let mut dice = Dice::new(9);
-    let mut world = World::new(9, RULES.clone(), &FORK, 296, config());
-    world.store.1 = 286;
-    world.join(0, peer(1, Nature::Honest, &CHAIN, 69, &mut dice));
-    world.run(60_000, |_| false);
-    assert_eq!(world.head(), FORK[296].header.hash);
-    assert!(world.punished.is_empty(), "{:?}", world.punished);
+    // By the store, or by a checkpoint that is trusted.
+    for (by_store, by_trust) in [(286, 0), (0, 286)] {
+        let mut dice = Dice::new(9);
+        let config = MachineConfig {
+            settled: by_trust,
+            ..config()
+        };
+        let mut world = World::new(9, RULES.clone(), &FORK, 296, config);
+        world.store.1 = by_store;
+        world.join(0, peer(1, Nature::Honest, &CHAIN, 69, &mut dice));
+        world.run(60_000, |_| false);
+        assert_eq!(world.head(), FORK[296].header.hash);
+        assert!(world.punished.is_empty(), "{:?}", world.punished);
+    }
 }
 
 #[test]

@@ -186,7 +186,12 @@ func (a *account) reads(s *signer, nodes []*cairn.Node) {
 		next := slices.IndexFunc(times, func(other time.Time) bool { return other.After(at) })
 		stayed := next < 0 || times[next].Sub(from) > grace
 		if cause == "" && !stayed {
-			return fmt.Sprintf("%s, %v after its turn had come", taken, times[next].Sub(slot).Round(time.Millisecond))
+			// Its own block is the heavier one, whoever's comes first.
+			if r.to.IsZero() || r.to.Sub(slot) > grace {
+				a.t.Errorf("%s has not sealed block %d in its turn: it had the parent at %v, and took another's block %v after its turn had come",
+					s.name, number, at.UTC(), times[next].Sub(slot).Round(time.Millisecond))
+			}
+			return taken
 		}
 		if r.to.IsZero() || r.to.Sub(from) > grace {
 			if stayed {
