@@ -36,5 +36,6 @@ pub mod signer;
 pub mod snapshots;
 pub mod standing;
 pub mod status;
+pub mod stored;
 pub mod sync;
 pub mod voting;

@@ -52,13 +52,13 @@ use cairn_net::limits::REDIAL_REMOTE_MS;
 use cairn_net::reactor::{Command, Handle, Reactor, ReactorConfig, SendError};
 use cairn_net::scores::Ban;
 use cairn_net::session;
-use cairn_store::{Snapshot, Writer};
+use cairn_store::Writer;
 use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::bans::BanFile;
-use crate::chain::{HeaderError, Rules, Tip};
+use crate::chain::{Rules, Tip};
 use crate::checkpoint::{self, Begun};
 use crate::config::Config;
 use crate::ipc::{Desk, Facts, IpcRole, Work};
@@ -68,8 +68,9 @@ use crate::sealer::{self, OwnBoard};
 use crate::serve::Server;
 use crate::signed::{self, Record};
 use crate::signer::Signer;
-use crate::snapshots::{Kept, SnapshotFile};
+use crate::snapshots::SnapshotFile;
 use crate::status::{self, Board};
+use crate::stored::stored_tip;
 use crate::sync::{Heads, Machine, MachineConfig, Store, StoreRole, SyncRole, local_chain};
 
 /// Events between net and sync. Each may be one message of at most 10 MiB, in practice under 2: a few are enough to keep
@@ -414,82 +415,6 @@ fn stop_all(net: &Handle, stop_sync: Sender<()>, threads: Vec<JoinHandle<()>>) {
         let _ = thread.join();
     }
     log::info!("Stopped");
-}
-
-/// The head that the store has, with all that is needed to judge its children.
-///
-/// # Errors
-/// `Start` if the stored headers cannot be read or do not obey their own chain's rules.
-pub fn stored_tip(rules: &Rules, writer: &Writer, kept: &Kept) -> Result<Tip, NodeError> {
-    let snapshot = writer.reader().snapshot();
-    tip_at(rules, &snapshot, snapshot.head().number, kept)
-}
-
-/// Canonical block `number`, which must be stored, with all that is needed to judge its children. `kept` are snapshots of this chain.
-///
-/// # Errors
-/// As [`stored_tip`].
-pub fn tip_at(
-    rules: &Rules,
-    snapshot: &Snapshot,
-    number: u64,
-    kept: &Kept,
-) -> Result<Tip, NodeError> {
-    match restore(rules, snapshot, number, kept) {
-        Err(error) => Err(NodeError::Start(error.to_string())),
-        Ok(Ok(tip)) => Ok(tip),
-        Ok(Err(HeaderError::Missing { number: missing })) if missing < snapshot.first_header() => {
-            let first = snapshot.first_header();
-            Err(NodeError::Start(
-                match rules.spec.clique.is_some() && number == snapshot.head().number {
-                    true => format!(
-                        "this data folder was to begin at a checkpoint, and was cut short before it was there (block {missing} is missing, and \
-                         so it is not known who may seal): start it with the same --checkpoint again"
-                    ),
-                    false => format!(
-                        "nothing is known after block {number}: this data folder begins with block {first}, and block {missing} is missing"
-                    ),
-                },
-            ))
-        }
-        Ok(Err(error)) => Err(NodeError::Start(format!(
-            "the stored chain breaks its own rules ({error}); check it with `cairn-store verify`"
-        ))),
-    }
-}
-
-/// The same, by what went wrong: the store, or what is in it.
-pub(crate) fn restore(
-    rules: &Rules,
-    snapshot: &Snapshot,
-    number: u64,
-    kept: &Kept,
-) -> Result<Result<Tip, HeaderError>, cairn_store::Error> {
-    let head = snapshot.head();
-    let td = match number == head.number {
-        true => Some(head.td),
-        false => snapshot.td(number)?,
-    };
-    let Some(td) = td else {
-        return Ok(Err(HeaderError::Missing { number }));
-    };
-    let (mut failed, mut headers) = (None, 0_u64);
-    let kept = kept.before(number, rules.spec.clique_epoch());
-    let tip = rules.restore(number, td, kept, &mut |number| {
-        headers += 1;
-        match snapshot.header(number) {
-            Ok(record) => record.map(|raw| bytes::Bytes::copy_from_slice(&raw)),
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        }
-    });
-    log::debug!(
-        "Rebuilt the chain's state number={number} kept={} headers={headers}",
-        kept.map_or_else(|| "none".to_owned(), |kept| kept.number.to_string())
-    );
-    failed.map_or(Ok(tip), Err)
 }
 
 /// How a thread ended.

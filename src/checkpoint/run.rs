@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::names::NamesRole;
 use crate::node;
 use crate::snapshots::Kept;
+use crate::stored::restore;
 use crate::sync::{Block, Fault, local_chain, new_blocks};
 
 /// Events that wait for main: as many as wait for sync in `node.rs`.
@@ -159,7 +160,7 @@ fn is_wanted(rules: &Rules, stored: &Snapshot, checkpoint: Checkpoint) -> Result
     if head.number >= number {
         return Ok(false);
     }
-    match node::restore(rules, stored, head.number, &Kept::default()).map_err(told)? {
+    match restore(rules, stored, head.number, &Kept::default()).map_err(told)? {
         // A beginning that was cut short where another checkpoint had come already: its blocks lead up to this one.
         Ok(_) if stored.first_header() > 0 && number - head.number < HEADERS_MOST => Ok(true),
         Ok(_) => {

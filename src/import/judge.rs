@@ -10,8 +10,8 @@ use super::source::FileBlock;
 use super::{ImportError, RawReceipts};
 use crate::chain::receipts::{Form, Receipts};
 use crate::chain::{HeaderError, OmmerWindow, Rules, SealedHeader, Tip, body};
-use crate::node::tip_at;
 use crate::snapshots::Kept;
+use crate::stored::tip_at;
 
 /// The rules of a chain at its last judged block.
 pub(super) struct Judge {
