@@ -1,5 +1,6 @@
 //! Tells the peers of our new blocks, each in the way it takes, and asks them for news when nobody tells us any.
 
+use bytes::Bytes;
 use cairn_net::eth::message::Start;
 use cairn_net::reactor::{OwnedOutgoing, PeerId};
 use cairn_net::session::PeerInfo;
@@ -12,6 +13,7 @@ use super::limits::{
 };
 use super::machine::Machine;
 use super::peers::{Peer, What};
+use crate::chain::Tip;
 
 /// Whether a peer takes NewBlock and NewBlockHashes on a clique chain: eth/68 does, and our own kind at any version. Others
 /// disconnect for them since proof of stake (geth 1.16, reth).
@@ -60,6 +62,18 @@ impl Machine {
             self.send_announcement(now, id, message);
         }
         self.untold = false;
+    }
+
+    /// Announces our head to one peer, whole, whether it was told before or not.
+    pub(super) fn announce_to(&mut self, now: Now, id: PeerId, head: &Tip, body: Bytes) {
+        if self.takers().any(|(taker, _)| taker == id) {
+            let message = OwnedOutgoing::NewBlock {
+                header: head.header.raw.clone(),
+                body,
+                td: head.td,
+            };
+            self.send_announcement(now, id, message);
+        }
     }
 
     fn send_announcement(&mut self, now: Now, id: PeerId, message: OwnedOutgoing) {

@@ -270,8 +270,19 @@ impl Machine {
                 peer.off_chain = false;
             }
             self.adopt(now, tip, body, chain);
+        } else if let Some(from) = from {
+            self.tell_again(now, from);
         }
         Ok(())
+    }
+
+    /// A peer tells of a block that is no better than our head. It may have let our head go when it was told of it, as geth does while it
+    /// starts, and nobody tells it again: signers of two such blocks would wait for each other for ever.
+    fn tell_again(&mut self, now: Now, id: PeerId) {
+        let Some((tip, body)) = self.live.pool.get(&self.tip.header.hash).cloned() else {
+            return;
+        };
+        self.announce_to(now, id, &tip, body);
     }
 
     /// Takes the best of the blocks that came while the store was at work, with those before it.

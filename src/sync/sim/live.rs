@@ -10,7 +10,7 @@ use cairn_net::reactor::{NetEvent, OwnedOutgoing, PeerId};
 use cairn_net::session::Close;
 
 use super::Dice;
-use super::chain::{CHAIN, Chain, GENESIS_S, PERIOD_S, RULES};
+use super::chain::{CHAIN, Chain, GENESIS_S, PERIOD_S, RULES, seal};
 use super::liars::Lie;
 use super::peer::Nature;
 use super::runs::{config, peer};
@@ -290,4 +290,29 @@ fn an_announced_block_that_was_caught_up_with_meanwhile_is_not_asked_for_again()
     };
     let asked: Vec<_> = world.requests.iter().filter(is_body).collect();
     assert!(asked.is_empty(), "{asked:?}");
+}
+
+#[test]
+fn who_tells_of_a_block_that_is_no_better_than_our_head_is_told_of_our_head_again_each_time() {
+    let mut world = at_the_head();
+    let mut dice = Dice::new(13);
+    let head = &CHAIN[101];
+    announce(&mut world, block(&head.header, &head.body));
+    assert_eq!(world.head(), head.header.hash);
+    let told = |world: &World| {
+        let is_head = |message: &OwnedOutgoing| matches!(message, OwnedOutgoing::NewBlock { header, .. } if *header == head.header.raw);
+        let to = |(to, message): &&(PeerId, OwnedOutgoing)| to.0 == 2 && is_head(message);
+        world.told.iter().filter(to).count()
+    };
+    assert_eq!(told(&world), 0, "it told us");
+    for times in 1..=3 {
+        let time_s = GENESIS_S + 101 * PERIOD_S;
+        let side = seal(&CHAIN[100], time_s, false, &mut dice);
+        for _ in 0..2 {
+            announce(&mut world, block(&side.header, &side.body)); // the second time it is known
+        }
+        assert_eq!(told(&world), times);
+        assert_eq!(world.head(), head.header.hash);
+    }
+    assert!(world.punished.is_empty(), "{:?}", world.punished);
 }

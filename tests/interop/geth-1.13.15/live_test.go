@@ -240,8 +240,9 @@ func TestCairnAndGethSealInTurn(t *testing.T) {
 		Genesis: geth.ReadGenesis(t, genesisFile), DataDir: filepath.Join(t.TempDir(), "geth"), Etherbase: geth.Key(t, 1),
 		Dialled: true,
 	})
-	node := connect(t, peer, store, false, "--receipts", "--enable-consensus", "--signer-key", cairn.KeyFile(t, 0))
+	// First, for until then it lets go what it is told.
 	mine(t, peer, 1)
+	node := connect(t, peer, store, false, "--receipts", "--enable-consensus", "--signer-key", cairn.KeyFile(t, 0))
 	account := geth.NewAccount(geth.Key(t, 2))
 	for range blocks {
 		send(t, peer, account)
