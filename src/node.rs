@@ -75,7 +75,7 @@ use crate::sync::{Heads, Machine, MachineConfig, Store, StoreRole, SyncRole, loc
 
 /// Events between net and sync. Each may be one message of at most 10 MiB, in practice under 2: a few are enough to keep
 /// sync busy while net reads on.
-const EVENTS_BOUND: usize = 16;
+pub(crate) const EVENTS_BOUND: usize = 16;
 
 /// A sealer leaves peers so long after the start to show a better chain; then it seals alone.
 const FIRST_PEER_WAIT: Duration = Duration::from_secs(5);
@@ -403,12 +403,16 @@ fn wait(signals: &mut Signals, ended: &Receiver<Ended>) -> Option<Ended> {
     }
 }
 
-/// Stops in the written order.
-fn stop_all(net: &Handle, stop_sync: Sender<()>, threads: Vec<JoinHandle<()>>) {
-    // Its link may be full for a moment; where net has ended already there is nobody to tell.
+/// Tells net to stop. Its link may be full for a moment; where it has ended already there is nobody to tell.
+pub(crate) fn stop_net(net: &Handle) {
     while let Err(SendError::Full(_)) = net.send(Command::Shutdown) {
         std::thread::sleep(SHUTDOWN_RETRY);
     }
+}
+
+/// Stops in the written order.
+fn stop_all(net: &Handle, stop_sync: Sender<()>, threads: Vec<JoinHandle<()>>) {
+    stop_net(net);
     drop(stop_sync);
     for thread in threads {
         // The outcome, a panic too, has come through `ended`.

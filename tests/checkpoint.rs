@@ -29,6 +29,14 @@ struct Given {
     chain: chain::Chain,
 }
 
+impl Given {
+    /// What has a node begin there.
+    fn args(&self) -> [&str; 4] {
+        let (source, checkpoint) = (&self.source.enode, &self.checkpoint);
+        ["--bootnodes", source, "--checkpoint", checkpoint]
+    }
+}
+
 /// A node of three signers' chain.
 fn given() -> Given {
     let dir = tempfile::tempdir().unwrap();
@@ -82,12 +90,7 @@ fn a_node_begins_at_the_checkpoint_that_another_prints_and_follows_from_there() 
     let given = given();
     let datadir = given.dir.path().join("new");
     init(&datadir, &given.chain);
-    let args = [
-        "--bootnodes",
-        &given.source.enode,
-        "--checkpoint",
-        &given.checkpoint,
-    ];
+    let args = given.args();
     let mut node = Node::start(&datadir, &args);
     node.wait_log("Begun at the trusted checkpoint");
     node.wait_head(LAST);
@@ -135,12 +138,7 @@ fn a_node_begins_at_the_checkpoint_that_another_prints_and_follows_from_there() 
         .collect();
     let args = |place: usize| {
         let mut args = vec!["--enable-consensus", "--signer-key", text(&keys[place])];
-        args.extend([
-            "--bootnodes",
-            &given.source.enode,
-            "--checkpoint",
-            &given.checkpoint,
-        ]);
+        args.extend(given.args());
         args
     };
     let first = Node::start(&sealing, &args(0));
@@ -200,12 +198,7 @@ fn a_beginning_that_is_cut_short_is_gone_on_with() {
             1,
             &["was cut short", "the same --checkpoint again"],
         );
-        let args = [
-            "--bootnodes",
-            &given.source.enode,
-            "--checkpoint",
-            &given.checkpoint,
-        ];
+        let args = given.args();
         let mut node = Node::start(&datadir, &args);
         node.wait_head(LAST);
         assert_begun(&given, &datadir);
@@ -214,12 +207,7 @@ fn a_beginning_that_is_cut_short_is_gone_on_with() {
     // It has a checkpoint already, and goes on to the one that is trusted, if it is told which.
     let datadir = given.dir.path().join("farther");
     begun_up_to(&given, &datadir, ERA + 60);
-    let args = [
-        "--bootnodes",
-        &given.source.enode,
-        "--checkpoint",
-        &given.checkpoint,
-    ];
+    let args = given.args();
     let mut node = Node::start(&datadir, &args);
     node.wait_log("Begun at the trusted checkpoint");
     node.wait_head(LAST);
@@ -240,12 +228,7 @@ fn a_node_that_is_killed_while_it_begins_begins_at_its_next_start() {
     let given = given();
     let datadir = given.dir.path().join("new");
     init(&datadir, &given.chain);
-    let args = [
-        "--bootnodes",
-        &given.source.enode,
-        "--checkpoint",
-        &given.checkpoint,
-    ];
+    let args = given.args();
     for ms in [30, 60, 90, 120, 160, 200, 300] {
         let left = Reader::open(&datadir.join("blocks")); // none, if it was just giving way to another
         if left.is_ok_and(|left| left.snapshot().head().number >= CHECKPOINT) {

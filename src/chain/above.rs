@@ -51,11 +51,7 @@ impl Rules {
         parent: &Tip,
         header: Arc<SealedHeader>,
     ) -> Result<Tip, HeaderError> {
-        let of = |fault: Fault| HeaderError::from(fault.of(header.header.number, header.hash));
-        let seal = self.seal_after(parent.td);
-        self.check_link(&parent.header, &header).map_err(of)?;
-        self.check_common(&parent.header.header, &header.header, seal)
-            .map_err(of)?;
+        self.judge_without_seal(parent, &header)?;
         let td = parent.td.saturating_add(header.header.difficulty);
         Ok(Tip {
             header,

@@ -127,10 +127,7 @@ impl Rules {
         now_s: Option<u64>,
     ) -> Result<Tip, HeaderError> {
         let of = |fault: Fault| HeaderError::from(fault.of(header.header.number, header.hash));
-        let seal = self.seal_after(parent.td);
-        self.check_link(&parent.header, &header).map_err(of)?;
-        self.check_common(&parent.header.header, &header.header, seal)
-            .map_err(of)?;
+        let seal = self.judge_without_seal(parent, &header)?;
         let clique = match (seal, self.spec.clique) {
             (Seal::Clique, Some(config)) => {
                 let snapshot = parent.clique.as_ref().ok_or_else(|| {
@@ -161,6 +158,20 @@ impl Rules {
         Ok(Tip { header, td, clique })
     }
 
+    /// The rules but for the seal, and the time of now: how the block must be sealed.
+    pub(super) fn judge_without_seal(
+        &self,
+        parent: &Tip,
+        header: &SealedHeader,
+    ) -> Result<Seal, HeaderError> {
+        let of = |fault: Fault| HeaderError::from(fault.of(header.header.number, header.hash));
+        let seal = self.seal_after(parent.td);
+        self.check_link(&parent.header, header).map_err(of)?;
+        self.check_common(&parent.header.header, &header.header, seal)
+            .map_err(of)?;
+        Ok(seal)
+    }
+
     /// Judges an ommer after its parent. Ommers end with the merge, so the total difficulty is not asked for.
     pub(crate) fn check_ommer(
         &self,
@@ -173,7 +184,7 @@ impl Rules {
     }
 
     /// How a block must be sealed whose parent has that total difficulty.
-    pub(super) fn seal_after(&self, parent_td: U256) -> Seal {
+    fn seal_after(&self, parent_td: U256) -> Seal {
         let merged = |ttd: U256| parent_td >= ttd;
         if self.spec.terminal_total_difficulty.is_some_and(merged) {
             Seal::Stake
@@ -184,23 +195,14 @@ impl Rules {
         }
     }
 
-    pub(super) fn check_link(
-        &self,
-        parent: &SealedHeader,
-        header: &SealedHeader,
-    ) -> Result<(), Fault> {
+    fn check_link(&self, parent: &SealedHeader, header: &SealedHeader) -> Result<(), Fault> {
         same("parentHash", parent.hash, header.header.parent_hash)?;
         // The hash says that the parent is who it is, so a number that does not follow is a lie about itself.
         let number = parent.header.number.saturating_add(1);
         same("number", number, header.header.number)
     }
 
-    pub(super) fn check_common(
-        &self,
-        parent: &Header,
-        header: &Header,
-        seal: Seal,
-    ) -> Result<(), Fault> {
+    fn check_common(&self, parent: &Header, header: &Header, seal: Seal) -> Result<(), Fault> {
         let fork = self.spec.fork(header.number, header.timestamp);
         let parent_fork = self.spec.fork(parent.number, parent.timestamp);
         if seal != Seal::Clique && header.timestamp <= parent.timestamp {

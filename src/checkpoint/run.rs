@@ -28,14 +28,10 @@ use crate::snapshots::Kept;
 use crate::stored::restore;
 use crate::sync::{Block, Fault, local_chain, new_blocks};
 
-/// Events that wait for main: as many as wait for sync in `node.rs`.
-const EVENTS_BOUND: usize = 16;
 /// How soon a signal is heard.
 const SIGNAL_EVERY: Duration = Duration::from_millis(100);
 /// How often the log says what is awaited.
 const TELL_EVERY: Duration = Duration::from_secs(30);
-/// How soon a stop is tried again that did not fit into the link to net.
-const SHUTDOWN_RETRY: Duration = Duration::from_millis(1);
 
 /// How the beginning ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +76,7 @@ pub fn begin(
         checkpoint.number,
         checkpoint.hash
     );
-    let (events_in, events) = bounded(EVENTS_BOUND);
+    let (events_in, events) = bounded(node::EVENTS_BOUND);
     let stalled = Arc::new(AtomicBool::new(false));
     let (stop_names, stop) = bounded::<()>(0);
     let mut asking = Asking {
@@ -136,9 +132,7 @@ struct Goodbye<'a>(&'a Handle);
 
 impl Drop for Goodbye<'_> {
     fn drop(&mut self) {
-        while let Err(SendError::Full(_)) = self.0.send(Command::Shutdown) {
-            std::thread::sleep(SHUTDOWN_RETRY);
-        }
+        node::stop_net(self.0);
     }
 }
 
