@@ -135,15 +135,18 @@ impl Target {
         let Some(window) = self.windows.values_mut().find(is_asked) else {
             return;
         };
-        if headers.is_empty() {
+        let Some(first) = headers.first() else {
             return;
-        }
+        };
+        let bottom = self.bottom.max(first.number() / every * every);
         window.source = id;
+        // What was asked for on the way down, and comes late, goes on below the window.
+        let in_window = |header: &Arc<SealedHeader>| header.number() >= bottom;
+        let headers = headers.into_iter().take_while(in_window);
         window.falling.extend(headers);
         let lowest = window.falling.last().map(|header| &header.header);
-        let bottom = lowest.map(|h| self.bottom.max(h.number / every * every));
         window.rest = lowest
-            .filter(|h| Some(h.number) != bottom)
+            .filter(|h| h.number != bottom)
             .map(|h| Fall::new(h.parent_hash, Some(h.number - 1)));
     }
 }
