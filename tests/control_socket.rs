@@ -205,6 +205,11 @@ fn garbage_floods_and_idle_clients_cost_nobody_else() {
     assert_eq!(line(&mut reader)["error"]["code"], -32700);
     assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0, "and it ends");
 
+    let mut old = connect(&node);
+    old.write_all(br#"{"id":1,"method":"eth_blockNumber"}"#)
+        .unwrap();
+    assert_eq!(line(&mut BufReader::new(old))["error"]["code"], -32600);
+
     // A request without an end is cut off.
     let mut endless = connect(&node);
     let piece = [b'['; 1000];
@@ -218,12 +223,13 @@ fn garbage_floods_and_idle_clients_cost_nobody_else() {
     flood
         .set_write_timeout(Some(Duration::from_millis(200)))
         .unwrap();
-    let request = br#"{"id":1,"method":"admin_nodeInfo"}"#.repeat(1000);
+    let request = br#"{"jsonrpc":"2.0","id":1,"method":"admin_nodeInfo"}"#.repeat(1000);
     while (&flood).write_all(&request).is_ok() {}
 
     // In pieces, in a batch, and without a reason to answer.
     let mut slow = connect(&node);
-    for byte in br#" [{"id":1,"method":"eth_blockNumber"},{"method":"eth_blockNumber"}] "# {
+    let batch = br#" [{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber"},{"jsonrpc":"2.0","method":"eth_blockNumber"}] "#;
+    for byte in batch {
         slow.write_all(&[*byte]).unwrap();
     }
     let answers = line(&mut BufReader::new(slow));
@@ -252,7 +258,8 @@ fn a_client_that_asks_without_pause_holds_up_neither_others_nor_the_stop() {
             let stream = connect(&node);
             let mut writing = stream.try_clone().unwrap();
             std::thread::spawn(move || {
-                let requests = br#"{"id":1,"method":"eth_blockNumber"}"#.repeat(500);
+                let requests =
+                    br#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber"}"#.repeat(500);
                 while writing.write_all(&requests).is_ok() {}
             });
             std::thread::spawn(move || {
