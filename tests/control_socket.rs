@@ -141,6 +141,19 @@ fn peers_are_added_trusted_and_removed() {
         let error = ipc::call(&socket(&left), "admin_addPeer", &wrong).unwrap_err();
         assert!(matches!(error, CallError::Refused(_)), "{wrong}: {error}");
     }
+    // A host's name stands for no address here, and says who it is all the same.
+    let (id, address) = right.enode.split_once('@').unwrap();
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let named = json!([format!("{id}@localhost:{port}")]);
+    for method in ["admin_addPeer", "admin_addTrustedPeer"] {
+        let error = ipc::call(&socket(&left), method, &named).unwrap_err();
+        let said = error.to_string();
+        for what in ["localhost", "host name", "IP address", "--bootnodes"] {
+            assert!(said.contains(what), "{what:?} in: {said}");
+        }
+    }
+    assert_eq!(ask(&left, "admin_removePeer", named), true);
+    wait_until("it is let go by its name", || count(&left) == 0);
     for node in [left, right, other] {
         node.stop();
     }
