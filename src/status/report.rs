@@ -51,9 +51,12 @@ impl fmt::Display for Report<'_> {
         let mut sync = text("/sync/phase").replace('_', " ");
         if let Some(fetched) = at("/sync/headers_fetched").as_u64() {
             write!(sync, " to our chain, {fetched}")?;
-            if let Some(all) = at("/sync/headers_of").as_u64() {
-                let part = 100.0 * fetched as f64 / all.max(1) as f64;
-                write!(sync, " of {all}, {part:.1} %")?;
+            match at("/sync/headers_of").as_u64() {
+                Some(all) => {
+                    let part = 100.0 * fetched as f64 / all.max(1) as f64;
+                    write!(sync, " of {all}, {part:.1} %")?;
+                }
+                None => sync.push_str(" so far"),
             }
             write!(sync, ", {:.0} headers/s", rate("/sync/headers_per_s"))?;
         } else if let Some(target) = at("/sync/target").as_u64() {
@@ -179,7 +182,7 @@ mod tests {
         sync["left_s"] = Value::Null;
         assert_eq!(
             sync_line(&sync),
-            "falling headers to our chain, 50, 2 headers/s"
+            "falling headers to our chain, 50 so far, 2 headers/s"
         );
         assert_eq!(sync_line(&json!({ "phase": "following" })), "following");
     }
