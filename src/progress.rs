@@ -119,7 +119,7 @@ impl CatchUp {
         }
         self.shown = Some(Instant::now());
         if self.bar.is_none() {
-            self.bar = put_bar(0, "{prefix} {bar:32} {human_pos}/{human_len} {msg}");
+            self.bar = put_bar(0, "{prefix} {wide_bar} {human_pos}/{human_len} {msg}");
         }
         let Some(bar) = &self.bar else { return };
         let (done, of, pace) = match &figures.falling {
