@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use common::home::{Home, json_of, sealed_by, secret_file};
+use common::terminal::terminal;
 use common::*;
 use rustix::process::Signal;
 
@@ -182,24 +183,6 @@ fn a_node_key_that_others_may_read_is_warned_of() {
         "{line}"
     );
     node.stop();
-}
-
-/// A terminal, as the system gives one to a program that plays a person: the person's end, and the other.
-fn terminal() -> (std::fs::File, std::fs::File) {
-    use std::os::unix::fs::OpenOptionsExt as _;
-
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let terminal = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(OpenptFlags::NOCTTY.bits().cast_signed()) // or it may become ours, and hang us up
-        .open(name.to_str().unwrap())
-        .unwrap();
-    (std::fs::File::from(master), terminal)
 }
 
 #[test]

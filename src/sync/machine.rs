@@ -232,6 +232,7 @@ impl Machine {
             },
             target_number: target.filter(|&number| number > ours || self.staged.is_some()),
             headers: self.main.bodies.len() as u64,
+            falling: self.target.as_ref().and_then(|target| target.falling(ours)),
             in_flight: self.peers.values().map(|peer| peer.asked.len()).sum(),
             peers: self.peers.len(),
         }
