@@ -101,7 +101,12 @@ pub struct Run {
     #[arg(long, visible_alias = "mine")]
     pub enable_consensus: bool,
     /// The signer's address: its key is taken from DATADIR/keystore [default: the only key there]
-    #[arg(long, value_name = "ADDRESS", requires = "enable_consensus")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        requires = "enable_consensus",
+        value_parser = address
+    )]
     pub validator: Option<Address>,
     /// File whose first line is the password of the signer's key; without it the password is asked for on a terminal
     #[arg(long, value_name = "FILE", requires = "enable_consensus")]
@@ -256,7 +261,7 @@ pub struct SignerOptions {
     #[arg(long, value_name = "PATH")]
     pub listen: PathBuf,
     /// Whose key to sign with
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub validator: Address,
     /// File whose first line is the password of the key; without it the password is asked for on a terminal
     #[arg(long, value_name = "FILE")]
@@ -264,4 +269,36 @@ pub struct SignerOptions {
     /// Let the socket's group connect too, for a node that runs as another user (mode 660, not 600)
     #[arg(long)]
     pub group_access: bool,
+}
+
+/// An address as it is typed: 40 hex digits, whose letters' case is right (EIP-55) if it is mixed, or a digit was mistyped.
+fn address(text: &str) -> Result<Address, String> {
+    let address: Address = text
+        .parse()
+        .map_err(|_| "expected an address: 0x and 40 hex digits".to_owned())?;
+    let letters = text.trim_start_matches("0x");
+    let is_mixed = letters.contains(|c: char| c.is_ascii_uppercase())
+        && letters.contains(|c: char| c.is_ascii_lowercase());
+    if is_mixed && address.to_string().trim_start_matches("0x") != letters {
+        return Err(format!(
+            "its letters' case says that a digit is wrong (EIP-55); if you are sure, type it in small letters: {address:#x}"
+        ));
+    }
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn an_address_with_a_mistyped_digit_is_refused_where_its_case_tells() {
+        let right = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+        for taken in [right, &right.to_lowercase(), &right[2..]] {
+            assert!(address(taken).is_ok(), "{taken}");
+        }
+        let wrong = right.replace("e51a", "e61a");
+        assert!(address(&wrong).is_err_and(|why| why.contains("EIP-55")));
+        assert!(address(&right[..40]).is_err_and(|why| why.contains("40 hex digits")));
+    }
 }

@@ -130,6 +130,14 @@ fn a_node_begins_at_the_checkpoint_that_another_prints_and_follows_from_there() 
         &["it follows another chain than the one that you trust"],
     );
 
+    // One that no peer has is told of, and does not end the waiting: they may be catching up themselves.
+    let nowhere = given.dir.path().join("nowhere");
+    init(&nowhere, &given.chain);
+    let args = ["--bootnodes", &given.source.enode, "--checkpoint", &other];
+    let mut node = Node::spawn(&nowhere, 0, &args);
+    node.wait_log("check NUMBER and HASH of --checkpoint");
+    drop(node);
+
     // A signer can begin so, and the others follow what it seals.
     let sealing = given.dir.path().join("signer");
     init(&sealing, &given.chain);

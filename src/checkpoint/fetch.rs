@@ -152,9 +152,21 @@ impl Fetch {
         self.asked = self.asked.filter(|asked| asked.peer != peer);
     }
 
+    /// What is looked for.
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        self.checkpoint
+    }
+
     /// How many peers there are.
     pub(super) fn peers(&self) -> usize {
         self.peers.len()
+    }
+
+    /// Whether all peers were asked for the checkpoint itself, and none has it.
+    pub(super) fn is_unknown(&self) -> bool {
+        let nothing = matches!(self.phase, Phase::Headers) && self.headers.is_empty();
+        let all_lack = self.peers.values().all(|peer| peer.failed > 0);
+        nothing && all_lack && !self.peers.is_empty()
     }
 
     /// How far it is, for the log.

@@ -99,6 +99,9 @@ impl FromStr for Checkpoint {
         let [number, hash, td] = parts[..] else {
             return Err(expected);
         };
+        if td.is_empty() {
+            return Err(expected); // which would be read as 0
+        }
         Ok(Checkpoint {
             number: number.parse().map_err(|_| expected)?,
             hash: hash.parse().map_err(|_| expected)?,

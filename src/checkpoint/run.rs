@@ -209,6 +209,7 @@ struct Asking<'a> {
 impl Asking<'_> {
     fn run(&mut self, signals: &mut Signals) -> Result<Begun, String> {
         let mut told = Instant::now();
+        let mut told_unknown = false;
         loop {
             if let Some(signal) = signals.pending().next() {
                 log::info!("Stopping signal={signal}");
@@ -244,8 +245,11 @@ impl Asking<'_> {
                     until.unwrap_or(SIGNAL_EVERY).min(SIGNAL_EVERY)
                 }
             };
-            if told.elapsed() >= TELL_EVERY {
+            let is_unknown = self.fetch.is_unknown();
+            if told.elapsed() >= TELL_EVERY || (is_unknown && !told_unknown) {
                 told = Instant::now();
+                told_unknown |= is_unknown;
+                self.tell_hindrance();
                 log::info!(
                     "Asking for the checkpoint and the blocks before it {} peers={}",
                     self.fetch.reached(),
@@ -263,6 +267,22 @@ impl Asking<'_> {
                     return Err("the net thread ended unasked".to_owned());
                 }
             }
+        }
+    }
+
+    /// Says what to do where waiting alone may not help.
+    fn tell_hindrance(&self) {
+        let Checkpoint { number, hash, .. } = self.fetch.checkpoint();
+        if self.fetch.peers() == 0 {
+            log::warn!(
+                "No peer is there to ask for the checkpoint: check --bootnodes, and whether those nodes can be reached"
+            );
+        } else if self.fetch.is_unknown() {
+            log::warn!(
+                "No peer has block {number} with hash {hash} (peers={}): check NUMBER and HASH of --checkpoint (`cairn clique checkpoint` on a \
+                 node that you trust prints them), or connect to a node that has it (--bootnodes)",
+                self.fetch.peers()
+            );
         }
     }
 

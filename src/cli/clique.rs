@@ -3,6 +3,8 @@
 use alloy_primitives::Address;
 use clap::{ArgGroup, Subcommand};
 
+use super::address;
+
 /// What to ask or tell the running node of a clique chain.
 #[derive(Debug, Subcommand)]
 pub enum CliqueCommand {
@@ -18,6 +20,7 @@ pub enum CliqueCommand {
     #[command(group = ArgGroup::new("vote").required(true))]
     Propose {
         /// Whom the vote is about
+        #[arg(value_parser = address)]
         address: Address,
         /// Let it in
         #[arg(long, group = "vote")]
@@ -29,6 +32,7 @@ pub enum CliqueCommand {
     /// Cast no more votes on an address; those that were sealed stand
     Discard {
         /// Whom the votes were about
+        #[arg(value_parser = address)]
         address: Address,
     },
 }

@@ -272,6 +272,18 @@ impl OutFile {
         let _ = bytes;
     }
 
+    /// Refuses to go on if the file has no name any more: what is written to it is gone when it is closed.
+    pub(crate) fn refuse_deleted(&self) -> Result<(), Error> {
+        use std::os::unix::fs::MetadataExt as _;
+        let found = self.file.metadata();
+        let links = found.map_err(|e| Error::io(&self.path, "look at", e))?;
+        if links.nlink() == 0 {
+            let why = "it was deleted while the store was open, and nothing written from now on would last";
+            return Err(Error::io(&self.path, "write", io::Error::other(why)));
+        }
+        Ok(())
+    }
+
     pub(crate) fn sync(&self) -> Result<(), Error> {
         self.disk
             .run(&Change::Sync(&self.path), &self.path, "sync", || {

@@ -82,6 +82,7 @@ impl TipLog {
     }
 
     pub(crate) fn sync(&self) -> Result<(), Error> {
+        self.file.refuse_deleted()?;
         self.file.sync()
     }
 

@@ -95,6 +95,15 @@ impl Node {
     }
 
     pub fn start_on(datadir: &Path, port: u16, args: &[&str]) -> Node {
+        let mut node = Node::spawn(datadir, port, args);
+        let line = node.wait_log("self=enode://");
+        let (_, rest) = line.split_once("self=").unwrap();
+        node.enode = rest.split(' ').next().unwrap().into();
+        node
+    }
+
+    /// Starts a node and waits for nothing.
+    pub fn spawn(datadir: &Path, port: u16, args: &[&str]) -> Node {
         let log = datadir.with_extension(format!("{}.log", unique()));
         let child = cairn()
             .arg("--datadir")
@@ -109,16 +118,12 @@ impl Node {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let mut node = Node {
+        Node {
             child,
             datadir: datadir.into(),
             log,
             enode: String::new(),
-        };
-        let line = node.wait_log("self=enode://");
-        let (_, rest) = line.split_once("self=").unwrap();
-        node.enode = rest.split(' ').next().unwrap().into();
-        node
+        }
     }
 
     pub fn log(&self) -> String {
