@@ -22,6 +22,7 @@
 //! | the same, before announcements are left out | [`ANNOUNCE_LIMIT_BYTES`] | it asks when it has caught up |
 //! | memory to make answers in, and to put one together in | 3 + [`SEALED_TOGETHER`] times [`WORKSPACE_BYTES`] a net thread, 3 times when it rests | a longer one's is given back |
 //! | memory of messages that came in, idle | [`IDLE_BUFFERS_BYTES`] a net thread, none [`BUFFERS_REST_MS`] after the last | the oldest is given back |
+//! | messages of a peer that are read and not dealt with | [`MAX_WAITING_EVENTS`] | the bytes that came with them wait undecrypted |
 //! | events waiting for sync | 16 (`src/node.rs`) | the peer is not read until there is room |
 //! | commands waiting for the reactor | [`COMMAND_QUEUE`] | an error to who sends |
 //! | time: TCP, RLPx, Hello, Status | [`DIAL_TIMEOUT_MS`], [`RLPX_TIMEOUT_MS`], [`HELLO_TIMEOUT_MS`], [`STATUS_TIMEOUT_MS`] | Silence |
@@ -146,6 +147,10 @@ pub const READ_BUFFER_BYTES: usize = 64 << 10;
 /// Work of one session (bytes read and bytes written to its output) before the next has its turn: some milliseconds
 /// of cipher and MAC.
 pub const TURN_BYTES: usize = 1 << 20;
+
+/// Events of one session that wait to be dealt with, before more of what was read is decrypted; the bytes wait instead
+/// ([`READ_BUFFER_BYTES`] at most). A frame of a hundred bytes can be an answer of 1,024 empty items, which are 32 KiB in memory.
+pub const MAX_WAITING_EVENTS: usize = 16;
 
 /// Messages of one session handled in one turn: small requests cost more by number than by length.
 pub const TURN_MESSAGES: usize = 64;
