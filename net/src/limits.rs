@@ -8,7 +8,7 @@
 //! | sessions with one node | 1 | AlreadyConnected; of two dialled at once ([`TIE_WINDOW_MS`]) both sides keep the same one |
 //! | inbound connections of one address, of IPv6 one /64 | [`MAX_INBOUND_PER_ADDRESS`] | closed without a word; loopback and trusted nodes' addresses are exempt |
 //! | inbound handshakes under way | [`MAX_INBOUND_HANDSHAKES`] | the oldest silent one makes room; trusted nodes' addresses are exempt |
-//! | inbound handshakes a second | [`HANDSHAKES_PER_S`], a burst of [`HANDSHAKE_BURST`] | the next wait in the kernel's queue ([`LISTEN_BACKLOG`]) |
+//! | inbound handshakes a second | [`HANDSHAKES_PER_S`], a burst of [`HANDSHAKE_BURST`] | the next wait, [`MAX_HELD_STRANGERS`] at most, and past it are closed; loopback and trusted nodes' addresses wait for nobody |
 //! | nodes that are dialled; that are trusted | [`MAX_STATICS`], [`MAX_TRUSTED`] | whoever wants more is told |
 //! | outbound connections coming up | [`MAX_DIALS`] | the rest wait |
 //! | an auth or ack | 2048 bytes | the end |
@@ -185,6 +185,10 @@ pub const MAX_INBOUND_PER_ADDRESS: usize = 8;
 /// Inbound handshakes begun in a second, on average and at once after a pause: each costs some 300 us of curve operations, so that
 /// strangers get no more than 3 % of a core. Loopback is exempt.
 pub const HANDSHAKES_PER_S: u64 = 100;
+/// Strangers that are accepted and wait for that: the last of them begins within two seconds, while it has patience still (geth: five
+/// seconds). Past it the next are closed. A descriptor each.
+pub const MAX_HELD_STRANGERS: usize = 128;
+
 /// See [`HANDSHAKES_PER_S`].
 pub const HANDSHAKE_BURST: u64 = 200;
 
