@@ -202,14 +202,14 @@ pub const MAX_INBOUND_HANDSHAKES: usize = 128;
 pub const MAX_INBOUND_PER_ADDRESS: usize = 8;
 
 /// Inbound handshakes begun in a second, on average and at once after a pause: each costs some 300 us of curve operations, so that
-/// strangers get no more than 3 % of a core. Loopback is exempt.
+/// strangers get no more than 3 % of a core. Loopback is exempt, and so are the addresses of trusted nodes.
 pub const HANDSHAKES_PER_S: u64 = 100;
+/// See [`HANDSHAKES_PER_S`].
+pub const HANDSHAKE_BURST: u64 = 200;
+
 /// Strangers that are accepted and wait for that: the last of them begins within two seconds, while it has patience still (geth: five
 /// seconds). Past it the next are closed. A descriptor each.
 pub const MAX_HELD_STRANGERS: usize = 128;
-
-/// See [`HANDSHAKES_PER_S`].
-pub const HANDSHAKE_BURST: u64 = 200;
 
 /// Accepted connections that wait for a reactor they were handed to; past it the one that accepts keeps them.
 pub const ACCEPTED_QUEUE: usize = 64;

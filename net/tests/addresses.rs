@@ -188,44 +188,49 @@ fn of_a_flood_of_strangers_some_wait_and_some_are_closed_and_a_trusted_nodes_add
         udp: 30303,
     }];
     let (node, honest) = start(config);
-    const COUNT: u64 = HANDSHAKE_BURST + MAX_HELD_STRANGERS as u64 + 60;
-    let flood = |key: u8| {
-        let auths: Vec<Vec<u8>> = (0..COUNT)
-            .map(|n| auth(1 + (n % 250) as u8, node.id).1)
-            .collect();
-        let dial = |(n, auth): (usize, &Vec<u8>)| {
-            let mut stream = connect_from(ip(100 + (n % 150) as u8), node.addr);
-            let _ = stream.write_all(auth); // who is closed may hear of it already
-            stream
-        };
-        let strangers: Vec<TcpStream> = auths.iter().enumerate().map(dial).collect();
-        let trusted = ready(&node, 77, key);
-        // The trusted one came last, and these are still to have an ack, or never will.
-        let (mut waiting, mut closed) = (Vec::new(), 0);
-        for stream in strangers {
-            stream.set_nonblocking(true).unwrap();
-            match stream.peek(&mut [0]) {
-                Ok(1..) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => waiting.push(stream),
-                Ok(0) | Err(_) => closed += 1,
+    let auths: Vec<Vec<u8>> = (1..50).map(|key| auth(key, node.id).1).collect();
+    let start = Instant::now();
+    let mut waiting: Vec<TcpStream> = Vec::new();
+    let mut dialled = 0;
+    // They come until one is closed: then as many wait as may, and whom the rate lets in waits behind all of them.
+    let mut flood = |waiting: &mut Vec<TcpStream>| {
+        let mut is_closed = false;
+        while !is_closed {
+            assert!(start.elapsed() < 2 * PATIENCE, "nobody is closed");
+            for _ in 0..16 {
+                let mut stream = connect_from(ip(100 + (dialled % 150) as u8), node.addr);
+                let _ = stream.write_all(&auths[dialled % auths.len()]); // who is closed may hear of it already
+                stream.set_nonblocking(true).unwrap();
+                waiting.push(stream);
+                dialled += 1;
             }
+            waiting.retain(|stream| match stream.peek(&mut [0]) {
+                Ok(1..) => false, // it has had its ack
+                Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+                Ok(0) | Err(_) => {
+                    is_closed = true;
+                    false
+                }
+            });
         }
-        let count = waiting.len();
-        for mut stream in waiting {
-            stream.set_nonblocking(false).unwrap();
-            stream.read_exact(&mut [0; 2]).unwrap();
-        }
-        drop(trusted);
-        node.gone();
-        println!("{count} waited, {closed} were closed");
-        count > 0 && closed > 0
     };
-    // A machine that held one of us up for a second has shown nothing: then once more, when the burst is there again.
-    let is_seen = (0..5).any(|n| {
-        std::thread::sleep(Duration::from_secs(if n > 0 { 4 } else { 0 }));
-        flood(200 + n)
+    // A machine that holds one of us up for longer than a stranger waits shows nothing: then once more.
+    let is_before = (0..10).any(|n| {
+        flood(&mut waiting);
+        drop(ready(&node, 77, 200 + n));
+        node.gone();
+        // All that came before it have been accepted: they had their ack, are closed, or wait.
+        let is_waiting = |stream: &TcpStream| matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        waiting.retain(is_waiting);
+        println!("{} wait behind the trusted one", waiting.len());
+        !waiting.is_empty()
     });
-    assert!(is_seen);
+    assert!(is_before, "it came last and was served last");
+    for mut stream in waiting {
+        stream.set_nonblocking(false).unwrap();
+        stream.read_exact(&mut [0; 2]).unwrap();
+    }
+    println!("{dialled} were dialled");
     over(&node, honest, "a flood of strangers");
 }
 
