@@ -25,7 +25,7 @@ const ANSWER_LIMIT_BYTES: usize = MAX_MESSAGE_BYTES - PREFIX_LIMIT_BYTES;
 /// Bodies and receipts that are smaller on average are compressed together: streams compressed apart would cost the link more
 /// than compressing costs the processor (store.md: tiny bodies grow by 139 %).
 const READY_BODY_FLOOR_BYTES: usize = 4096;
-/// Served requests are told in the log this often at the most.
+/// Served requests, and those that the store could not answer, are told in the log this often at the most.
 const SERVED_LINE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Serves from a store's reader and forwards events.
@@ -35,6 +35,7 @@ pub struct Server {
     /// Set while the link to sync is full, so that sync knows to wake the net thread when there is room.
     stalled: Arc<AtomicBool>,
     served: Served,
+    unreadable: Unreadable,
     /// Set when the store turned out damaged: the node stops with it, since serving on would hide it.
     damage: Option<cairn_store::Error>,
 }
@@ -49,6 +50,13 @@ struct Served {
     last_line: Option<Instant>,
 }
 
+/// Requests that the store could not answer since the last line in the log.
+#[derive(Default)]
+struct Unreadable {
+    requests: usize,
+    last_line: Option<Instant>,
+}
+
 impl Server {
     /// A server of what `reader` sees, with the link to sync.
     pub fn new(reader: Reader, events: Sender<NetEvent>, stalled: Arc<AtomicBool>) -> Server {
@@ -57,6 +65,7 @@ impl Server {
             events,
             stalled,
             served: Served::default(),
+            unreadable: Unreadable::default(),
             damage: None,
         }
     }
@@ -66,6 +75,27 @@ impl Server {
         self.damage.take()
     }
 
+    /// Answers a request whatever the store has. Where it cannot be read, the peer gets what a node without those blocks would say.
+    fn serve(&mut self, eth: u8, request: &Request, reply: &mut Reply<'_>) {
+        use cairn_store::Error::{Io, Superseded};
+        let mut answered = self.reply(eth, request, reply);
+        if let Err(Superseded { .. }) = answered {
+            // A commit replaced a file between the snapshot and the look into it: the next snapshot has its successor.
+            answered = self.reply(eth, request, reply);
+        }
+        match answered {
+            Ok(()) => return,
+            // A sector that cannot be read, or no descriptor or memory for now: this request's alone, others may find what they ask for.
+            Err(error @ (Io { .. } | Superseded { .. })) => self.unreadable.tell(&error),
+            Err(error) => {
+                log::error!("Cannot serve from the store: {error}");
+                self.damage = Some(error);
+            }
+        }
+        reply.empty();
+    }
+
+    /// An error comes before anything is sent.
     fn reply(
         &mut self,
         eth: u8,
@@ -116,17 +146,7 @@ impl Service for Server {
             self.served.bodies,
             self.served.receipts,
         );
-        let mut answered = self.reply(peer.eth, request, reply);
-        if let (Err(cairn_store::Error::Superseded { .. }), false) = (&answered, reply.is_sent()) {
-            // A commit replaced a file between the snapshot and the look into it: the next snapshot has its successor.
-            answered = self.reply(peer.eth, request, reply);
-        }
-        if let Err(error) = answered {
-            // The peer gets what a node without those blocks would say; the fault is ours, and told.
-            log::error!("Cannot serve from the store: {error}");
-            self.damage = Some(error);
-            reply.empty();
-        }
+        self.serve(peer.eth, request, reply);
         log::debug!(
             "Served peer={} id={id} {} headers={} bodies={} receipts={}",
             peer.id.short(),
@@ -156,6 +176,26 @@ impl Service for Server {
             }
             // Sync is gone, so the node is stopping: there is nobody to tell.
             Err(TrySendError::Disconnected(_)) => Ok(()),
+        }
+    }
+}
+
+impl Unreadable {
+    /// Tells of one more, now and then.
+    fn tell(&mut self, error: &cairn_store::Error) {
+        self.requests += 1;
+        let due = self
+            .last_line
+            .is_none_or(|at| at.elapsed() >= SERVED_LINE_INTERVAL);
+        if due {
+            log::error!(
+                "Cannot serve from the store requests={}: {error}",
+                self.requests
+            );
+            *self = Unreadable {
+                requests: 0,
+                last_line: Some(Instant::now()),
+            };
         }
     }
 }

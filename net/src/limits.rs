@@ -4,31 +4,51 @@
 //!
 //! | what | limit | why, and past it |
 //! | --- | --- | --- |
-//! | sessions, in and out together | `--maxpeers` (50) | TooManyPeers; static and trusted nodes stand above it |
-//! | sessions with one node | 1 | AlreadyConnected; of two dialled at once ([`TIE_WINDOW_MS`]) both sides keep the same one |
-//! | inbound connections of one address, of IPv6 one /64 | [`MAX_INBOUND_PER_ADDRESS`] | closed without a word; loopback and trusted nodes' addresses are exempt |
-//! | inbound handshakes under way | [`MAX_INBOUND_HANDSHAKES`] | the oldest silent one makes room; trusted nodes' addresses are exempt |
-//! | inbound handshakes a second | [`HANDSHAKES_PER_S`], a burst of [`HANDSHAKE_BURST`] | the next wait in the kernel's queue ([`LISTEN_BACKLOG`]) |
-//! | nodes that are dialled; that are trusted | [`MAX_STATICS`], [`MAX_TRUSTED`] | whoever wants more is told |
-//! | outbound connections coming up | [`MAX_DIALS`] | the rest wait |
-//! | an auth or ack | 2048 bytes | the end |
-//! | a frame | before Status 2 KiB, then what a message of 10 MiB may take | BrokenLink |
-//! | a message after decompression | by its type: [`message_limit_bytes`] | BadMessage, before anything is allocated |
-//! | items read of a request, items of an answer | [`MAX_ITEMS`] | the rest of a request is left out, of an answer a BadMessage |
-//! | bytes of an answer of ours | [`SOFT_ANSWER_BYTES`], and one item more | it ends |
-//! | requests of a peer in flight | 0: each is answered before the next is read | |
+//! | **connections** | | |
+//! | sessions, in and out together | `--maxpeers` (50), 700 at the most (`PEERS_LIMIT` of the node's `src/config.rs`) | as many as geth has: fifty that ask and do not read hold 65 MiB of answers; more than 700 want more descriptors than a system gives by default (1024). TooManyPeers, but static and trusted nodes stand above it |
+//! | sessions with one node | 1 | AlreadyConnected; of two dialled at once ([`TIE_WINDOW_MS`], as long as a handshake may take) both sides keep the same one |
+//! | inbound connections of one address, of IPv6 one /64 | [`MAX_INBOUND_PER_ADDRESS`] | nobody takes every place from one machine; closed without a word; loopback and trusted nodes' addresses are exempt |
+//! | inbound handshakes under way | [`MAX_INBOUND_HANDSHAKES`] | silence must not lock others out: the oldest silent one makes room; trusted nodes' addresses are exempt |
+//! | inbound handshakes a second | [`HANDSHAKES_PER_S`], a burst of [`HANDSHAKE_BURST`] | 3 % of a core for strangers; the next wait, [`MAX_HELD_STRANGERS`] at most, and past it are closed; loopback and trusted nodes' addresses wait for nobody |
+//! | a trusted node that dials from another address than its enode has | the same as a stranger | who it is shows only when it has proven its id: from then on it stands above `--maxpeers` and is never banned |
+//! | connections that the kernel keeps for us | [`LISTEN_BACKLOG`] | a burst while a turn runs; the next are told nothing and try again |
+//! | connections accepted in a round | [`ACCEPTS_PER_TURN`] | sessions have their turn too |
+//! | without descriptors or memory | none is accepted for [`ACCEPT_PAUSE_MS`] | to ask again at once would spin |
+//! | accepted, waiting for another net thread | [`ACCEPTED_QUEUE`] | twice a round's; the one that accepts keeps the next |
+//! | net threads | [`MAX_THREADS`] | a machine has few more cores |
+//! | nodes that are dialled; that are trusted | [`MAX_STATICS`], [`MAX_TRUSTED`] | all are looked at in every round, and compared with each that comes; whoever wants more is told |
+//! | outbound connections coming up | [`MAX_DIALS`] | each may take its 15 s; the rest wait |
+//! | time between two dials of a node | [`REDIAL_MIN_MS`], doubled up to [`REDIAL_MAX_MS`]; not on our own network [`REDIAL_REMOTE_MS`]; anew after [`SESSION_LASTED_MS`] | who comes back is found soon, who does not costs little, and geth refuses whom it has seen within 30 s |
+//! | connections that we have ended and hold open | [`MAX_LINGERING`], each for [`LINGER_MS`] and [`LINGER_BYTES`] read | so that the reason arrives; past it they are closed at once |
+//! | lines of log about strangers a second | [`STRANGER_LINES_PER_S`] | a stranger must not fill the log; the rest at debug level |
+//! | **messages** | | |
+//! | an auth or ack | 2048 bytes | four times what any client sends; the end |
+//! | a frame | before Status [`MAX_HELLO_BYTES`], then what a message of [`MAX_MESSAGE_BYTES`] may take, below [`MAX_FRAME_BYTES`] | what it announces is refused at its header; BrokenLink |
+//! | a message after decompression | by its type, [`message_limit_bytes`]: [`MAX_HASH_REQUEST_BYTES`], [`MAX_SMALL_MESSAGE_BYTES`], [`MAX_BLOCK_HASHES_BYTES`], [`MAX_POOLED_HASHES_BYTES`], [`MAX_HELLO_BYTES`], else [`MAX_MESSAGE_BYTES`] | what an honest one may need; BadMessage, before anything is allocated |
+//! | blocks in one NewBlockHashes | [`MAX_ANNOUNCED_BLOCKS`] | an honest list is short; BadMessage |
+//! | items read of a request, items of an answer | [`MAX_ITEMS`] | geth serves as many; the rest of a request is left out, of an answer a BadMessage |
+//! | bytes of an answer of ours | [`SOFT_ANSWER_BYTES`], and one item more | eth.md recommends it; it ends |
+//! | **one session** | | |
+//! | requests of a peer in flight | 0: each is answered before the next is read | nothing of theirs waits in our memory |
 //! | requests of ours in flight | 32 a peer (`src/sync/limits.rs`) | the peer is not asked |
-//! | bytes waiting to go out to a peer | [`OUTPUT_LIMIT_BYTES`], and one answer more | it is not read until they are gone |
-//! | the same, before announcements are left out | [`ANNOUNCE_LIMIT_BYTES`] | it asks when it has caught up |
-//! | memory to make answers in, and to put one together in | 3 + [`SEALED_TOGETHER`] times [`WORKSPACE_BYTES`] a net thread, 3 times when it rests | a longer one's is given back |
-//! | memory of messages that came in, idle | [`IDLE_BUFFERS_BYTES`] a net thread, none [`BUFFERS_REST_MS`] after the last | the oldest is given back |
-//! | events waiting for sync | 16 (`src/node.rs`) | the peer is not read until there is room |
-//! | commands waiting for the reactor | [`COMMAND_QUEUE`] | an error to who sends |
-//! | time: TCP, RLPx, Hello, Status | [`DIAL_TIMEOUT_MS`], [`RLPX_TIMEOUT_MS`], [`HELLO_TIMEOUT_MS`], [`STATUS_TIMEOUT_MS`] | Silence |
-//! | time without a frame | [`SILENCE_TIMEOUT_MS`], a Ping after [`PING_INTERVAL_MS`] | Silence |
-//! | time without reading what it asked for | [`WRITE_STALL_MS`] | Silence |
-//! | faults | [`BAN_SCORE`] with a half-life of [`SCORE_HALF_LIFE_S`] | a ban of [`BAN_FIRST_S`], doubled up to [`BAN_MOST_S`] |
-//! | accounts of faults | [`SCORED_MOST`] | the least goes |
+//! | bytes waiting to go out to a peer | [`OUTPUT_LIMIT_BYTES`], and one answer more | the kernel's buffer keeps the link busy; it is not read until they are gone |
+//! | the same, before announcements are left out | [`ANNOUNCE_LIMIT_BYTES`] | two great blocks and an answer; it asks when it has caught up |
+//! | bytes read at once | [`READ_BUFFER_BYTES`], one for all sessions of a net thread | a call to the kernel costs little beside them |
+//! | messages of a peer that are read and not dealt with | [`MAX_WAITING_EVENTS`] | a hundred bytes can be 32 KiB in memory; the bytes that came with them wait undecrypted, [`READ_BUFFER_BYTES`] at most |
+//! | work of a session before the next has its turn | [`TURN_BYTES`], [`TURN_MESSAGES`] | some milliseconds; it goes on in the next round |
+//! | time: TCP, RLPx, Hello, Status | [`DIAL_TIMEOUT_MS`], [`RLPX_TIMEOUT_MS`], [`HELLO_TIMEOUT_MS`], [`STATUS_TIMEOUT_MS`] | geth's; Silence |
+//! | time without a frame | [`SILENCE_TIMEOUT_MS`], a Ping after [`PING_INTERVAL_MS`] | geth's; Silence |
+//! | time without reading what it asked for | [`WRITE_STALL_MS`] | as much as without a frame; Silence |
+//! | **one net thread** | | |
+//! | memory to make answers in, and to put one together in | 3 + [`SEALED_TOGETHER`] times [`WORKSPACE_BYTES`], 3 times when it rests | an answer and its last item; a longer one's is given back |
+//! | answers sealed side by side | [`SEALED_TOGETHER`], each from [`SEAL_APART_BYTES`] on | as wide as the MACs are computed; a shorter one is not worth the wait |
+//! | memory of messages that came in, idle | [`IDLE_BUFFERS_BYTES`] in multiples of [`BUFFER_STEP_BYTES`], of those from [`REUSED_LEAST_BYTES`] to [`REUSED_MOST_BYTES`]; none [`BUFFERS_REST_MS`] after the last | new memory costs more than decompressing into it; the oldest is given back |
+//! | commands waiting for the reactor | [`COMMAND_QUEUE`] | an error to who sends, never a wait |
+//! | events waiting for sync | 16 (`src/node.rs`) | the peer is not read until there is room, which is asked again after [`PAUSE_RETRY_MS`] at the latest |
+//! | time to say goodbye when the node stops | [`SHUTDOWN_FLUSH_MS`] | Ctrl-C ends it in well under a second |
+//! | **faults** | | |
+//! | faults | [`BAN_SCORE`] with a half-life of [`SCORE_HALF_LIFE_S`] | one lie that is proved, or four messages that are none; a ban of [`BAN_FIRST_S`], doubled up to [`BAN_MOST_S`], a first one again after [`BAN_FORGOTTEN_S`] |
+//! | accounts of faults | [`SCORED_MOST`] | 150 bytes each; the least goes |
 
 use crate::eth::message::code;
 use crate::rlpx::frame::SIDE_BY_SIDE;
@@ -147,6 +167,10 @@ pub const READ_BUFFER_BYTES: usize = 64 << 10;
 /// of cipher and MAC.
 pub const TURN_BYTES: usize = 1 << 20;
 
+/// Events of one session that wait to be dealt with, before more of what was read is decrypted; the bytes wait instead
+/// ([`READ_BUFFER_BYTES`] at most). A frame of a hundred bytes can be an answer of 1,024 empty items, which are 32 KiB in memory.
+pub const MAX_WAITING_EVENTS: usize = 16;
+
 /// Messages of one session handled in one turn: small requests cost more by number than by length.
 pub const TURN_MESSAGES: usize = 64;
 
@@ -178,10 +202,14 @@ pub const MAX_INBOUND_HANDSHAKES: usize = 128;
 pub const MAX_INBOUND_PER_ADDRESS: usize = 8;
 
 /// Inbound handshakes begun in a second, on average and at once after a pause: each costs some 300 us of curve operations, so that
-/// strangers get no more than 3 % of a core. Loopback is exempt.
+/// strangers get no more than 3 % of a core. Loopback is exempt, and so are the addresses of trusted nodes.
 pub const HANDSHAKES_PER_S: u64 = 100;
 /// See [`HANDSHAKES_PER_S`].
 pub const HANDSHAKE_BURST: u64 = 200;
+
+/// Strangers that are accepted and wait for that: the last of them begins within two seconds, while it has patience still (geth: five
+/// seconds). Past it the next are closed. A descriptor each.
+pub const MAX_HELD_STRANGERS: usize = 128;
 
 /// Accepted connections that wait for a reactor they were handed to; past it the one that accepts keeps them.
 pub const ACCEPTED_QUEUE: usize = 64;
@@ -253,3 +281,27 @@ pub const BAN_FORGOTTEN_S: u64 = 24 * 3600;
 
 /// Ids and addresses with an account, about 150 bytes each. A stranger makes new ones at no more than one handshake each.
 pub const SCORED_MOST: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_limit_stands_in_the_table() {
+        let source = include_str!("limits.rs");
+        let rows: Vec<&str> = source
+            .lines()
+            .filter(|line| line.starts_with("//! | "))
+            .collect();
+        let names: Vec<&str> = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub const ")?.split(':').next())
+            .collect();
+        assert!(names.len() > 50, "{names:?}");
+        for name in names {
+            let link = format!("[`{name}`]");
+            assert!(rows.iter().any(|row| row.contains(&link)), "{name}");
+        }
+        for row in rows {
+            assert_eq!(row.matches('|').count(), 4, "{row}");
+        }
+    }
+}

@@ -115,6 +115,8 @@ pub struct Reactor {
     poll: Poll,
     listener: Option<Listener>,
     listener_rate: Rate,
+    /// Strangers that were accepted and whose handshakes may not begin yet, in the order in which they came.
+    held: VecDeque<Accepted>,
     local_addr: SocketAddr,
     signal: Arc<Signal>,
     commands: Receiver<Command>,
@@ -208,6 +210,7 @@ impl Reactor {
                 poll,
                 listener: listener.take(),
                 listener_rate: Rate::new(),
+                held: VecDeque::new(),
                 local_addr,
                 signal,
                 commands,
@@ -306,6 +309,7 @@ impl Reactor {
                 self.slots.next_timer_ms(),
                 self.dialer.next_due_ms(),
                 self.listener.as_ref().and_then(Listener::resumes_at_ms),
+                self.held_begins_ms(now_ms),
                 self.retry_at_ms,
                 self.workspace.as_ref().and_then(|w| w.rests_at_ms()),
             ];
@@ -450,6 +454,7 @@ impl Reactor {
         if let Some(mut listener) = self.listener.take() {
             listener.close(self.poll.registry());
         }
+        self.held.clear();
         for peer in self.slots.peers() {
             let Some(mut entry) = self.slots.take(peer) else {
                 continue;

@@ -244,8 +244,25 @@ impl Session {
     /// Takes bytes from the peer, cut anywhere. They are decrypted in place.
     ///
     /// `chain` is what our Status says, and what the peer's is checked against, if they are due.
-    pub fn handle_input(&mut self, now_ms: u64, mut bytes: &mut [u8], chain: &LocalChain) {
+    pub fn handle_input(&mut self, now_ms: u64, bytes: &mut [u8], chain: &LocalChain) {
+        self.handle_some(now_ms, bytes, chain, usize::MAX);
+    }
+
+    /// The same as far as no more than `most_events` wait to be polled: gives how many bytes were taken. Those after them are as they
+    /// came, and are to be given again. A session that has closed takes all.
+    pub fn handle_some(
+        &mut self,
+        now_ms: u64,
+        bytes: &mut [u8],
+        chain: &LocalChain,
+        most_events: usize,
+    ) -> usize {
+        let whole_bytes = bytes.len();
+        let mut bytes = bytes;
         while !bytes.is_empty() && !self.is_closed() {
+            if self.events.len() >= most_events {
+                return whole_bytes - bytes.len();
+            }
             let missing = self.needed_bytes - self.input.len();
             let (part, rest) = bytes.split_at_mut(missing.min(bytes.len()));
             bytes = rest;
@@ -261,6 +278,7 @@ impl Session {
                 self.spare(whole);
             }
         }
+        whole_bytes
     }
 
     /// Acts on the time: Ping, or the end of patience. To be called at [`Session::deadline_ms`]; earlier does no harm.
@@ -373,7 +391,8 @@ impl Session {
         self.paused = paused;
     }
 
-    /// The next event, in the order they happened. At most those of one input wait here.
+    /// The next event, in the order they happened. At most those of one input wait here, and of
+    /// [`handle_some`](Session::handle_some) as many as it was told.
     ///
     /// Our Status is said when the owner asks for what comes after [`SessionEvent::Authenticated`]: a peer that it refuses at
     /// that event hears no more than Hello.

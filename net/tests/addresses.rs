@@ -5,14 +5,14 @@
 
 mod common;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cairn_net::enode::Enode;
 use cairn_net::limits::{
-    HANDSHAKE_BURST, HANDSHAKES_PER_S, MAX_INBOUND_PER_ADDRESS, RLPX_TIMEOUT_MS,
+    HANDSHAKE_BURST, HANDSHAKES_PER_S, MAX_HELD_STRANGERS, MAX_INBOUND_PER_ADDRESS, RLPX_TIMEOUT_MS,
 };
 use cairn_net::reactor::ReactorConfig;
 use cairn_net::scores::{Ban, Subject};
@@ -40,6 +40,10 @@ fn is_inside(test: &str) -> bool {
         .output()
         .is_ok_and(|done| done.status.success())
     {
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "this system gives no network of its own (unshare, ip)"
+        );
         println!("skipped: this system gives no network of its own (unshare, ip)");
         return false;
     }
@@ -133,7 +137,7 @@ fn after_a_burst_handshakes_begin_at_their_rate() {
         return;
     }
     let (node, honest) = start(config());
-    const COUNT: u64 = 350;
+    const COUNT: u64 = HANDSHAKE_BURST + MAX_HELD_STRANGERS as u64 - 8; // the honest one is one of them
     let auths: Vec<_> = (0..COUNT)
         .map(|n| auth(1 + (n % 250) as u8, node.id).1)
         .collect();
@@ -166,6 +170,68 @@ fn after_a_burst_handshakes_begin_at_their_rate() {
     let at_the_rate = Duration::from_millis((HANDSHAKE_BURST - 10) * 1000 / HANDSHAKES_PER_S);
     assert!(burst < dialled + at_the_rate, "{burst:?}");
     over(&node, honest, "a flood of handshakes");
+}
+
+#[test]
+fn of_a_flood_of_strangers_some_wait_and_some_are_closed_and_a_trusted_nodes_address_does_not_wait()
+{
+    if !is_inside(
+        "of_a_flood_of_strangers_some_wait_and_some_are_closed_and_a_trusted_nodes_address_does_not_wait",
+    ) {
+        return;
+    }
+    let mut config = config();
+    config.trusted = vec![Enode {
+        id: id(77),
+        ip: ip(77),
+        tcp: 30303,
+        udp: 30303,
+    }];
+    let (node, honest) = start(config);
+    let auths: Vec<Vec<u8>> = (1..50).map(|key| auth(key, node.id).1).collect();
+    let start = Instant::now();
+    let mut waiting: Vec<TcpStream> = Vec::new();
+    let mut dialled = 0;
+    // They come until one is closed: then as many wait as may, and whom the rate lets in waits behind all of them.
+    let mut flood = |waiting: &mut Vec<TcpStream>| {
+        let mut is_closed = false;
+        while !is_closed {
+            assert!(start.elapsed() < 2 * PATIENCE, "nobody is closed");
+            for _ in 0..16 {
+                let mut stream = connect_from(ip(100 + (dialled % 150) as u8), node.addr);
+                let _ = stream.write_all(&auths[dialled % auths.len()]); // who is closed may hear of it already
+                stream.set_nonblocking(true).unwrap();
+                waiting.push(stream);
+                dialled += 1;
+            }
+            waiting.retain(|stream| match stream.peek(&mut [0]) {
+                Ok(1..) => false, // it has had its ack
+                Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+                Ok(0) | Err(_) => {
+                    is_closed = true;
+                    false
+                }
+            });
+        }
+    };
+    // A machine that holds one of us up for longer than a stranger waits shows nothing: then once more.
+    let is_before = (0..10).any(|n| {
+        flood(&mut waiting);
+        drop(ready(&node, 77, 200 + n));
+        node.gone();
+        // All that came before it have been accepted: they had their ack, are closed, or wait.
+        let is_waiting = |stream: &TcpStream| matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        waiting.retain(is_waiting);
+        println!("{} wait behind the trusted one", waiting.len());
+        !waiting.is_empty()
+    });
+    assert!(is_before, "it came last and was served last");
+    for mut stream in waiting {
+        stream.set_nonblocking(false).unwrap();
+        stream.read_exact(&mut [0; 2]).unwrap();
+    }
+    println!("{dialled} were dialled");
+    over(&node, honest, "a flood of strangers");
 }
 
 #[test]

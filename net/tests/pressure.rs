@@ -116,6 +116,31 @@ fn a_service_without_room_stops_its_peers_through_tcp_and_loses_nothing() {
 }
 
 #[test]
+fn of_many_short_messages_read_at_once_none_is_lost_when_the_service_has_no_room() {
+    let a = Node::with_room(reactor_config(1), 1);
+    let mut bare = Bare::dial(3, &a).unwrap();
+    const MESSAGES: u64 = 3000;
+    for n in 0..MESSAGES {
+        let announced = [(B256::repeat_byte(1), n)];
+        bare.send(Outgoing::NewBlockHashes(&announced)).unwrap();
+    }
+    bare.flush().unwrap();
+    drop(bare); // what it said before is heard
+    a.connected();
+    for n in 0..MESSAGES {
+        match a.event() {
+            NetEvent::Message {
+                message: Message::NewBlockHashes(blocks),
+                ..
+            } => assert_eq!(blocks[0].1, n),
+            other => panic!("{other:?}"),
+        }
+        a.handle.wake();
+    }
+    a.gone();
+}
+
+#[test]
 fn commands_that_nobody_takes_are_bounded_and_the_next_is_given_back() {
     let (reactors, handle) = Reactor::bind_threads(reactor_config(1), 1).unwrap();
     let command = || Command::SetChain(chain());

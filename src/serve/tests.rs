@@ -1,4 +1,4 @@
-//! Receipts in answers: all forms, both ways of compressing, in parts, the limits, and what is not there.
+//! Receipts in answers: all forms, both ways of compressing, in parts, the limits, what is not there, and what cannot be read.
 #![allow(clippy::unwrap_used)]
 
 use alloy_primitives::U256;
@@ -38,7 +38,7 @@ fn list(payload: &[u8]) -> Vec<u8> {
 struct Kept {
     server: Server,
     hashes: Vec<B256>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn kept(all: &[Option<Vec<u8>>]) -> Kept {
@@ -75,7 +75,7 @@ fn kept(all: &[Option<Vec<u8>>]) -> Kept {
     Kept {
         server: Server::new(writer.reader(), events, Arc::default()),
         hashes,
-        _dir: dir,
+        dir,
     }
 }
 
@@ -111,7 +111,7 @@ fn ask(kept: &mut Kept, eth: u8, request: &Request) -> Answer {
         other => panic!("{other:?}"),
     };
     let mut reply = Reply::new(3, request, &mut send);
-    kept.server.reply(eth, request, &mut reply).unwrap();
+    kept.server.serve(eth, request, &mut reply);
     found
 }
 
@@ -315,4 +315,51 @@ fn of_block_access_lists_none_is_there() {
         };
         assert_eq!(ask(&mut kept, 71, &request).items, vec![0x80; count]);
     }
+}
+
+/// A file that is cut short under the map does to it what a bad sector does.
+#[test]
+fn what_cannot_be_read_is_an_empty_answer_to_one_request_and_the_next_is_served() {
+    // The last is a batch of its own: all of them settle into one segment, it at the end.
+    let all: Vec<_> = [1_000, 1_000, 9 << 20]
+        .map(|bytes| receipts(bytes, 1))
+        .into();
+    let mut kept = kept(&all.iter().cloned().map(Some).collect::<Vec<_>>());
+    let [first, last] = [kept.hashes[1], kept.hashes[3]];
+    assert!(answer(&mut kept, 69, &[first]).0 == all[0], "it is mapped");
+    let mut segments = std::fs::read_dir(kept.dir.path().join("receipts")).unwrap();
+    let path = segments.next().unwrap().unwrap().path();
+    let whole = std::fs::read(&path).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(whole.len() as u64 - (1 << 20)).unwrap();
+    for eth in [68, 69, 70] {
+        assert!(answer(&mut kept, eth, &[last]).0.is_empty());
+        let one = match eth {
+            68 => with_blooms(&all[0]),
+            _ => all[0].clone(),
+        };
+        assert!(answer(&mut kept, eth, &[first]).0 == one);
+    }
+    assert!(!kept.server.has_failed(), "the node goes on");
+    // The disk gives it again.
+    std::fs::write(&path, &whole).unwrap();
+    assert!(answer(&mut kept, 69, &[last]).0 == all[2]);
+}
+
+#[test]
+fn what_is_damaged_stops_the_node() {
+    let all: Vec<_> = [1_000, 9 << 20].map(|bytes| receipts(bytes, 1)).into();
+    let mut kept = kept(&all.iter().cloned().map(Some).collect::<Vec<_>>());
+    let mut segments = std::fs::read_dir(kept.dir.path().join("receipts")).unwrap();
+    let path = segments.next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let last = kept.hashes[2];
+    assert!(answer(&mut kept, 69, &[last]).0.is_empty());
+    assert!(kept.server.has_failed());
+    assert!(matches!(
+        kept.server.damage(),
+        Some(cairn_store::Error::Damaged { .. })
+    ));
 }

@@ -3,11 +3,61 @@
 use std::time::Duration;
 
 use alloy_primitives::{B256, keccak256};
+use alloy_rlp::Header;
 use cairn_net::eth::message::{AnswerKind, Message, Outgoing, Request, Start};
 use cairn_net::p2p::DisconnectReason;
 
+use crate::common::reader;
 use crate::peer::puppet::{End, Puppet};
 use crate::{BLOCKS, CHAIN, MIB, Watched, alone};
+
+/// A peer that claims the chain.
+fn ahead(watched: &Watched, key: u8) -> Puppet {
+    let head = CHAIN.last().unwrap();
+    Puppet::ready_with(key, watched.target, |status| {
+        status.latest = status.latest.map(|_| BLOCKS);
+        status.head = head.header.hash;
+        status.td = status.td.map(|_| head.td);
+    })
+}
+
+/// The honest answer.
+fn truth(request: &Request) -> (AnswerKind, Vec<&'static [u8]>) {
+    let of = |hash: &B256| CHAIN.iter().find(|block| block.header.hash == *hash);
+    match request {
+        Request::Headers {
+            start: Start::Number(first),
+            amount,
+            skip: 0,
+            reverse: false,
+        } => {
+            let chain = CHAIN.iter().map(|block| &block.header.raw[..]);
+            let from = chain.skip(*first as usize - 1);
+            (AnswerKind::Headers, from.take(*amount as usize).collect())
+        }
+        Request::Headers {
+            start: Start::Hash(hash),
+            ..
+        } => {
+            let found = of(hash).map(|block| &block.header.raw[..]);
+            (AnswerKind::Headers, Vec::from_iter(found))
+        }
+        Request::Bodies { hashes } => {
+            let found = hashes.iter().filter_map(of);
+            let bodies = found.map(|block| &block.body[..]);
+            (AnswerKind::Bodies, bodies.collect())
+        }
+        Request::Receipts {
+            hashes,
+            first_index: 0,
+        } => {
+            let found = hashes.iter().filter_map(of);
+            let receipts = found.map(|block| &block.receipts[..]);
+            (AnswerKind::Receipts, receipts.collect())
+        }
+        other => panic!("{other:?}"),
+    }
+}
 
 #[test]
 fn answers_other_than_what_was_asked_for_end_in_a_disconnect_and_change_nothing() {
@@ -16,14 +66,7 @@ fn answers_other_than_what_was_asked_for_end_in_a_disconnect_and_change_nothing(
     let watched = Watched::start(dir.path(), false);
     let before = watched.memory();
     let chain: Vec<&[u8]> = CHAIN.iter().map(|block| &block.header.raw[..]).collect();
-    let head = CHAIN.last().unwrap();
-    let ready = |key| {
-        Puppet::ready_with(key, watched.target, |status| {
-            status.latest = status.latest.map(|_| BLOCKS);
-            status.head = head.header.hash;
-            status.td = status.td.map(|_| head.td);
-        })
-    };
+    let ready = |key| ahead(&watched, key);
     let told = End::Told(DisconnectReason::Subprotocol);
 
     // Nobody asked.
@@ -96,32 +139,7 @@ fn answers_other_than_what_was_asked_for_end_in_a_disconnect_and_change_nothing(
             let Some(Message::Request { id, request }) = puppet.message() else {
                 panic!("{what}: nothing was asked");
             };
-            let (of, items) = match &request {
-                Request::Headers {
-                    start: Start::Number(first),
-                    amount,
-                    skip: 0,
-                    reverse: false,
-                } => {
-                    let from = chain.iter().skip(*first as usize - 1);
-                    (headers, from.take(*amount as usize).copied().collect())
-                }
-                Request::Headers {
-                    start: Start::Hash(hash),
-                    ..
-                } => {
-                    let found = CHAIN.iter().find(|block| block.header.hash == *hash);
-                    let found = found.map(|block| &block.header.raw[..]);
-                    (headers, Vec::from_iter(found))
-                }
-                Request::Bodies { hashes } => {
-                    let of = |hash: &B256| CHAIN.iter().find(|block| block.header.hash == *hash);
-                    let found = hashes.iter().filter_map(of);
-                    (bodies, found.map(|block| &block.body[..]).collect())
-                }
-                other => panic!("{what}: {other:?}"),
-            };
-            let items: Vec<&[u8]> = items;
+            let (of, items) = truth(&request);
             if of == kind && items.len() > 4 {
                 lie(&mut puppet, id, &items);
                 break;
@@ -133,6 +151,97 @@ fn answers_other_than_what_was_asked_for_end_in_a_disconnect_and_change_nothing(
     }
     watched.assert_memory("false answers", before, 32 * MIB); // what the allocator keeps
     watched.over("false answers");
+}
+
+/// The first `count` of the receipts of a block.
+fn some_receipts(mut receipts: &[u8], count: usize) -> Vec<u8> {
+    let mut payload = Header::decode_bytes(&mut receipts, true).unwrap();
+    let whole = payload;
+    for _ in 0..count {
+        Header::decode_bytes(&mut payload, true).unwrap();
+    }
+    let taken = &whole[..whole.len() - payload.len()];
+    let mut list = Vec::new();
+    Header {
+        list: true,
+        payload_length: taken.len(),
+    }
+    .encode(&mut list);
+    list.extend_from_slice(taken);
+    list
+}
+
+/// The chain does not wait for receipts: a peer that served it honestly lies about those.
+#[test]
+fn receipts_other_than_what_was_asked_for_end_in_a_disconnect_and_are_not_kept() {
+    let _alone = alone();
+    type Lie<'a> = &'a dyn Fn(&mut Puppet, u64, &[&[u8]]);
+    let answer = |puppet: &mut Puppet, kind, id, items: &[&[u8]]| {
+        puppet.send(Outgoing::Answer { kind, id, items });
+    };
+    let receipts = AnswerKind::Receipts;
+    let lies: [(&str, Lie<'_>); 6] = [
+        ("too many", &|puppet, id, items| {
+            answer(puppet, receipts, id, &[items, &items[..1]].concat());
+        }),
+        ("out of order", &|puppet, id, items| {
+            let mut items = items.to_vec();
+            items.swap(0, 1);
+            answer(puppet, receipts, id, &items);
+        }),
+        ("of another block", &|puppet, id, items| {
+            // Of one without transactions.
+            answer(puppet, receipts, id, &vec![&[0xc0][..]; items.len()]);
+        }),
+        ("under another id", &|puppet, id, items| {
+            answer(puppet, receipts, id ^ 0x5555, items);
+        }),
+        ("cut short", &|puppet, id, items| {
+            answer(puppet, receipts, id, &[&some_receipts(items[0], 1)]);
+        }),
+        ("cut, and go on with others", &|puppet, id, items| {
+            let first = some_receipts(items[0], 1);
+            answer(puppet, AnswerKind::CutReceipts, id, &[&first]);
+            let id = loop {
+                match puppet.message() {
+                    Some(Message::Request {
+                        id,
+                        request: Request::Receipts { first_index: 1, .. },
+                    }) => break id,
+                    Some(Message::Request { id, request }) => {
+                        let (kind, items) = truth(&request);
+                        answer(puppet, kind, id, &items);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            };
+            answer(puppet, receipts, id, &[&first]);
+        }),
+    ];
+    for (what, lie) in lies {
+        let dir = tempfile::tempdir().unwrap();
+        let watched = Watched::start_with(dir.path(), false, &["--receipts"]);
+        let mut puppet = ahead(&watched, 40);
+        loop {
+            let Some(Message::Request { id, request }) = puppet.message() else {
+                panic!("{what}: nothing was asked");
+            };
+            let (kind, items) = truth(&request);
+            if kind == receipts && items.len() > 1 {
+                lie(&mut puppet, id, &items);
+                break;
+            }
+            answer(&mut puppet, kind, id, &items);
+        }
+        let told = End::Told(DisconnectReason::Subprotocol);
+        assert_eq!(puppet.end(), told, "receipts {what}");
+        let snapshot = reader(&dir.path().join("node")).snapshot();
+        for (number, block) in (1..).zip(CHAIN.iter()) {
+            let kept = snapshot.receipts(number).unwrap();
+            assert!(kept.is_none_or(|kept| kept == block.receipts), "{what}");
+        }
+        watched.over(&format!("receipts {what}"));
+    }
 }
 
 #[test]

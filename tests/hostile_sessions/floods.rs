@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use alloy_primitives::B256;
 use cairn_net::eth::message::{AnswerKind, Outgoing, Request, code};
-use cairn_net::limits::{MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, OUTPUT_LIMIT_BYTES};
+use cairn_net::limits::{
+    MAX_FRAME_BYTES, MAX_ITEMS, MAX_MESSAGE_BYTES, OUTPUT_LIMIT_BYTES, READ_BUFFER_BYTES,
+};
 use cairn_net::p2p::{Capability, DISCONNECT, FIRST_CAPABILITY_ID};
 use cairn_net::rlpx::frame::HEADER_BYTES;
 
@@ -201,6 +203,43 @@ fn lists(byte: u8) -> Vec<u8> {
     message[4] = 1;
     message[5..9].copy_from_slice(&list(MAX_MESSAGE_BYTES - 9));
     message
+}
+
+#[test]
+fn many_short_answers_of_a_thousand_empty_items_are_not_all_in_memory_at_once() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let watched = Watched::start(dir.path(), true);
+    let empty: &[u8] = &[0xc0];
+    let mut puppets: Vec<Puppet> = (0..10)
+        .map(|n| Puppet::ready(20 + n, watched.target))
+        .collect();
+    let resident = watched.status("VmHWM:");
+    for puppet in &mut puppets {
+        let mut wire = Vec::new();
+        // Some 112 bytes each: 32 KiB when they are read.
+        while wire.len() < READ_BUFFER_BYTES {
+            let mut payload = Vec::new();
+            let (kind, id) = (AnswerKind::Bodies, 7);
+            Outgoing::Answer {
+                kind,
+                id,
+                items: &[empty; MAX_ITEMS],
+            }
+            .encode(puppet.eth, &mut payload);
+            let packed = snap::raw::Encoder::new().compress_vec(&payload).unwrap();
+            let body = [&[FIRST_CAPABILITY_ID + code::BLOCK_BODIES][..], &packed].concat();
+            wire.extend(puppet.sealed(&body));
+        }
+        puppet.write(&wire);
+    }
+    for mut puppet in puppets {
+        assert_eq!(puppet.end(), SUBPROTOCOL);
+    }
+    let more = watched.status("VmHWM:") - resident;
+    println!("{} KiB at most", more / 1024);
+    assert!(more < 10 * MIB, "{more} bytes more at most");
+    watched.over("many short answers");
 }
 
 #[test]

@@ -52,22 +52,28 @@ struct Watched {
 
 impl Watched {
     fn start(dir: &Path, is_full: bool) -> Watched {
+        Watched::start_with(dir, is_full, &[])
+    }
+
+    /// The same with more arguments.
+    fn start_with(dir: &Path, is_full: bool, args: &[&str]) -> Watched {
         let data = dir.join("node");
         let chain = chain_file(dir, &params());
         run_ok(&["init", "--datadir", text(&data), text(&chain.genesis)]);
         if is_full {
             run_ok(&["import", "--datadir", text(&data), text(&chain.blocks)]);
         }
-        let node = Node::start(&data, &["--maxpeers", "200"]);
+        let node = Node::start(&data, &[&["--maxpeers", "200"][..], args].concat());
         let enode: Enode = node.enode.parse().unwrap();
         let target = (enode.tcp_addr(), enode.id);
+        let count = if is_full { 3 } else { 1 };
         let request = Request::Headers {
             start: Start::Number(0),
-            amount: 3,
+            amount: count,
             skip: 0,
             reverse: false,
         };
-        let honest = Honest::start(9, target, request, if is_full { 3 } else { 1 });
+        let honest = Honest::start(9, target, request, count as usize);
         Watched {
             node,
             target,

@@ -162,7 +162,7 @@ fn hash_request(
             },
         ));
     }
-    // No more is ever answered, so no more is read: a request of ten MiB costs no more than one of 34 kB.
+    // No more is ever answered, so no more is read: the longest request (128 KiB) costs no more than one of 34 kB.
     let count = (items.len() / HASH_ITEM_BYTES).min(MAX_ITEMS);
     let mut hashes = Vec::with_capacity(count);
     for _ in 0..count {

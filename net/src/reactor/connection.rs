@@ -41,6 +41,8 @@ pub(super) struct Connection {
     pub(super) is_announced: bool,
     /// An event that the service gave back: until it is taken, nothing else of this peer is read.
     pub(super) held: Option<NetEvent>,
+    /// What was read, and the session has not taken yet: it has events enough. At most a read buffer.
+    pub(super) unread: Vec<u8>,
     /// Some byte has been read.
     has_spoken: bool,
     /// Writing has failed: nothing goes out any more.
@@ -137,6 +139,7 @@ impl Connection {
             info: None,
             is_announced: false,
             held: None,
+            unread: Vec::new(),
             has_spoken: false,
             is_broken: false,
             ended: None,

@@ -1,4 +1,5 @@
-//! Connections that come in: accepted in bounded numbers, and never in a spin when the system has no more to give.
+//! Connections that come in: accepted in bounded numbers, strangers' begun at their rate, and never in a spin when the system has no
+//! more to give.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +12,9 @@ use super::connection::{Connection, Name, State};
 use super::link::Link;
 use super::shared::{Counted, Refusal};
 use super::{BindError, Reactor, entropy, unix_s};
-use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTED_QUEUE, ACCEPTS_PER_TURN, LISTEN_BACKLOG};
+use crate::limits::{
+    ACCEPT_PAUSE_MS, ACCEPTED_QUEUE, ACCEPTS_PER_TURN, LISTEN_BACKLOG, MAX_HELD_STRANGERS,
+};
 use crate::session::{Role, Session};
 
 /// A connection that was accepted and has no session yet.
@@ -98,6 +101,11 @@ impl Listener {
             .filter(|_| self.readable && self.socket.is_some())
     }
 
+    /// Nothing more is accepted before, nor before what was said already.
+    fn pause(&mut self, until_ms: u64) {
+        self.paused_until_ms = self.paused_until_ms.max(Some(until_ms));
+    }
+
     pub(super) fn close(&mut self, registry: &Registry) {
         if let Some(mut socket) = self.socket.take() {
             // A socket that is dropped leaves the poll in any case.
@@ -129,7 +137,7 @@ impl Listener {
                 _ => {
                     // No descriptors or memory: what waits to be accepted stays readable, so asking again at once
                     // would spin.
-                    self.paused_until_ms = Some(now_ms + ACCEPT_PAUSE_MS);
+                    self.pause(now_ms + ACCEPT_PAUSE_MS);
                     Err(error)
                 }
             },
@@ -138,9 +146,13 @@ impl Listener {
 }
 
 impl Reactor {
-    /// Accepts some of what waits.
+    /// Accepts some of what waits. Who it is shows only then: so strangers are accepted past their rate too, and held, for those whom
+    /// the rate is not for wait behind them in the kernel's queue.
     pub(super) fn accept(&mut self) {
         let now_ms = self.now_ms();
+        while let Some(accepted) = self.next_held(now_ms) {
+            self.hand_over(accepted);
+        }
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self
                 .listener
@@ -149,21 +161,36 @@ impl Reactor {
             else {
                 return;
             };
-            let begins_ms = self.listener_rate.next_ms(now_ms);
-            if begins_ms > now_ms {
-                listener.paused_until_ms = Some(begins_ms);
-                return;
-            }
             match listener.next(now_ms) {
-                Ok(Some((stream, addr))) => self.accepted(stream, addr),
+                Ok(Some((stream, addr))) => self.accepted(stream, addr, now_ms),
                 Ok(None) => {}
                 Err(error) => log::warn!("Cannot accept connections for now: {error}"),
             }
         }
+        // Most of what comes now is turned away: no more of it than a turn's worth until the next may begin.
+        if self.held.len() >= MAX_HELD_STRANGERS
+            && let Some(begins_ms) = self.held_begins_ms(now_ms)
+            && let Some(listener) = &mut self.listener
+        {
+            listener.pause(begins_ms);
+        }
     }
 
-    /// A connection came in: it is given to the reactor with the fewest, if its address may have one more.
-    fn accepted(&mut self, stream: TcpStream, addr: SocketAddr) {
+    /// When the first of the strangers that are held may begin, if there is any.
+    pub(super) fn held_begins_ms(&mut self, now_ms: u64) -> Option<u64> {
+        (!self.held.is_empty()).then(|| self.listener_rate.next_ms(now_ms))
+    }
+
+    /// The stranger that may begin now.
+    fn next_held(&mut self, now_ms: u64) -> Option<Accepted> {
+        self.held_begins_ms(now_ms)
+            .filter(|at_ms| *at_ms <= now_ms)?;
+        self.listener_rate.take();
+        self.held.pop_front()
+    }
+
+    /// A connection came in: it begins, if its address may have one more and it need not wait.
+    fn accepted(&mut self, stream: TcpStream, addr: SocketAddr, now_ms: u64) {
         let arrived = self.shared.book().arrive(addr.ip(), unix_s());
         let counted = match arrived {
             Ok(counted) => counted,
@@ -176,14 +203,29 @@ impl Reactor {
                 return;
             }
         };
-        if counted == Counted::Yes && !addr.ip().to_canonical().is_loopback() {
-            self.listener_rate.take();
-        }
         let accepted = Accepted {
             stream,
             addr,
             counted,
         };
+        if counted == Counted::No || addr.ip().to_canonical().is_loopback() {
+            return self.hand_over(accepted);
+        }
+        if self.held.len() >= MAX_HELD_STRANGERS {
+            self.uncount(addr, counted);
+            self.stranger_line(format_args!(
+                "Connection refused addr={addr}: too many wait"
+            ));
+            return;
+        }
+        self.held.push_back(accepted);
+        if let Some(accepted) = self.next_held(now_ms) {
+            self.hand_over(accepted);
+        }
+    }
+
+    /// Gives a connection to the reactor with the fewest.
+    fn hand_over(&mut self, accepted: Accepted) {
         let thread = self.shared.least_busy();
         let kept = match self
             .neighbours
@@ -195,6 +237,17 @@ impl Reactor {
         };
         if let Some(accepted) = kept {
             self.adopt(accepted);
+        }
+    }
+
+    /// A connection that came to nothing is taken off its address.
+    fn uncount(&mut self, addr: SocketAddr, counted: Counted) {
+        if counted == Counted::Yes {
+            let peer = self.slots.next_peer(); // of nobody: only the address is taken off
+            self.shared
+                .book()
+                .admission
+                .leave(peer, None, Some(addr.ip()));
         }
     }
 
@@ -212,13 +265,7 @@ impl Reactor {
         let (addr, counted) = (accepted.addr, accepted.counted);
         if let Err(error) = self.begin_inbound(accepted) {
             log::warn!("Cannot take a connection addr={addr}: {error}");
-            if counted == Counted::Yes {
-                let peer = self.slots.next_peer(); // of nobody: only the address is taken off
-                self.shared
-                    .book()
-                    .admission
-                    .leave(peer, None, Some(addr.ip()));
-            }
+            self.uncount(addr, counted);
         }
     }
 

@@ -7,8 +7,8 @@ use super::{Command, NetEvent, PeerId, Reactor, Reply, Service, unix_s};
 use crate::eth::message::{Message, Outgoing};
 use crate::fault::Cause;
 use crate::limits::{
-    LINGER_MS, MAX_LINGERING, PAUSE_RETRY_MS, SEAL_APART_BYTES, SEALED_TOGETHER, TURN_BYTES,
-    TURN_MESSAGES,
+    LINGER_MS, MAX_LINGERING, MAX_WAITING_EVENTS, PAUSE_RETRY_MS, SEAL_APART_BYTES,
+    SEALED_TOGETHER, TURN_BYTES, TURN_MESSAGES,
 };
 use crate::scores::Subject;
 use crate::session::{Close, NotReady, SessionEvent, seal_each};
@@ -136,12 +136,12 @@ impl Reactor {
                     return Next::Again;
                 }
                 // What was written may have made the session ready for nothing: only reading gives it more to do.
-                let len = connection.read(&mut self.buffer);
-                bytes += len;
-                if let Some(close) = self.feed(peer, connection, len, service) {
-                    return Next::End(close);
-                }
-                if len == 0 && connection.ended.is_none() {
+                let taken = match self.feed(peer, connection, service) {
+                    Ok(taken) => taken,
+                    Err(close) => return Next::End(close),
+                };
+                bytes += taken;
+                if taken == 0 && connection.ended.is_none() {
                     connection.flush(now_ms);
                     return Next::Wait;
                 }
@@ -154,7 +154,8 @@ impl Reactor {
         }
     }
 
-    /// Hands the first `len` bytes of the buffer to the session.
+    /// Hands to the session what it left of the last read, or else what a new one gives; gives how many bytes it took. The rest waits
+    /// until its events are dealt with.
     ///
     /// Until the peer has proven its id they go in small pieces: so the verdict about it falls before its Hello, which
     /// comes after the header of the frame that proves it, has been acted on. A peer that is refused never gets our
@@ -163,30 +164,43 @@ impl Reactor {
         &mut self,
         peer: PeerId,
         connection: &mut Connection,
-        len: usize,
         service: &mut dyn Service,
-    ) -> Option<Close> {
+    ) -> Result<usize, Close> {
         let now_ms = self.now_ms();
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut bytes = &mut buffer[..len];
-        let mut close = None;
-        while !bytes.is_empty() && close.is_none() {
-            let piece_len = if connection.is_authenticated {
-                bytes.len()
+        let mut left = std::mem::take(&mut connection.unread);
+        let came = if left.is_empty() {
+            let len = connection.read(&mut buffer);
+            &mut buffer[..len]
+        } else {
+            &mut left[..]
+        };
+        let mut taken = 0;
+        let mut fed = Ok(());
+        while taken < came.len() && fed.is_ok() {
+            let piece = if connection.is_authenticated {
+                &mut came[taken..]
             } else {
-                bytes.len().min(PIECE_BYTES)
+                let end = came.len().min(taken + PIECE_BYTES);
+                &mut came[taken..end]
             };
-            let (piece, rest) = bytes.split_at_mut(piece_len);
-            connection.session.handle_input(now_ms, piece, &self.chain);
-            bytes = rest;
+            let piece_bytes = piece.len();
+            let session = &mut connection.session;
+            let piece_taken = session.handle_some(now_ms, piece, &self.chain, MAX_WAITING_EVENTS);
+            taken += piece_taken;
             if !connection.is_authenticated
                 && let Some(event) = connection.session.poll_event()
             {
-                close = self.event(peer, connection, event, service);
+                fed = self
+                    .event(peer, connection, event, service)
+                    .map_or(Ok(()), Err);
+            } else if piece_taken < piece_bytes {
+                connection.unread = came[taken..].to_vec();
+                break;
             }
         }
         self.buffer = buffer;
-        close
+        fed.map(|()| taken)
     }
 
     /// Deals with one event; the last one gives how the session closed.

@@ -2,7 +2,10 @@
 
 use super::pair::{Pair, carry, closed, events};
 use super::*;
-use crate::limits::{PING_INTERVAL_MS, REUSED_LEAST_BYTES, STATUS_TIMEOUT_MS, WORKSPACE_BYTES};
+use crate::limits::{
+    MAX_ITEMS, MAX_WAITING_EVENTS, PING_INTERVAL_MS, REUSED_LEAST_BYTES, STATUS_TIMEOUT_MS,
+    WORKSPACE_BYTES,
+};
 
 #[test]
 fn an_idle_peer_is_pinged_and_answers_and_stays() {
@@ -332,4 +335,46 @@ fn a_long_frame_that_never_ends_holds_no_more_than_four_times_what_came() {
     }
     assert!(is_used, "it is taken once enough has come");
     assert_eq!(events(&mut pair.b).len(), 1);
+}
+
+#[test]
+fn of_many_messages_in_one_input_no_more_wait_than_is_said_and_none_is_lost() {
+    let mut pair = Pair::ready(21);
+    let empty: &[u8] = &[0xc0];
+    const COUNT: u64 = 500;
+    for id in 0..COUNT {
+        let answer = Outgoing::Answer {
+            kind: AnswerKind::Bodies,
+            id,
+            items: &[empty; MAX_ITEMS],
+        };
+        pair.a.send(answer).unwrap();
+    }
+    let mut wire = pair.a.output().to_vec();
+    assert!(wire.len() <= READ_BUFFER_BYTES, "{} bytes", wire.len());
+    let (mut at, mut next) = (0, 0);
+    while at < wire.len() {
+        let taken = pair
+            .b
+            .handle_some(NOW_MS, &mut wire[at..], &chain(), MAX_WAITING_EVENTS);
+        // More are not taken before these are.
+        let more = &mut wire[at + taken..];
+        if !more.is_empty() {
+            let taken = pair
+                .b
+                .handle_some(NOW_MS, more, &chain(), MAX_WAITING_EVENTS);
+            assert_eq!(taken, 0);
+        }
+        at += taken;
+        let came = events(&mut pair.b);
+        assert!((1..=MAX_WAITING_EVENTS).contains(&came.len()));
+        for event in came {
+            let SessionEvent::Message(Message::Bodies { id, bodies }) = event else {
+                panic!("{event:?}")
+            };
+            assert_eq!((id, bodies.len()), (next, MAX_ITEMS));
+            next += 1;
+        }
+    }
+    assert_eq!(next, COUNT);
 }
