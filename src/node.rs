@@ -266,7 +266,7 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
     let own = sealing
         .as_ref()
         .map(|(waiting, _)| OwnBoard::new(waiting.pace.signer));
-    let board = status::Writer::new(board, &tip, &reader.snapshot(), own.clone());
+    let board = status::Writer::new(board, &rules, &tip, &reader.snapshot(), own.clone());
     let kept = snapshots.kept().clone();
     let store = StoreRole {
         jobs,
