@@ -36,6 +36,18 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
+impl Cli {
+    /// Whether a signer's key will be in this process, or its password.
+    pub fn has_key(&self) -> bool {
+        match &self.command {
+            None => self.run.enable_consensus && self.run.signer.is_none(),
+            Some(Command::Account(AccountCommand::List)) => false,
+            Some(Command::Account(_) | Command::Signer(_) | Command::Network(_)) => true,
+            Some(_) => false,
+        }
+    }
+}
+
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Common {

@@ -5,6 +5,7 @@
 //! | `ok` | 0 | The head is as new as can be known. A minority of the signers may be missing: the sentence names them. |
 //! | `catching_up` | 1 | There has been a better chain to fetch for [`CATCHING_UP_S`] seconds. |
 //! | `alone` | 1 | Nobody is connected, since the start or for [`ALONE_S`] seconds, so nobody can say whether there is a newer head. A node whose signer is the chain's only one needs nobody. |
+//! | `starting` | 1 | The node has just started, on a clique chain's head that is as old as one that stands still: it knows within a minute. |
 //! | `stale` | 1 | Nothing newer comes from the peers, on a chain of which nobody can say who makes the next block. |
 //! | `stalled` | 1 | A clique chain stands still, as far as this node and its peers see. |
 //! | `not_sealing` | 1 | The chain goes on, but this node's signer has missed several turns in a row. |
@@ -35,6 +36,8 @@ pub enum State {
     CatchingUp,
     /// Nobody is connected.
     Alone,
+    /// It has just started, and cannot say yet whether the chain goes on.
+    Starting,
     /// Nothing newer comes, and nobody can say who should make it.
     Stale,
     /// The signers do not go on.
@@ -71,6 +74,11 @@ impl Health {
                 State::CatchingUp,
                 catching_up(figures),
                 "Wait; the log and `cairn status` show how far it is.",
+            ),
+            _ if figures.starting_s.is_some() => (
+                State::Starting,
+                starting(figures, now_s),
+                "Wait: in a minute it knows whether the chain stands still.",
             ),
             (Some(standing), Some(_)) => (
                 State::Stalled,
@@ -158,6 +166,21 @@ fn catching_up(figures: &Figures) -> String {
         "it fetches a better chain, and has block {}{to}",
         figures.reached
     )
+}
+
+fn starting(figures: &Figures, now_s: u64) -> String {
+    let age = Span(now_s.saturating_sub(figures.timestamp_s));
+    let mut cause = format!(
+        "the node started {} ago, and its head, block {}, is {age} old: it cannot know yet whether the chain goes on",
+        Span(figures.starting_s.unwrap_or_default()),
+        figures.number
+    );
+    let standing = figures.standing.as_deref();
+    if let Some(in_turn) = standing.and_then(Standing::in_turn) {
+        let next = figures.number.saturating_add(1);
+        let _ = write!(cause, "; block {next} is the turn of {}", in_turn.address);
+    }
+    cause
 }
 
 fn going_on(figures: &Figures, standing: Option<&Standing>, now_s: u64) -> String {

@@ -17,7 +17,7 @@ use cairn::import::{Found, ImportError};
 use cairn::signed::{self, Record};
 use cairn::signer::SignerRole;
 use cairn::status::{Report, health_line};
-use cairn::{account, import, ipc, logging, memory, network, node, voting};
+use cairn::{account, import, ipc, logging, memory, network, node, secret, voting};
 use cairn_store::{Reader, Writer};
 use clap::Parser as _;
 use serde::Serialize;
@@ -35,6 +35,11 @@ fn main() -> ExitCode {
     memory::set_up();
     let cli = Cli::parse();
     logging::start(cli.common.verbosity);
+    if cli.has_key()
+        && let Err(why) = secret::shut_memory()
+    {
+        return failed(format!("cannot keep keys out of core dumps: {why}")).exit();
+    }
     let done = match &cli.command {
         None => Config::new(&cli.common, &cli.run)
             .map_err(Failure::from)

@@ -23,6 +23,8 @@
 //! Sync writes its figures on a board under a lock, which ipc reads. Which block the sealer is at stands under another, which sync reads. What the signer is to vote for stands under another one: ipc writes it,
 //! and the sealer reads it before each block.
 //!
+//! The sealer's thread is the first, so that the key is in no other when the first socket opens; it waits for its work meanwhile.
+//!
 //! Before all that, with `--checkpoint` and nothing stored, `checkpoint/run.rs` asks peers for what the chain begins with: one net thread,
 //! and main in the place of sync and store. They have ended when the threads above begin.
 //!
@@ -60,11 +62,11 @@ use signal_hook::iterator::Signals;
 use crate::bans::BanFile;
 use crate::chain::{Rules, Tip};
 use crate::checkpoint::{self, Begun};
-use crate::config::Config;
+use crate::config::{Config, SealerConfig};
 use crate::ipc::{Desk, Facts, IpcRole, Work};
 use crate::names::NamesRole;
 use crate::proposals::Proposals;
-use crate::sealer::{self, OwnBoard};
+use crate::sealer::{self, OwnBoard, Pace};
 use crate::serve::Server;
 use crate::signed::{self, Record};
 use crate::signer::Signer;
@@ -104,6 +106,15 @@ fn client_name() -> String {
 pub fn run(mut config: Config) -> Result<(), NodeError> {
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).map_err(|e| NodeError::Start(format!("signals: {e}")))?;
+    let (ended_in, ended) = unbounded::<Ended>(); // at most one message a thread
+    let spawn = Spawner {
+        ended: ended_in,
+        wake_main: signals.handle(),
+    };
+    let waiting = match config.sealer.take() {
+        None => None,
+        Some(sealing) => Some(WaitingSealer::spawn(&spawn, sealing)?),
+    };
     let begun = match config.checkpoint {
         Some(checkpoint) => checkpoint::begin(&config, checkpoint, &mut signals),
         None => Ok(Begun::Before),
@@ -121,18 +132,17 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
     let tip = stored_tip(&rules, &writer, snapshots.kept())?;
     let head = tip.header.header.number;
     snapshots.moved(head, &tip); // what was missing and took long to rebuild is kept at once
-    let sealing = match config.sealer.take() {
+    let sealing = match waiting {
         None => None,
-        Some(sealing) => {
-            sealer::try_out(&rules, &tip, &sealing.pace())
+        Some(waiting) => {
+            sealer::try_out(&rules, &tip, &waiting.pace)
                 .map_err(|why| NodeError::Start(format!("this chain cannot be sealed: {why}")))?;
-            let chain = &config.genesis.header.hash;
-            let path = match &sealing.signer {
-                Signer::External(external) => config.datadir.asked(external.address(), chain),
-                Signer::Key(key) => {
-                    let path = config.datadir.signed_on(key.address(), chain);
-                    let other = config.datadir.record_of_other_role(key.address(), &path);
-                    if let Some(other) = other {
+            let (chain, signer) = (&config.genesis.header.hash, waiting.pace.signer);
+            let path = match waiting.has_key {
+                false => config.datadir.asked(signer, chain),
+                true => {
+                    let path = config.datadir.signed_on(signer, chain);
+                    if let Some(other) = config.datadir.record_of_other_role(signer, &path) {
                         return Err(NodeError::Start(signed::move_record(&other, &path)));
                     }
                     path
@@ -140,7 +150,7 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
             };
             let record = Record::open(&path);
             Some((
-                sealing,
+                waiting,
                 record.map_err(|error| NodeError::Start(error.to_string()))?,
             ))
         }
@@ -198,9 +208,7 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
                 enode,
                 listen: listening,
                 max_peers: config.max_peers,
-                signer: sealing
-                    .as_ref()
-                    .map(|(sealing, _)| sealing.signer.address()),
+                signer: sealing.as_ref().map(|(waiting, _)| waiting.pace.signer),
                 started: Instant::now(),
             };
             let desk = Desk {
@@ -239,12 +247,6 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
     let (jobs_in, jobs) = bounded(1);
     let (done_in, done) = bounded(1);
     let (stop_sync, stop) = bounded::<()>(0);
-    let (ended_in, ended) = unbounded::<Ended>(); // at most one message a thread
-    let wake_main = signals.handle();
-    let spawn = Spawner {
-        ended: ended_in,
-        wake_main,
-    };
 
     // Threads.
     let mut net_threads = Vec::with_capacity(reactors.len());
@@ -263,8 +265,8 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
     drop(events_in);
     let own = sealing
         .as_ref()
-        .map(|(sealing, _)| OwnBoard::new(sealing.signer.address()));
-    let board = status::Writer::new(board, &tip, &reader.snapshot(), own.clone());
+        .map(|(waiting, _)| OwnBoard::new(waiting.pace.signer));
+    let board = status::Writer::new(board, &rules, &tip, &reader.snapshot(), own.clone());
     let kept = snapshots.kept().clone();
     let store = StoreRole {
         jobs,
@@ -323,18 +325,15 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
     let sync_thread = spawn.role("sync", move || sync.run().map_err(|e| e.to_string()))?;
     let sealer_thread = match sealing.zip(own) {
         None => None,
-        Some(((sealing, record), own)) => {
-            log::info!(
-                "Sealing signer={} pace_s={}",
-                sealing.signer.address(),
-                sealing.pace_s
-            );
-            Some(spawn.role("sealer", move || {
+        Some(((waiting, record), own)) => {
+            let Pace { signer, pace_s } = waiting.pace;
+            log::info!("Sealing signer={signer} pace_s={pace_s}");
+            waiting.begin(move |sealing| {
                 sealer::run(
                     &rules, sealing, record, &proposals, &own, &heads, &sealed_in,
                 )
                 .map_err(|e| e.to_string())
-            })?)
+            })
         }
     };
 
@@ -455,6 +454,55 @@ impl Spawner {
                 wake_main.close();
             })
             .map_err(|e| NodeError::Start(format!("cannot start the {role} thread: {e}")))
+    }
+}
+
+/// What the sealer's thread does once the node has begun.
+type SealerWork = Box<dyn FnOnce(SealerConfig) -> Result<(), String> + Send>;
+
+/// The sealer's thread, which has the key and waits for its work. Dropped, it ends, with the key wiped.
+struct WaitingSealer {
+    pace: Pace,
+    /// It signs itself, and asks nobody.
+    has_key: bool,
+    work: Option<Sender<SealerWork>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WaitingSealer {
+    fn spawn(spawn: &Spawner, sealing: SealerConfig) -> Result<WaitingSealer, NodeError> {
+        let (pace, has_key) = (sealing.pace(), matches!(sealing.signer, Signer::Key(_)));
+        let (work_in, work) = bounded::<SealerWork>(1);
+        let thread = spawn.role("sealer", move || match work.recv() {
+            Ok(work) => work(sealing),
+            Err(_) => Ok(()), // the node does not start
+        })?;
+        Ok(WaitingSealer {
+            pace,
+            has_key,
+            work: Some(work_in),
+            thread: Some(thread),
+        })
+    }
+
+    /// Gives it its work. The thread is still to be joined.
+    fn begin(
+        mut self,
+        work: impl FnOnce(SealerConfig) -> Result<(), String> + Send + 'static,
+    ) -> Option<JoinHandle<()>> {
+        if let Some(link) = self.work.take() {
+            let _ = link.send(Box::new(work)); // it waits for this alone
+        }
+        self.thread.take()
+    }
+}
+
+impl Drop for WaitingSealer {
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

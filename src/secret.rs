@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use alloy_primitives::Address;
+use rustix::process::DumpableBehavior;
 use secp256k1::SecretKey;
 use zeroize::Zeroizing;
 
@@ -14,6 +15,16 @@ use crate::datadir::{DataDirError, io_error, read_limited};
 
 /// A key file is 64 hex digits, perhaps `0x`, and line ends.
 const KEY_LIMIT_BYTES: usize = 80;
+
+/// Keeps what is in this process's memory from other programs of the same user, and out of core dumps, for good: only root may trace it
+/// then, and look into its memory. To be called before a key or a password is read.
+///
+/// # Errors
+/// The system refused.
+pub fn shut_memory() -> std::io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
 
 /// A signing key. It has one place in memory, which moves with its owner, cannot be copied, and is wiped when the owner goes,
 /// also by a panic. What the processor's stack holds of it for the moment of reading and signing is out of a program's hands.

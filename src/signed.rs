@@ -1,17 +1,27 @@
 //! What was signed, kept on the disk before it is signed: never two different blocks over one parent, also after a crash.
 //!
-//! One file for an address, of a fixed size, so that keeping a block is one write in place and one sync. It begins with a page that says
-//! what it is; then come 256 slots of 8 KiB, used in turn: record `n` is in slot `n % 256`.
+//! One file for an address, of a fixed size, so that keeping a block is two writes in place and one sync. It begins with a page that says
+//! what it is; then come two tables, alike, each of 256 slots of 8 KiB, used in turn: record `n` is in slot `n % 256` of both.
 //!
 //! ```text
-//! page 0     "cairn signed 1\n", zeros
+//! page 0     "cairn signed 2\n", zeros
+//! table 0    256 slots
+//! table 1    256 slots
+//!
 //! slot       crc32 of the rest | n: u64 | forgotten: u64 | length: u32 | RLP of the header, its seal zeros
 //! ```
 //!
 //! Numbers are little endian. `forgotten` is the highest block number that was overwritten so far, or will be by the next write: at it and
 //! below nobody may know any more what was signed. Of two records over one parent the newer counts: there are two only of what an external
-//! signer was asked to sign, and refused since it had signed the other. A write that was cut short hits the slot of the oldest record, and no other: any other
-//! slot that is not as it was written is damage. What such a write destroys is thus forgotten already, whatever its number was.
+//! signer was asked to sign, and refused since it had signed the other.
+//!
+//! One whole slot of the two is enough for a record, so damage of one slot, be it of the newest record, loses nothing: the next start
+//! writes it again from the other. Only a write that was cut short can leave neither whole. It hits the slots of the oldest record, and no
+//! others, before what it was to keep is signed; what it destroys is forgotten already, whatever its number was. Any other record of which
+//! neither is whole is damage. (Damage of both slots of the newest, two MiB apart, looks like such a write.)
+//!
+//! Files that begin with "cairn signed 1" end after the first table. Who opens one writes the second, and then the 2: until that is
+//! there the first alone counts.
 //!
 //! The record holds only while it is the newest there is: whoever puts an older one back (a backup of it, or of the whole data folder) and
 //! signs on may sign twice over one parent. So may who starts a copy of the folder on another machine.
@@ -24,21 +34,24 @@ use std::path::{Path, PathBuf};
 
 use alloy_consensus::Header;
 use alloy_primitives::B256;
-use alloy_rlp::{Decodable as _, Encodable as _};
 
-use crate::chain::clique::{SEAL_BYTES, seal_hash};
+use crate::chain::clique::seal_hash;
 use crate::datadir::{DataDirError, io_error, write_whole};
 
-const MAGIC: &[u8] = b"cairn signed 1\n";
+use slot::{HEAD_BYTES, SLOT_BYTES, Signed, Slot, slot_of};
+
+pub use slot::read_slot;
+
+const MAGIC: &[u8] = b"cairn signed 2\n";
+/// Of a file with one table.
+const OLDER_MAGIC: &[u8] = b"cairn signed 1\n";
 const PAGE_BYTES: usize = 4096;
 /// Blocks that are remembered: a network that goes back further than a signer's last 255 or 256 blocks is not signed for until somebody
 /// has looked at it.
 const SLOTS: usize = 256;
-/// A checkpoint's header has 20 bytes for each signer: this is room for some 370.
-const SLOT_BYTES: usize = 8192;
-const FILE_BYTES: usize = PAGE_BYTES + SLOTS * SLOT_BYTES;
-/// crc32, n, forgotten, length.
-const HEAD_BYTES: usize = 4 + 8 + 8 + 4;
+const TABLE_BYTES: usize = SLOTS * SLOT_BYTES;
+const TABLES: usize = 2;
+const FILE_BYTES: usize = PAGE_BYTES + TABLES * TABLE_BYTES;
 
 /// The record of one address. One process has it at a time.
 #[derive(Debug)]
@@ -51,14 +64,6 @@ pub struct Record {
     next: u64,
     /// At this block number and below, what was signed is forgotten, or may be once the next write is cut short.
     forgotten: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Signed {
-    n: u64,
-    number: u64,
-    parent: B256,
-    seal_hash: B256,
 }
 
 /// Why a record cannot be used.
@@ -132,11 +137,13 @@ impl Record {
             next: 0,
             forgotten: 0,
         };
-        match record.read() {
-            Ok(true) => Ok(record),
-            Ok(false) => Err(RecordError::Damaged(path.into())),
-            Err(source) => Err(failed("read", source)),
-        }
+        let damaged = || RecordError::Damaged(path.into());
+        let told = |source| failed("read", source);
+        let tables = record.tables().map_err(told)?.ok_or_else(damaged)?;
+        let once = record.read(tables).map_err(told)?.ok_or_else(damaged)?;
+        let mended = record.mend(tables, &once);
+        mended.map_err(|source| failed("write", source))?;
+        Ok(record)
     }
 
     /// Its file.
@@ -152,11 +159,11 @@ impl Record {
         let Some(signed) = self.newest_over(parent) else {
             return Ok(None);
         };
-        let slot = self
-            .slot(signed.n)
+        let place = self
+            .place(signed.n, TABLES)
             .map_err(|source| self.failed("read", source))?;
-        match slot {
-            Slot::Has(_, _, header) => Ok(Some(*header)),
+        match place.slot {
+            Slot::Has(kept) if kept.signed == *signed => Ok(Some(kept.header)),
             _ => {
                 let damaged = io::Error::new(io::ErrorKind::InvalidData, "it has changed");
                 Err(self.failed("read", damaged))
@@ -219,8 +226,8 @@ impl Record {
             .and_then(|lost| self.signed.iter().find(|signed| signed.n == lost));
         let forgotten = next_lost.map_or(self.forgotten, |lost| lost.number.max(self.forgotten));
         let slot = slot_of(n, forgotten, header)?;
-        self.file
-            .write_all_at(&slot, offset_bytes(n))
+        (0..TABLES)
+            .try_for_each(|table| self.file.write_all_at(&slot, offset_bytes(n, table)))
             .and_then(|()| self.file.sync_data())
             .map_err(|source| self.failed("write", source))?;
         if is_full {
@@ -240,31 +247,46 @@ impl Record {
         Refusal::NotKept(io_error(op, &self.path, source))
     }
 
-    /// Takes up what the file has; false if it is damaged.
-    fn read(&mut self) -> io::Result<bool> {
+    /// How many tables the file has; `None` if it is none of ours.
+    fn tables(&self) -> io::Result<Option<usize>> {
         let mut magic = [0; MAGIC.len()];
-        if self.file.metadata()?.len() != FILE_BYTES as u64 {
-            return Ok(false);
+        let length = self.file.metadata()?.len();
+        if length < magic.len() as u64 {
+            return Ok(None);
         }
         self.file.read_exact_at(&mut magic, 0)?;
-        if magic != MAGIC {
-            return Ok(false);
-        }
+        const ONE_TABLE: u64 = (PAGE_BYTES + TABLE_BYTES) as u64;
+        const WHOLE: u64 = FILE_BYTES as u64;
+        Ok(match (&magic[..], length) {
+            (MAGIC, WHOLE) => Some(TABLES),
+            // Of a second table that was begun nothing counts.
+            (OLDER_MAGIC, ONE_TABLE..=WHOLE) => Some(1),
+            _ => None,
+        })
+    }
+
+    /// Takes up what the file has, and gives what it has in one table only; `None` if it is damaged.
+    fn read(&mut self, tables: usize) -> io::Result<Option<Vec<Place>>> {
         let mut others = Vec::new();
-        for place in 0..SLOTS as u64 {
-            match self.slot(place)? {
-                Slot::Has(signed, forgotten, _) if signed.n % SLOTS as u64 == place => {
-                    self.forgotten = self.forgotten.max(forgotten);
-                    self.signed.push(signed);
+        let mut once = Vec::new();
+        for at in 0..SLOTS as u64 {
+            let place = self.place(at, tables)?;
+            match &place.slot {
+                Slot::Has(kept) => {
+                    self.forgotten = self.forgotten.max(kept.forgotten);
+                    self.signed.push(kept.signed);
+                    if place.lacks.is_some() {
+                        once.push(place);
+                    }
                 }
-                Slot::Empty => others.push((place, true)),
-                _ => others.push((place, false)),
+                Slot::Empty => others.push((at, true)),
+                Slot::Damaged => others.push((at, false)),
             }
         }
         self.signed.sort_unstable_by_key(|signed| signed.n);
         self.next = self.signed.last().map_or(0, |last| last.n + 1);
         let next_place = self.next % SLOTS as u64;
-        // What was never written, and the slot in which a write may have been cut short.
+        // What was never written, and the slots in which a write may have been cut short.
         let is_whole = others
             .iter()
             .all(|(place, is_empty)| *place == next_place || (*is_empty && self.next <= *place));
@@ -272,59 +294,85 @@ impl Record {
             .signed
             .windows(2)
             .all(|pair| pair[0].n + 1 == pair[1].n);
-        Ok(is_whole && in_order)
+        Ok((is_whole && in_order).then_some(once))
     }
 
-    fn slot(&self, n: u64) -> io::Result<Slot> {
-        let mut bytes = vec![0; SLOT_BYTES];
-        self.file.read_exact_at(&mut bytes, offset_bytes(n))?;
-        Ok(Slot::read(&bytes))
-    }
-}
-
-enum Slot {
-    /// A record, with what was forgotten when it was written, and its header.
-    Has(Signed, u64, Box<Header>),
-    Empty,
-    Damaged,
-}
-
-impl Slot {
-    fn read(bytes: &[u8]) -> Slot {
-        if bytes.iter().all(|byte| *byte == 0) {
-            return Slot::Empty;
+    /// Makes the tables alike, and all that was read sure to be on the disk: who wrote it may have died before that.
+    fn mend(&self, tables: usize, once: &[Place]) -> io::Result<()> {
+        if tables == 1 {
+            let mut table = vec![0; TABLE_BYTES];
+            self.file.read_exact_at(&mut table, offset_bytes(0, 0))?;
+            self.file.write_all_at(&table, offset_bytes(0, 1))?;
+            self.file.sync_data()?;
+            self.file.write_all_at(MAGIC, 0)?;
+        } else if !once.is_empty() {
+            log::warn!(
+                "Kept in one of two places, as after a crash or by damage, and written again in the other: {} of the blocks that were signed \
+                 path={}",
+                once.len(),
+                self.path.display()
+            );
+            for place in once {
+                if let Some(offset) = place.lacks {
+                    self.file.write_all_at(&place.bytes, offset)?;
+                }
+            }
         }
-        Slot::read_record(bytes).unwrap_or(Slot::Damaged)
+        self.file.sync_data()
     }
 
-    fn read_record(bytes: &[u8]) -> Option<Slot> {
-        let (crc, rest) = bytes.split_first_chunk::<4>()?;
-        let is_whole = |written: &[u8]| crc32fast::hash(written) == u32::from_le_bytes(*crc);
-        Slot::read_rest(rest, is_whole)
-    }
-
-    /// What follows the checksum.
-    fn read_rest(rest: &[u8], is_whole: impl FnOnce(&[u8]) -> bool) -> Option<Slot> {
-        let (n, after) = rest.split_first_chunk::<8>()?;
-        let (forgotten, after) = after.split_first_chunk::<8>()?;
-        let (length, after) = after.split_first_chunk::<4>()?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let mut rlp = after.get(..length)?;
-        if !is_whole(&rest[..HEAD_BYTES - 4 + length]) {
-            return None;
-        }
-        let header = Header::decode(&mut rlp).ok().filter(|_| rlp.is_empty())?;
-        if header.extra_data.len() < SEAL_BYTES {
-            return None;
-        }
-        let signed = Signed {
-            n: u64::from_le_bytes(*n),
-            number: header.number,
-            parent: header.parent_hash,
-            seal_hash: seal_hash(&header),
+    /// What the tables have at the place of record `n`.
+    fn place(&self, n: u64, tables: usize) -> io::Result<Place> {
+        let read = |table| {
+            let mut bytes = vec![0; SLOT_BYTES];
+            self.file
+                .read_exact_at(&mut bytes, offset_bytes(n, table))?;
+            let slot = match Slot::read(&bytes) {
+                Slot::Has(kept) if kept.signed.n % SLOTS as u64 != n % SLOTS as u64 => {
+                    Slot::Damaged
+                }
+                slot => slot,
+            };
+            Ok::<_, io::Error>(Place {
+                slot,
+                bytes,
+                lacks: None,
+            })
         };
-        let forgotten = u64::from_le_bytes(*forgotten);
-        Some(Slot::Has(signed, forgotten, Box::new(header)))
+        let mut place = read(0)?;
+        for table in 1..tables {
+            place = place.with(read(table)?, [offset_bytes(n, 0), offset_bytes(n, table)]);
+        }
+        Ok(place)
+    }
+}
+
+/// The place of a record, in both tables.
+struct Place {
+    slot: Slot,
+    bytes: Vec<u8>,
+    /// Where it is not, and should be too.
+    lacks: Option<u64>,
+}
+
+impl Place {
+    /// Both as one: the newer of what is whole counts.
+    fn with(self, other: Place, [here, there]: [u64; 2]) -> Place {
+        let lacks = |place: Place, offset| Place {
+            lacks: Some(offset),
+            ..place
+        };
+        match (&self.slot, &other.slot) {
+            (Slot::Has(one), Slot::Has(two)) if one == two => self,
+            (Slot::Has(one), Slot::Has(two)) if one.signed.n < two.signed.n => lacks(other, here),
+            (Slot::Has(_), _) => lacks(self, there),
+            (_, Slot::Has(_)) => lacks(other, here),
+            (Slot::Empty, Slot::Empty) => self,
+            _ => Place {
+                slot: Slot::Damaged,
+                ..self
+            },
+        }
     }
 }
 
@@ -337,14 +385,6 @@ pub fn move_record(other: &Path, record: &Path) -> String {
     )
 }
 
-/// The header in what a slot has after its checksum, if it has one: what a fuzzer tries.
-pub fn read_slot(rest: &[u8]) -> Option<Header> {
-    match Slot::read_rest(rest, |_| true)? {
-        Slot::Has(_, _, header) => Some(*header),
-        Slot::Empty | Slot::Damaged => None,
-    }
-}
-
 /// Held while a record is begun: of two that begin the same one at the same time, the second finds what the first made.
 fn lock_folder(path: &Path) -> io::Result<fs::File> {
     let folder = path
@@ -355,24 +395,8 @@ fn lock_folder(path: &Path) -> io::Result<fs::File> {
     Ok(folder)
 }
 
-fn offset_bytes(n: u64) -> u64 {
-    PAGE_BYTES as u64 + n % SLOTS as u64 * SLOT_BYTES as u64
-}
-
-/// A record as it is written. What an older one leaves behind its end does not count.
-fn slot_of(n: u64, forgotten: u64, header: &Header) -> Result<Vec<u8>, Refusal> {
-    let length = header.length();
-    if length > SLOT_BYTES - HEAD_BYTES {
-        return Err(Refusal::TooLong(length));
-    }
-    let mut slot = vec![0; 4];
-    slot.extend_from_slice(&n.to_le_bytes());
-    slot.extend_from_slice(&forgotten.to_le_bytes());
-    slot.extend_from_slice(&(length as u32).to_le_bytes());
-    header.encode(&mut slot);
-    let crc = crc32fast::hash(&slot[4..]);
-    slot[..4].copy_from_slice(&crc.to_le_bytes());
-    Ok(slot)
+fn offset_bytes(n: u64, table: usize) -> u64 {
+    (PAGE_BYTES + table * TABLE_BYTES) as u64 + n % SLOTS as u64 * SLOT_BYTES as u64
 }
 
 impl fmt::Display for RecordError {
@@ -427,5 +451,6 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+mod slot;
 #[cfg(test)]
 mod tests;

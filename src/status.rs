@@ -10,12 +10,12 @@ use alloy_primitives::{B256, U256};
 use cairn_store::Snapshot as Stored;
 use parking_lot::Mutex;
 
-use crate::chain::Tip;
 use crate::chain::clique::Snapshot;
+use crate::chain::{Rules, Tip};
 use crate::clock::unix_s;
 use crate::sealer::{Own, OwnBoard};
 use crate::standing::{self, LastBlocks, MissedBySigner, Standing};
-use crate::sync::{Block, Falling, SyncStatus};
+use crate::sync::{Block, Falling, STALE_AFTER_START_MS, STILL_LEAST_S, STILL_PERIODS, SyncStatus};
 use rate::Rate;
 pub use report::{Report, health_line};
 
@@ -104,6 +104,9 @@ pub struct Figures {
     pub bytes_per_s: f64,
     /// The head's age, if nothing is being caught up with and a newer one should be here: it is stale.
     pub overdue_s: Option<u64>,
+    /// How long ago the node started, if its head is the one of then, on a clique chain, and so old that a newer one should be there: whether
+    /// there is one it may not have had the time to hear.
+    pub starting_s: Option<u64>,
     /// Connected peers.
     pub peers: usize,
     /// For how long nobody has been connected, after somebody was.
@@ -159,16 +162,25 @@ pub struct Writer {
     missed: Arc<MissedBySigner>,
     /// The Unix time at the start: turns missed before do not count.
     started_s: u64,
+    /// Of a clique chain that has one.
+    period_s: Option<u64>,
 }
 
 impl Writer {
     /// Writes on `board` from the stored head `tip` on, for a node with this signer.
-    pub fn new(board: Board, tip: &Tip, stored: &Stored, own: Option<OwnBoard>) -> Writer {
+    pub fn new(
+        board: Board,
+        rules: &Rules,
+        tip: &Tip,
+        stored: &Stored,
+        own: Option<OwnBoard>,
+    ) -> Writer {
         let last = match &tip.clique {
             Some(_) => LastBlocks::read(stored),
             None => LastBlocks::default(),
         };
-        Writer::from_last(board, tip, last, own)
+        let period_s = rules.spec.clique.as_ref().map(|clique| clique.period_s);
+        Writer::from_last(board, tip, last, own, period_s.filter(|s| *s > 0))
     }
 
     pub(crate) fn from_last(
@@ -176,6 +188,7 @@ impl Writer {
         tip: &Tip,
         last: LastBlocks,
         own: Option<OwnBoard>,
+        period_s: Option<u64>,
     ) -> Writer {
         let mut writer = Writer {
             board,
@@ -192,6 +205,7 @@ impl Writer {
             clique: None,
             missed: Arc::default(),
             started_s: unix_s(),
+            period_s,
         };
         writer.set_signers(tip);
         writer.show(0, tip, &SyncStatus::default(), true, None);
@@ -248,6 +262,23 @@ impl Writer {
         self.standing.clone()
     }
 
+    /// How long ago the node started, if the head is still that of then and older than the rule for a stall allows.
+    fn starting_s(&self, now_ms: u64, tip: &Tip) -> Option<u64> {
+        let period_s = self.period_s.filter(|_| tip.clique.is_some())?;
+        let number = tip.header.number();
+        let took_s = self.last.took_s(number);
+        let periods_s = period_s.max(took_s).saturating_mul(STILL_PERIODS);
+        let allowed_s = periods_s.max(STILL_LEAST_S);
+        let age_s = unix_s().saturating_sub(tip.header.header.timestamp);
+        // Sync says within this time that it stands still, or has a reason of its own not to.
+        let said_ms = allowed_s
+            .saturating_mul(1000)
+            .max(STALE_AFTER_START_MS)
+            .saturating_mul(2);
+        let is_so = age_s > allowed_s && number == self.started_at && now_ms < said_ms;
+        is_so.then_some(now_ms / 1000)
+    }
+
     /// Blocks have been stored.
     pub fn stored(&mut self, now_ms: u64, blocks: u64, bytes: u64) {
         self.blocks.count(now_ms, blocks);
@@ -281,6 +312,7 @@ impl Writer {
             false => self.behind_since_ms.take().and(None),
         };
         let overdue_s = overdue_s.filter(|_| !phase.catches_up());
+        let starting_s = self.starting_s(now_ms, tip).filter(|_| overdue_s.is_none());
         if status.peers > 0 {
             self.last_peer_ms = Some(now_ms);
         }
@@ -302,6 +334,7 @@ impl Writer {
             blocks_per_s: self.blocks.per_s(now_ms),
             bytes_per_s: self.bytes.per_s(now_ms),
             overdue_s,
+            starting_s,
             peers: status.peers,
             alone_s: alone_ms.filter(|_| status.peers == 0).map(|ms| ms / 1000),
             behind_s: behind_since_ms.map(|at| now_ms.saturating_sub(at) / 1000),
@@ -331,7 +364,7 @@ impl fmt::Display for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::{Genesis, Rules};
+    use crate::chain::Genesis;
 
     fn writer(seals: bool) -> Writer {
         Writer::from_last(
@@ -339,6 +372,7 @@ mod tests {
             &Rules::new(&Genesis::dev()).genesis_tip(),
             LastBlocks::default(),
             seals.then(OwnBoard::default),
+            None,
         )
     }
 
@@ -438,5 +472,31 @@ mod tests {
         ];
         let shown = of.map(|(now_ms, peers)| alone_s(now_ms, peers));
         assert_eq!(shown, [None, None, None, Some(0), Some(5), None]);
+    }
+
+    #[test]
+    fn who_has_just_started_on_an_old_head_says_so_until_one_has_come_or_it_stands_still() {
+        let tip = Rules::new(&Genesis::dev()).genesis_tip(); // made years ago
+        let mut writer = writer(false);
+        let status = SyncStatus {
+            peers: 1,
+            ..SyncStatus::default()
+        };
+        let starting_s = |writer: &mut Writer, now_ms, overdue_s| {
+            let figures = writer.show(now_ms, &tip, &status, true, overdue_s);
+            figures.starting_s
+        };
+        assert_eq!(starting_s(&mut writer, 5_000, None), None, "no period");
+        writer.period_s = Some(2);
+        assert_eq!(starting_s(&mut writer, 5_000, None), Some(5));
+        assert_eq!(starting_s(&mut writer, 60_500, None), Some(60));
+        assert_eq!(starting_s(&mut writer, 61_000, Some(900)), None);
+        let end_ms = 2 * STALE_AFTER_START_MS;
+        assert_eq!(starting_s(&mut writer, end_ms, None), None);
+        writer.period_s = Some(1 << 40);
+        assert_eq!(starting_s(&mut writer, 5_000, None), None, "not old");
+        writer.period_s = Some(2);
+        writer.started_at = 7;
+        assert_eq!(starting_s(&mut writer, 5_000, None), None, "another head");
     }
 }

@@ -54,7 +54,9 @@ pub fn run(socket: &Path, command: &CliqueCommand) -> Result<Shown, CallError> {
         CliqueCommand::Propose { address, auth, .. } => {
             ask("clique_propose", json!([address.to_string(), auth]))?;
             let signers = addresses(&ask("clique_getSigners", json!([]))?);
-            Ok(propose(*address, *auth, &signers))
+            let own = ask("cairn_status", json!([]))?["signer"].take();
+            let own = own.as_str().and_then(|own| own.parse().ok());
+            Ok(propose(*address, *auth, &signers, own))
         }
         CliqueCommand::Discard { address } => {
             let proposals = ask("clique_proposals", json!([]))?;
@@ -72,7 +74,7 @@ pub fn run(socket: &Path, command: &CliqueCommand) -> Result<Shown, CallError> {
     }
 }
 
-fn propose(target: Address, authorise: bool, signers: &[Address]) -> Shown {
+fn propose(target: Address, authorise: bool, signers: &[Address], own: Option<Address>) -> Shown {
     let needed = signers.len() / 2 + 1;
     let is_signer = signers.contains(&target);
     let what = if authorise { "let in" } else { "put out" };
@@ -91,6 +93,13 @@ fn propose(target: Address, authorise: bool, signers: &[Address]) -> Shown {
         )
     }
     .expect("text takes all of it");
+    // Without any signer the node has refused.
+    let stranger = own.filter(|own| !signers.contains(own));
+    if let Some(own) = stranger {
+        text.push_str(&format!(
+            "But this node's {own} is none of the chain's signers now, so no vote is cast until it is one.\n"
+        ));
+    }
     Shown {
         json: json!({
             "target": target.to_string(),
@@ -98,6 +107,7 @@ fn propose(target: Address, authorise: bool, signers: &[Address]) -> Shown {
             "is_signer": is_signer,
             "signers": signers.len(),
             "needed": needed,
+            "own_is_signer": stranger.is_none(),
         }),
         text,
     }

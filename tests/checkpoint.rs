@@ -15,6 +15,7 @@ use cairn::datadir::DataDir;
 use cairn::generate::{self, Generated, Params};
 use cairn_store::{Head, NewBlock, Reader, Writer};
 use common::*;
+use rustix::process::{Pid, Signal, kill_process};
 
 const ERA: u64 = 8192;
 /// Past a checkpoint (every 200 blocks) in the second era, and some blocks that are settled on it.
@@ -339,11 +340,7 @@ fn a_node_that_waits_for_its_checkpoint_says_so_and_stops_when_it_is_told() {
         );
         std::thread::sleep(Duration::from_millis(10));
     }
-    rustix::process::kill_process(
-        rustix::process::Pid::from_child(&child),
-        rustix::process::Signal::INT,
-    )
-    .unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert!(child.wait().unwrap().success());
     let snapshot = reader(&datadir).snapshot();
     assert!(snapshot.is_blank() && snapshot.first_header() == 0);
@@ -388,4 +385,35 @@ fn on_a_chain_without_signers_there_is_no_checkpoint() {
     fails(&args, 2, &["this is no clique chain"]);
     let args = ["--datadir", text(dir.path()), "--checkpoint", "200"];
     fails(&args, 2, &["NUMBER:HASH:TOTALDIFFICULTY"]);
+}
+
+#[test]
+fn the_sealers_thread_has_the_key_before_a_peer_is_asked_for_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let network = clique_network(dir.path(), &[3], 1, 200);
+    let datadir = dir.path().join("d");
+    run_ok(&["init", text(&network.genesis), "--datadir", text(&datadir)]);
+    let checkpoint = format!("200:0x{}:401", "ab".repeat(32));
+    let mut child = cairn()
+        .args(["--datadir", text(&datadir), "--checkpoint", &checkpoint])
+        .args(["--listen-addr", "127.0.0.1", "--port", "0"])
+        .args(["--enable-consensus", "--signer-key", text(&network.keys[0])])
+        .spawn()
+        .unwrap();
+    let threads = format!("/proc/{}/task", child.id());
+    let names = || {
+        let threads = std::fs::read_dir(&threads).unwrap();
+        let name = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("comm"));
+        threads
+            .filter_map(|thread| Some(name(thread.ok()?).ok()?.trim().to_owned()))
+            .collect::<Vec<_>>()
+    };
+    wait_until("a socket is open", || {
+        names().iter().any(|name| name == "net")
+    });
+    let found = names();
+    assert!(found.iter().any(|name| name == "sealer"), "{found:?}");
+    assert!(!found.iter().any(|name| name == "sync"), "{found:?}");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert!(child.wait().unwrap().success());
 }

@@ -133,9 +133,18 @@ fn two_signers_vote_a_third_in_and_out_again() {
     // In.
     let target = third.to_string();
     let said = clique(&one, &["propose", &target, "--auth"]);
-    let expected =
-        json!({"target": target, "authorise": true, "is_signer": false, "signers": 2, "needed": 2});
+    let expected = json!({"target": target, "authorise": true, "is_signer": false, "signers": 2, "needed": 2,
+        "own_is_signer": true});
     assert_eq!(said, expected);
+    // Who is no signer is told that nothing comes of it.
+    let args = ["clique", "propose", &target, "--auth", "--datadir"];
+    let told = run_ok(&[&args[..], &[text(&three.datadir)]].concat());
+    let told = String::from_utf8(told.stdout).unwrap();
+    let says = format!("{third} is none of the chain's signers now, so no vote is cast");
+    assert!(told.contains(&says), "{told}");
+    let said = clique(&three, &["propose", &target, "--auth"]);
+    assert_eq!(said["own_is_signer"], false, "{said}");
+    clique(&three, &["discard", &target]);
     assert_eq!(
         ask(&two, "clique_propose", json!([lower(&third), true])),
         Value::Null

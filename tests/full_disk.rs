@@ -16,8 +16,8 @@ use common::*;
 /// Set inside the namespace, to the folder where the small disk is mounted.
 const DISK: &str = "CAIRN_TEST_DISK";
 const SMALL: &str = "size=4m";
-/// What a validator signed takes two MiB of it.
-const VALIDATORS: &str = "size=6m";
+/// What a validator signed takes four MiB of it.
+const VALIDATORS: &str = "size=8m";
 const LARGE: &str = "size=64m";
 
 fn unshare() -> Command {

@@ -43,6 +43,21 @@ fn wait_check(node: &Node, expected: i32, says: &[&str]) -> String {
     }
 }
 
+/// Waits until the check says one of this; it must not exit with 0 before.
+#[track_caller]
+fn wait_told(node: &Node, says: &[&str]) -> String {
+    let deadline = Instant::now() + STALE_TIMEOUT;
+    loop {
+        let (status, said) = check(&node.datadir, &[]);
+        assert_eq!(status, 1, "{said}");
+        if says.iter().any(|what| said.contains(what)) {
+            return said;
+        }
+        assert!(Instant::now() < deadline, "{said}\n{}", node.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 struct Network {
     keys: Vec<PathBuf>,
     addresses: Vec<String>,
@@ -134,6 +149,11 @@ fn a_minority_that_is_missing_is_told_and_a_stall_fails_the_check_until_it_is_ov
     assert_eq!(status, 1);
     assert!(json.contains(r#""state": "stalled""#), "{json}");
     assert_eq!(shown(&watcher)["signers"]["cannot_go_on"], true);
+    // Who starts while it stands still never says that all is well.
+    first.stop();
+    let first = network.signer(0, &watcher.enode);
+    let said = wait_told(&first, &["starting: the node started", "stalled: "]);
+    assert!(said.contains("is the turn of"), "{said}");
 
     // Both are back.
     let second = network.signer(1, &watcher.enode);

@@ -282,6 +282,52 @@ fn an_interrupt_at_the_prompt_leaves_the_terminal_with_its_echo() {
     assert!(echo(), "the terminal is as it was");
 }
 
+#[test]
+fn the_memory_of_a_process_with_a_key_is_roots_alone() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    use std::os::unix::process::CommandExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Root's processes are root's anyway: as root, somebody else runs the nodes, who may not be let near this build.
+    let own = rustix::process::getuid().as_raw();
+    let user = if own == 0 { 65_534 } else { own };
+    let program = dir.path().join("cairn");
+    std::fs::copy(env!("CARGO_BIN_EXE_cairn"), &program).unwrap();
+    let owner = |name: &str, args: &[&str]| {
+        let data = dir.path().join(name);
+        let log = dir.path().join(format!("{name}.log"));
+        std::fs::create_dir(&data).unwrap();
+        let mut command = std::process::Command::new(&program);
+        if own == 0 {
+            chown(&data, Some(user), Some(user)).unwrap();
+            command.uid(user).gid(user);
+        }
+        let mut child = command
+            .args(["--datadir", text(&data), "--listen-addr", "127.0.0.1"])
+            .args(["--port", "0"])
+            .args(args)
+            .env_remove("RUST_LOG")
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let said = || std::fs::read_to_string(&log).unwrap();
+        wait_until("it listens", || {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {}", said());
+            said().contains("self=enode://")
+        });
+        let memory = std::fs::metadata(format!("/proc/{}/mem", child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // The control socket has its place also where the process may not look at itself.
+        assert!(said().contains("Control socket path="), "{}", said());
+        memory.unwrap().uid()
+    };
+    assert_eq!(owner("follower", &[]), user);
+    assert_eq!(owner("validator", &SEALING), 0);
+}
+
 /// Whether this process, and so its children, ignore `signal`.
 fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

@@ -61,7 +61,7 @@ fn signers_that_nothing_happens_to_seal_in_turn() {
     }
     let took = begin.elapsed();
     for (place, node) in nodes.iter().enumerate() {
-        println!("signer{}: {}", place + 1, used(node.child.id()));
+        println!("signer{}: {}", place + 1, Used::of(node.child.id()));
         let status = run_ok(&["clique", "status", "--datadir", text(&data[place])]);
         println!("{}", String::from_utf8_lossy(&status.stdout));
     }
@@ -115,20 +115,4 @@ fn signers_that_nothing_happens_to_seal_in_turn() {
         "{all} of {turns} turns missed: {missed:?}\n{}",
         logs[0]
     );
-}
-
-/// CPU time and memory of a process so far.
-fn used(pid: u32) -> String {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let after_name: Vec<&str> = stat.rsplit_once(')').unwrap().1.split(' ').collect();
-    // utime and stime, in ticks of 10 ms (proc_pid_stat(5)).
-    let ticks = |at: usize| after_name[at].parse::<u64>().unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let anon = status.lines().find(|line| line.starts_with("RssAnon"));
-    format!(
-        "user {} ms, system {} ms, {}",
-        10 * ticks(12),
-        10 * ticks(13),
-        anon.unwrap_or_default()
-    )
 }

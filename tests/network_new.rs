@@ -83,6 +83,59 @@ fn a_new_network_starts_by_its_scripts_seals_in_turn_and_goes_on_after_a_stop() 
         );
         least = datadirs.iter().map(|data| head(data)).max().unwrap();
     }
+
+    // Nobody seals within the hour, so they come to one head, whatever each had not heard of when it was stopped.
+    let rest = ["--block-interval-ms", "3600000"];
+    let start = |name: &&str| {
+        let args = if *name == "follower1" { &[][..] } else { &rest };
+        Started::by_script_with(&out.join(name), 2, args)
+    };
+    let resting: Vec<Started> = names.iter().map(start).collect();
+    let datadirs: Vec<PathBuf> = resting.iter().map(Started::data).collect();
+    let heads = || datadirs.iter().map(|data| reader(data).snapshot().head());
+    let are_one = || heads().all(|head| head == heads().next().unwrap());
+    let runs = |node: &Started| node.log().contains("self=enode://");
+    wait_until("all run", || resting.iter().all(runs));
+    wait_until("all have one head", are_one);
+    for node in resting {
+        node.stop();
+    }
+    assert!(are_one(), "{:?}", heads().collect::<Vec<_>>());
+    for other in &datadirs[1..] {
+        assert_same_chain(&datadirs[0], other, least - 1);
+    }
+}
+
+#[test]
+fn a_start_script_runs_the_program_that_made_it_where_there_is_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("network");
+    let port = free_ports(1).to_string();
+    new(&out, &["--signers", "1", "--base-port", &port]);
+    let help = |more: &[(&str, &Path)]| {
+        let mut command = std::process::Command::new("sh");
+        let script = out.join("signer1/start.sh");
+        command.arg(script).arg("--help").env_remove("CAIRN");
+        more.iter().for_each(|(name, value)| {
+            command.env(name, value);
+        });
+        let output = command.output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(help(&[]).contains("--enable-consensus"));
+    // One on the path goes first, and one that is named before all.
+    let bin = dir.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    for (name, says) in [("cairn", "on the path"), ("other", "named")] {
+        let program = bin.join(name);
+        fs::write(&program, format!("#!/bin/sh\necho {says}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", text(&bin), std::env::var("PATH").unwrap());
+    let path = Path::new(&path);
+    assert!(help(&[("PATH", path)]).contains("on the path"));
+    let other = bin.join("other");
+    assert!(help(&[("PATH", path), ("CAIRN", &other)]).contains("named"));
 }
 
 fn mode(path: &Path) -> u32 {

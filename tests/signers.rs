@@ -156,14 +156,6 @@ fn a_validator_that_lost_its_blocks_seals_the_same_ones_again() {
     node.kill();
     let last = head(&data);
     let before = hashes(1, last);
-    std::fs::remove_dir_all(data.join("blocks")).unwrap();
-    run_ok(&["init", "--datadir", text(&data), text(&genesis)]);
-    let mut node = Node::start(&data, &args);
-    node.wait_head(last + 1);
-    node.stop();
-    assert_eq!(hashes(1, last), before, "never two blocks over one parent");
-
-    // What was signed cannot be read any more: it is not sealed on, and says why.
     let record = std::fs::read_dir(&data)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -175,9 +167,29 @@ fn a_validator_that_lost_its_blocks_seals_the_same_ones_again() {
                 .starts_with("signed-")
         })
         .unwrap();
-    let mut bytes = std::fs::read(&record).unwrap();
-    bytes[4096 + 100] ^= 1;
-    std::fs::write(&record, bytes).unwrap();
+    // The two slots of the first record, and how far one is from the next.
+    let (slots, step) = ([4096, 4096 + 256 * 8192], 8192);
+    let flip = |places: &[usize]| {
+        let mut bytes = std::fs::read(&record).unwrap();
+        places.iter().for_each(|place| bytes[place + 100] ^= 1);
+        std::fs::write(&record, bytes).unwrap();
+    };
+    // With all that was signed damaged in one place, the newest too, it is the same.
+    for damaged in [false, true] {
+        std::fs::remove_dir_all(data.join("blocks")).unwrap();
+        run_ok(&["init", "--datadir", text(&data), text(&genesis)]);
+        if damaged {
+            let places = (0..last as usize).map(|n| slots[n % 2] + n * step);
+            flip(&places.collect::<Vec<_>>());
+        }
+        let mut node = Node::start(&data, &args);
+        node.wait_head(last);
+        node.stop();
+        assert_eq!(hashes(1, last), before, "never two blocks over one parent");
+    }
+
+    // What was signed cannot be read any more: it is not sealed on, and says why.
+    flip(&slots);
     let mut damaged = vec!["--datadir", text(&data), "--port", "0"];
     damaged.extend(args);
     fails(&damaged, 1, &[text(&record), "damaged", "remove it once"]);

@@ -163,6 +163,22 @@ fn a_peer_that_is_started_again_leaves_nobody_alone() {
 }
 
 #[test]
+fn who_has_just_started_on_an_old_head_is_not_well_until_it_knows_more() {
+    let mut figures = three([false; 3]);
+    figures.starting_s = Some(12);
+    let two = Address::repeat_byte(2).to_string();
+    let says = [
+        "started 12 s ago",
+        "block 100, is 1 min 30 s old",
+        "block 101 is the turn of",
+        &two,
+    ];
+    is(&figures, State::Starting, &says);
+    (figures.peers, figures.alone_s) = (0, None);
+    is(&figures, State::Alone, &[]);
+}
+
+#[test]
 fn a_catch_up_counts_when_it_is_more_than_a_moment() {
     let mut figures = three([false; 3]);
     figures.target_number = Some(200);

@@ -1,6 +1,7 @@
 //! What a new network's files say that are no keys: start scripts, systemd units, the README.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use alloy_primitives::Address;
 
@@ -12,8 +13,13 @@ pub(super) fn service(chain_id: u64, place: &Place) -> String {
     format!("cairn-{chain_id}-{}", place.name)
 }
 
-/// `start.sh`: runs the node from its own folder, wherever that is.
-pub(super) fn start_script(place: &Place, signer: Option<Address>, form: Form) -> String {
+/// `start.sh`: runs the node from its own folder, wherever that is, with the `cairn` of the path or else this `program`.
+pub(super) fn start_script(
+    place: &Place,
+    signer: Option<Address>,
+    form: Form,
+    program: &Path,
+) -> String {
     let Place {
         name, listen, port, ..
     } = place;
@@ -24,19 +30,26 @@ pub(super) fn start_script(place: &Place, signer: Option<Address>, form: Form) -
         ),
         None => String::new(),
     };
+    let program = quoted(program);
     format!(
         r#"#!/bin/sh
-# Runs the node {name} until Ctrl-C or SIGTERM. CAIRN is the program's whole path, if `cairn` is not found by its name.
+# Runs the node {name} until Ctrl-C or SIGTERM. The program is CAIRN, if that is set, or `cairn` on the path, or the one that made this.
 # Arguments are handed on to it, for example: sh start.sh --verbosity 4
 set -eu
 cd "$(dirname "$0")"
-cairn=${{CAIRN:-cairn}}
+made_by={program}
+cairn=${{CAIRN:-$(command -v cairn || echo "$made_by")}}
 # Puts the chain into the data folder at the first start.
 "$cairn" init --datadir {DATADIR} genesis.json >&2
 exec "$cairn" --datadir {DATADIR} --nodekey nodekey --listen-addr {listen} --port {port} \
     --bootnodes "$(paste -s -d , peers)"{sealing} "$@"
 "#
     )
+}
+
+/// As one word of a shell's.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
 }
 
 /// The systemd unit.
@@ -145,4 +158,19 @@ Each folder is one node and all it needs; no two nodes may run on one signer's k
         .expect("text takes all of it");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        let path = "/a b/it's/$HOME`x`\"";
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("printf %s {}", quoted(Path::new(path)))])
+            .output()
+            .expect("there is a shell");
+        assert_eq!(output.stdout, path.as_bytes());
+    }
 }

@@ -112,6 +112,7 @@ impl Node {
         genesis: &str,
         peers: &[String],
         form: Form,
+        program: &Path,
     ) -> Result<(), ConfigError> {
         let mut builder = fs::DirBuilder::new();
         let made = builder.mode(0o700).create(folder);
@@ -125,7 +126,7 @@ impl Node {
         }
         let lines: String = peers.iter().map(|url| format!("{url}\n")).collect();
         write("peers", &lines, 0o644)?;
-        let script = files::start_script(&self.place, self.address(), form);
+        let script = files::start_script(&self.place, self.address(), form, program);
         write("start.sh", &script, 0o755)?;
         let unit = format!("{}.service", files::service(chain_id, &self.place));
         write(&unit, &files::unit(chain_id, &self.place), 0o644)?;
@@ -139,6 +140,7 @@ impl Node {
 /// `Usage` for what cannot be, `Folder` for what the machine refuses, such as a folder that has something in it.
 pub fn new(typed: &NewNetwork) -> Result<Made, ConfigError> {
     let places = plan::places(typed)?;
+    let program = std::env::current_exe().unwrap_or_else(|_| "cairn".into());
     let (parent, out) = place_of(&typed.out)?;
     let nodes: Vec<Node> = places
         .into_iter()
@@ -176,6 +178,7 @@ pub fn new(typed: &NewNetwork) -> Result<Made, ConfigError> {
             &json,
             &peers,
             form,
+            &program,
         )?;
     }
     write_whole(&making.path().join("genesis.json"), json.as_bytes(), 0o644)?;

@@ -98,8 +98,21 @@ fn what_is_forgotten_is_never_signed_again_also_after_a_restart() {
     assert_eq!(fs::metadata(&path).unwrap().len(), FILE_BYTES as u64);
 }
 
+/// Another block over the same parent.
+fn other(number: u64) -> Header {
+    Header {
+        timestamp: 8,
+        ..over(number)
+    }
+}
+
+/// The slots of record `n`, in both tables.
+fn slots(bytes: &[u8], n: u64) -> [&[u8]; TABLES] {
+    [0, 1].map(|table| &bytes[offset_bytes(n, table) as usize..][..SLOT_BYTES])
+}
+
 #[test]
-fn a_write_that_was_cut_short_loses_what_was_not_signed_and_what_is_older_than_all_else() {
+fn a_write_that_was_cut_short_anywhere_loses_what_was_not_signed_and_what_is_older_than_all_else() {
     for full in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("r");
@@ -110,25 +123,49 @@ fn a_write_that_was_cut_short_loses_what_was_not_signed_and_what_is_older_than_a
         }
         let before = record.signed.clone();
         drop(record);
-        let slot = slot_of(last, 0, &over(last + 1)).unwrap();
-        for cut in [1, 4, 11, 20, 24, 200, slot.len() - 1] {
-            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-            file.write_all_at(&slot[..cut], offset_bytes(last)).unwrap();
-            let mut record = Record::open(&path).unwrap();
-            match full {
-                false => assert_eq!(record.signed, before, "{cut}"),
-                true => {
-                    assert_eq!(record.signed, before[1..], "{cut}");
-                    let refused = record.allow(&over(before[0].number));
-                    assert!(matches!(refused, Err(Refusal::TooOld { .. })), "{cut}");
-                }
+        let whole = fs::read(&path).unwrap();
+        let new = slot_of(last, 0, &over(last + 1)).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        // The disk may have either slot first. Where reading takes its time, and for the other order, not every byte is tried.
+        let cuts = |order: [usize; TABLES], step| {
+            let cuts = (0..=2 * new.len()).step_by(step);
+            cuts.map(move |cut| (order, cut))
+        };
+        let step = if full { 61 } else { 1 };
+        for (order, cut) in cuts([0, 1], step).chain(cuts([1, 0], 61)) {
+            let parts = [cut.min(new.len()), cut.saturating_sub(new.len())];
+            for (table, part) in order.into_iter().zip(parts) {
+                let mut slot = slots(&whole, last)[table].to_vec();
+                slot[..part].copy_from_slice(&new[..part]);
+                file.write_all_at(&slot, offset_bytes(last, table)).unwrap();
             }
-            let seen = before[before.len() - 1].number;
-            let other = Header {
-                timestamp: 8,
-                ..over(seen)
-            };
-            assert!(matches!(record.allow(&other), Err(Refusal::Other { .. })));
+            let mut record = Record::open(&path).unwrap();
+            let is_kept = parts.contains(&new.len());
+            // What is overwritten goes when the second slot begins to; the first was whole by then.
+            let mut expected = before.clone();
+            if full && is_kept {
+                expected.remove(0);
+            }
+            assert_eq!(record.signed[..expected.len()], expected, "{parts:?}");
+            assert_eq!(record.signed.len(), expected.len() + usize::from(is_kept));
+            for refused in [last, last - 1] {
+                let refused = record.allow(&other(refused));
+                assert!(matches!(refused, Err(Refusal::Other { .. })), "{parts:?}");
+            }
+            // Nobody signed this one, and it may be signed; but no third one once it is.
+            assert_eq!(
+                record.over(&other(last + 1).parent_hash).unwrap().is_some(),
+                is_kept
+            );
+            drop(record);
+            let [one, two] = [0, 1].map(|table| {
+                let mut slot = [0; SLOT_BYTES];
+                let read = fs::File::open(&path).unwrap();
+                read.read_exact_at(&mut slot, offset_bytes(last, table))
+                    .unwrap();
+                slot
+            });
+            assert!(one == two || (!full && !is_kept), "not mended: {parts:?}");
         }
         let mut record = Record::open(&path).unwrap();
         record.allow(&over(last + 1)).unwrap();
@@ -152,14 +189,13 @@ fn what_a_torn_write_destroyed_is_forgotten_whatever_its_number_was_and_whatever
             }
             drop(record);
             let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-            file.write_all_at(&left, offset_bytes(count)).unwrap();
+            for table in 0..TABLES {
+                file.write_all_at(&left, offset_bytes(count, table))
+                    .unwrap();
+            }
             let mut record = Record::open(&path).unwrap();
             assert_eq!(record.signed.len(), SLOTS - 1);
-            let destroyed = Header {
-                timestamp: 8,
-                ..over(number(lost))
-            };
-            let refused = record.allow(&destroyed);
+            let refused = record.allow(&other(number(lost)));
             assert!(
                 matches!(refused, Err(Refusal::TooOld { .. })),
                 "{refused:?}"
@@ -203,25 +239,101 @@ fn damage_is_told_and_nothing_is_signed_by_it() {
     }
     drop(record);
     let whole = fs::read(&path).unwrap();
+    let slot = |n: u64, table| offset_bytes(n, table) as usize;
+
+    // One of two, be it the newest: nothing is lost, and no other block is signed.
+    for n in 0..5 {
+        for table in 0..TABLES {
+            for damage in [Some(0), Some(6), Some(100), None] {
+                let mut bytes = whole.clone();
+                match damage {
+                    Some(at) => bytes[slot(n, table) + at] ^= 1,
+                    None => bytes[slot(n, table)..][..SLOT_BYTES].fill(0),
+                }
+                fs::write(&path, &bytes).unwrap();
+                let mut record = Record::open(&path).unwrap();
+                for number in 1..=5 {
+                    let refused = record.allow(&other(number));
+                    assert!(matches!(refused, Err(Refusal::Other { .. })), "{refused:?}");
+                }
+                drop(record);
+                assert!(fs::read(&path).unwrap() == whole, "not mended: {n} {table}");
+            }
+        }
+    }
+
+    // Both.
     let mut damages = vec![whole[..whole.len() - 1].to_vec(), Vec::new()];
-    for at in [0, PAGE_BYTES, PAGE_BYTES + 2 * SLOT_BYTES + 40] {
+    let mut page = whole.clone();
+    page[0] ^= 1;
+    damages.push(page);
+    for (n, at) in [(0, 0), (2, 40), (3, 100)] {
         let mut bytes = whole.clone();
-        bytes[at] ^= 1;
+        for table in 0..TABLES {
+            bytes[slot(n, table) + at] ^= 1;
+        }
         damages.push(bytes);
     }
     let mut gone = whole.clone();
-    gone[PAGE_BYTES + SLOT_BYTES..PAGE_BYTES + 2 * SLOT_BYTES].fill(0);
-    damages.push(gone);
     let mut stray = whole.clone();
-    stray[PAGE_BYTES + 9 * SLOT_BYTES] = 1;
-    damages.push(stray);
+    for table in 0..TABLES {
+        gone[slot(1, table)..][..SLOT_BYTES].fill(0);
+    }
+    stray[slot(9, 1)] = 1;
+    damages.extend([gone, stray]);
     for (place, bytes) in damages.iter().enumerate() {
         fs::write(&path, bytes).unwrap();
         let opened = Record::open(&path);
         assert!(matches!(opened, Err(RecordError::Damaged(_))), "{place}");
+        assert!(fs::read(&path).unwrap() == *bytes, "{place} was changed");
     }
     fs::write(&path, whole).unwrap();
     assert_eq!(Record::open(&path).unwrap().next, 5);
+}
+
+#[test]
+fn a_file_with_one_table_is_taken_up_and_given_the_second_however_often_that_is_cut_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r");
+    let mut record = Record::open(&path).unwrap();
+    let last = SLOTS as u64 + 3;
+    for number in 1..=last {
+        record.allow(&over(number)).unwrap();
+    }
+    drop(record);
+    let whole = fs::read(&path).unwrap();
+    let mut older = whole[..PAGE_BYTES + TABLE_BYTES].to_vec();
+    older[..OLDER_MAGIC.len()].copy_from_slice(OLDER_MAGIC);
+    let cuts = [0, 1, SLOT_BYTES * 3 + 50, TABLE_BYTES - 1, TABLE_BYTES];
+    for cut in cuts {
+        for of_another in [false, true] {
+            let mut bytes = older.clone();
+            bytes.extend_from_slice(&whole[PAGE_BYTES + TABLE_BYTES..][..cut]);
+            if of_another {
+                bytes[older.len()..].fill(0); // longer, and not yet written
+            }
+            fs::write(&path, &bytes).unwrap();
+            let mut record = Record::open(&path).unwrap();
+            assert_eq!(record.signed.len(), SLOTS);
+            let refused = record.allow(&other(last));
+            assert!(matches!(refused, Err(Refusal::Other { .. })), "{refused:?}");
+            drop(record);
+            assert!(fs::read(&path).unwrap() == whole, "{cut}");
+        }
+    }
+    // What is damaged is left as it is.
+    for bad in [older.len() - 1, FILE_BYTES + 1] {
+        let mut bytes = older.clone();
+        bytes.resize(bad, 0);
+        fs::write(&path, &bytes).unwrap();
+        let opened = Record::open(&path);
+        assert!(matches!(opened, Err(RecordError::Damaged(_))), "{bad}");
+    }
+    older[PAGE_BYTES + 7 * SLOT_BYTES + 30] ^= 1;
+    fs::write(&path, &older).unwrap();
+    let opened = Record::open(&path);
+    assert!(matches!(opened, Err(RecordError::Damaged(_))));
+    assert!(fs::read(&path).unwrap() == older);
 }
 
 #[test]

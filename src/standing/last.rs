@@ -109,6 +109,17 @@ impl LastBlocks {
         Some(*made)
     }
 
+    /// Seconds that block `number` came after its parent; 0 if they are not the last two.
+    pub fn took_s(&self, number: u64) -> u64 {
+        let mut from_last = self.blocks.iter().rev().map(|(_, made)| made);
+        match (from_last.next(), from_last.next()) {
+            (Some(made), Some(parent)) if made.number == number => {
+                made.timestamp_s.saturating_sub(parent.timestamp_s)
+            }
+            _ => 0,
+        }
+    }
+
     /// The block after which a turn of `signer` counts as missed: its last one, or the one that it became a signer with.
     pub(super) fn counted_from(&self, signer: &Address) -> u64 {
         let joined = self.joined.get(signer).copied().unwrap_or(0);

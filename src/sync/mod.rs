@@ -47,6 +47,7 @@ pub use boundary::{
 pub(crate) use choice::is_better;
 pub use fault::Fault;
 pub use limits::{Limits, MEMORY_LIMIT_BYTES};
+pub(crate) use limits::{STALE_AFTER_START_MS, STILL_LEAST_S, STILL_PERIODS};
 pub use machine::Machine;
 pub use receipts::Found;
 pub use store::{Store, StoreRole};

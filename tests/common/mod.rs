@@ -396,3 +396,39 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// CPU time and memory of a process so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Used {
+    pub user_ms: u64,
+    pub system_ms: u64,
+    pub anonymous_kib: u64,
+}
+
+impl Used {
+    pub fn of(pid: u32) -> Used {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let after_name: Vec<&str> = stat.rsplit_once(')').unwrap().1.split(' ').collect();
+        // utime and stime, in ticks of 10 ms (proc_pid_stat(5)).
+        let ticks = |at: usize| after_name[at].parse::<u64>().unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let anonymous = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:")?.strip_suffix("kB"));
+        Used {
+            user_ms: 10 * ticks(12),
+            system_ms: 10 * ticks(13),
+            anonymous_kib: anonymous.unwrap().trim().parse().unwrap(),
+        }
+    }
+}
+
+impl std::fmt::Display for Used {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "user {} ms, system {} ms, RssAnon {} KiB",
+            self.user_ms, self.system_ms, self.anonymous_kib
+        )
+    }
+}

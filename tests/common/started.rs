@@ -44,9 +44,15 @@ pub struct Started {
 
 impl Started {
     pub fn by_script(folder: &Path, run: usize) -> Started {
+        Started::by_script_with(folder, run, &[])
+    }
+
+    /// With more arguments.
+    pub fn by_script_with(folder: &Path, run: usize, args: &[&str]) -> Started {
         let log = folder.join(format!("log.{run}"));
         let child = Command::new("sh")
             .arg(folder.join("start.sh"))
+            .args(args)
             .env("CAIRN", env!("CARGO_BIN_EXE_cairn"))
             .stdin(Stdio::null())
             .stderr(File::create(&log).unwrap())

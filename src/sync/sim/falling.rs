@@ -22,6 +22,7 @@ fn shown(number: u64, target: &Chain) -> Vec<Figures> {
         world.machine.tip(),
         LastBlocks::default(),
         None,
+        None,
     );
     let seen = RefCell::new((board, Vec::new()));
     let done = world.run(240_000, |world| {
