@@ -3,6 +3,7 @@
 
 mod answer;
 mod storing;
+mod watch;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use secp256k1::SecretKey;
 
 use self::answer::answer;
 use self::storing::AtWork;
+pub(super) use self::watch::Watch;
 use super::Dice;
 use super::chain::{GENESIS_S, genesis_of};
 use super::world::Store;
@@ -49,7 +51,9 @@ pub(super) struct Node {
     /// What it signed, by parent: as `signed.rs` keeps it.
     signed: BTreeMap<B256, Header>,
     /// How far its clock is from the right time.
-    pub(super) skew_ms: i64,
+    skew_ms: i64,
+    /// When nothing that it signed with a wrong clock is of the future any more.
+    right_at_ms: u64,
     run: Option<Run>,
     pub(super) reorgs: usize,
     pub(super) starts: usize,
@@ -129,6 +133,7 @@ impl Network {
             tip: rules.genesis_tip(),
             signed: BTreeMap::new(),
             skew_ms: 0,
+            right_at_ms: 0,
             run: None,
             reorgs: 0,
             starts: 0,
