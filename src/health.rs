@@ -142,6 +142,15 @@ fn alone(figures: &Figures, now_s: u64) -> String {
 }
 
 fn catching_up(figures: &Figures) -> String {
+    if let Some(falling) = figures.falling {
+        let of = falling
+            .all
+            .map_or_else(String::new, |all| format!(" of {all}"));
+        return format!(
+            "it fetches a better chain, and has {}{of} headers of it",
+            falling.fetched
+        );
+    }
     let to = figures
         .target_number
         .map_or_else(String::new, |target| format!(" of {target}"));

@@ -119,21 +119,33 @@ impl CatchUp {
         }
         self.shown = Some(Instant::now());
         if self.bar.is_none() {
-            self.bar = put_bar(0, "{prefix} {bar:32} {human_pos}/{human_len} {msg}");
+            self.bar = put_bar(0, "{prefix} {wide_bar} {human_pos}/{human_len} {msg}");
         }
         let Some(bar) = &self.bar else { return };
-        bar.set_length(figures.target_number.unwrap_or(figures.reached));
-        bar.set_position(figures.reached);
-        bar.set_prefix(figures.phase.name());
+        let (done, of, pace) = match &figures.falling {
+            Some(falling) => (
+                falling.fetched,
+                falling.all.unwrap_or(falling.fetched),
+                format!("{:.0} headers/s", figures.headers_per_s),
+            ),
+            None => (
+                figures.reached,
+                figures.target_number.unwrap_or(figures.reached),
+                format!(
+                    "{:.0} blocks/s, {:.1} MB/s",
+                    figures.blocks_per_s,
+                    figures.bytes_per_s / 1e6
+                ),
+            ),
+        };
+        bar.set_length(of);
+        bar.set_position(done);
+        bar.set_prefix(figures.phase.name().replace('_', " "));
         let left = figures
             .left_s()
             .map_or_else(String::new, |left_s| format!(", {} left", Span(left_s)));
-        bar.set_message(format!(
-            "{:.0} blocks/s, {:.1} MB/s, {peers} peer{}{left}",
-            figures.blocks_per_s,
-            figures.bytes_per_s / 1e6,
-            if peers == 1 { "" } else { "s" }
-        ));
+        let many = if peers == 1 { "" } else { "s" };
+        bar.set_message(format!("{pace}, {peers} peer{many}{left}"));
     }
 }
 

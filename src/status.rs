@@ -1,23 +1,23 @@
-//! How the node is doing: the board that sync writes on and others read, and what `cairn status` shows of it.
+//! How the node is doing: the board that sync writes on and others read.
 
-use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
+mod rate;
+mod report;
+
+use std::fmt;
 use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
 use cairn_store::Snapshot as Stored;
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use crate::chain::Tip;
 use crate::chain::clique::Snapshot;
 use crate::clock::unix_s;
 use crate::sealer::{Own, OwnBoard};
 use crate::standing::{self, LastBlocks, MissedBySigner, Standing};
-use crate::sync::{Block, SyncStatus};
-
-/// Rates are of so many last seconds: long enough for a large commit, short enough to follow a change.
-const RATE_S: u64 = 10;
+use crate::sync::{Block, Falling, SyncStatus};
+use rate::Rate;
+pub use report::{Report, health_line};
 
 /// The figures, shared: one thread writes, any may read.
 #[derive(Clone, Default)]
@@ -41,6 +41,8 @@ pub enum Phase {
     /// Nobody is connected, and this node does not seal.
     #[default]
     Alone,
+    /// Headers are fetched from a trusted hash down to a block of ours.
+    FallingHeaders,
     /// Headers are fetched, no bodies yet.
     Headers,
     /// Bodies are fetched.
@@ -52,13 +54,14 @@ pub enum Phase {
 impl Phase {
     /// Whether there is something to catch up with.
     pub fn catches_up(self) -> bool {
-        matches!(self, Phase::Headers | Phase::Bodies)
+        matches!(self, Phase::FallingHeaders | Phase::Headers | Phase::Bodies)
     }
 
     /// In a word.
     pub fn name(self) -> &'static str {
         match self {
             Phase::Alone => "alone",
+            Phase::FallingHeaders => "falling_headers",
             Phase::Headers => "headers",
             Phase::Bodies => "bodies",
             Phase::Following => "following",
@@ -89,6 +92,10 @@ pub struct Figures {
     pub target_number: Option<u64>,
     /// Headers verified and not yet stored.
     pub headers: u64,
+    /// How many headers have come of those that fall from a trusted hash, while they do.
+    pub falling: Option<Falling>,
+    /// And so many come in a second, of late.
+    pub headers_per_s: f64,
     /// Requests in flight.
     pub in_flight: usize,
     /// Blocks stored a second, of late.
@@ -112,10 +119,19 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// How long it takes to the target at this rate.
+    /// How long it takes to the target at this rate; while headers fall, until they have come.
     pub fn left_s(&self) -> Option<u64> {
-        let left = self.target_number?.saturating_sub(self.reached);
-        (self.blocks_per_s > 0.0).then(|| (left as f64 / self.blocks_per_s).ceil() as u64)
+        let (left, per_s) = match &self.falling {
+            Some(falling) => (
+                falling.all?.saturating_sub(falling.fetched),
+                self.headers_per_s,
+            ),
+            None => {
+                let left = self.target_number?.saturating_sub(self.reached);
+                (left, self.blocks_per_s)
+            }
+        };
+        (per_s > 0.0).then(|| (left as f64 / per_s).ceil() as u64)
     }
 }
 
@@ -123,8 +139,12 @@ impl Figures {
 pub struct Writer {
     board: Board,
     started_at: u64,
-    /// Second, blocks and bytes of each of the last seconds in which any were stored.
-    stored: VecDeque<(u64, u64, u64)>,
+    /// Blocks stored, and their bytes.
+    blocks: Rate,
+    bytes: Rate,
+    /// Headers that fell, and how many had come when that was last looked at.
+    headers: Rate,
+    fell: u64,
     /// What the node's signer is at, if it seals, so that to be alone is nothing to wait for.
     own: Option<OwnBoard>,
     /// Since when there is something to catch up with.
@@ -151,11 +171,19 @@ impl Writer {
         Writer::from_last(board, tip, last, own)
     }
 
-    fn from_last(board: Board, tip: &Tip, last: LastBlocks, own: Option<OwnBoard>) -> Writer {
+    pub(crate) fn from_last(
+        board: Board,
+        tip: &Tip,
+        last: LastBlocks,
+        own: Option<OwnBoard>,
+    ) -> Writer {
         let mut writer = Writer {
             board,
             started_at: tip.header.header.number,
-            stored: VecDeque::new(),
+            blocks: Rate::default(),
+            bytes: Rate::default(),
+            headers: Rate::default(),
+            fell: 0,
             own,
             behind_since_ms: None,
             last_peer_ms: None,
@@ -222,14 +250,8 @@ impl Writer {
 
     /// Blocks have been stored.
     pub fn stored(&mut self, now_ms: u64, blocks: u64, bytes: u64) {
-        let second = now_ms / 1000;
-        match self.stored.back_mut() {
-            Some(last) if last.0 == second => {
-                last.1 += blocks;
-                last.2 += bytes;
-            }
-            _ => self.stored.push_back((second, blocks, bytes)),
-        }
+        self.blocks.count(now_ms, blocks);
+        self.bytes.count(now_ms, bytes);
     }
 
     /// Shows how things are. `overdue_s` is the head's age if a newer one should be here.
@@ -241,22 +263,16 @@ impl Writer {
         is_caught_up: bool,
         overdue_s: Option<u64>,
     ) -> Figures {
-        let second = now_ms / 1000;
-        let is_old = |entry: &(u64, u64, u64)| entry.0 + RATE_S <= second;
-        while self.stored.front().is_some_and(is_old) {
-            self.stored.pop_front();
-        }
-        // The second that is not over counts as far as it has come.
-        let since_ms = (second.saturating_sub(RATE_S - 1) * 1000).min(now_ms);
-        let over_s = ((now_ms - since_ms) as f64 / 1000.0).max(1.0);
-        let blocks: u64 = self.stored.iter().map(|entry| entry.1).sum();
-        let bytes: u64 = self.stored.iter().map(|entry| entry.2).sum();
+        let fell = status.falling.map_or(0, |falling| falling.fetched);
+        let before = std::mem::replace(&mut self.fell, fell);
+        self.headers.count(now_ms, fell.saturating_sub(before));
         // Past a clique chain's terminal total difficulty it is never caught up, and there is nothing to fetch.
         let is_idle =
             status.target_number.is_none() && status.headers == 0 && status.in_flight == 0;
         let phase = match status {
             _ if status.peers == 0 && self.own.is_none() => Phase::Alone,
             _ if is_caught_up || is_idle => Phase::Following,
+            _ if status.falling.is_some() => Phase::FallingHeaders,
             _ if status.headers > 0 => Phase::Bodies,
             _ => Phase::Headers,
         };
@@ -280,9 +296,11 @@ impl Writer {
             clique: tip.clique.clone(),
             target_number: status.target_number,
             headers: status.headers,
+            falling: status.falling,
+            headers_per_s: self.headers.per_s(now_ms),
             in_flight: status.in_flight,
-            blocks_per_s: blocks as f64 / over_s,
-            bytes_per_s: bytes as f64 / over_s,
+            blocks_per_s: self.blocks.per_s(now_ms),
+            bytes_per_s: self.bytes.per_s(now_ms),
             overdue_s,
             peers: status.peers,
             alone_s: alone_ms.filter(|_| status.peers == 0).map(|ms| ms / 1000),
@@ -293,131 +311,6 @@ impl Writer {
         };
         self.board.write(figures.clone());
         figures
-    }
-}
-
-/// A node's `cairn_status`, as people read it.
-pub struct Report<'a> {
-    /// What the node said.
-    pub status: &'a Value,
-    /// Unix time, to tell the head's age.
-    pub now_s: u64,
-}
-
-impl fmt::Display for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = |path: &str| self.status.pointer(path).unwrap_or(&Value::Null);
-        let text = |path: &str| match at(path) {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let number = |path: &str| at(path).as_u64().unwrap_or(0);
-        let rate = |path: &str| at(path).as_f64().unwrap_or(0.0);
-        let up = Span(number("/uptime_s"));
-        writeln!(
-            f,
-            "Node     {} pid={} up {up}",
-            text("/client"),
-            text("/pid")
-        )?;
-        writeln!(f, "Folder   {}", text("/datadir"))?;
-        writeln!(
-            f,
-            "Chain    {} network={} genesis={}",
-            text("/chain_id"),
-            text("/network_id"),
-            text("/genesis")
-        )?;
-        writeln!(f, "Enode    {}", text("/enode"))?;
-        let age = self.now_s.saturating_sub(number("/head/timestamp"));
-        writeln!(
-            f,
-            "Head     {} {} made {} ago",
-            text("/head/number"),
-            text("/head/hash"),
-            Span(age)
-        )?;
-        let mut sync = text("/sync/phase");
-        if let Some(target) = at("/sync/target").as_u64() {
-            let (from, reached) = (number("/sync/started_at"), number("/sync/reached"));
-            let all = target.saturating_sub(from).max(1);
-            let part = 100.0 * reached.saturating_sub(from) as f64 / all as f64;
-            let mb_per_s = rate("/sync/bytes_per_s") / 1e6;
-            write!(
-                sync,
-                " to {target}, {part:.1} % since the start, {:.0} blocks/s, {mb_per_s:.1} MB/s",
-                rate("/sync/blocks_per_s")
-            )?;
-            if let Some(left_s) = at("/sync/left_s").as_u64() {
-                write!(sync, ", {} left", Span(left_s))?;
-            }
-        }
-        if let Some(age_s) = at("/sync/overdue_s").as_u64() {
-            write!(sync, ", and stale: the head is {} old", Span(age_s))?;
-        }
-        writeln!(f, "Sync     {sync}")?;
-        writeln!(f, "Health   {}", health_line(at("/health")))?;
-        if let Some(signer) = at("/signer").as_str() {
-            writeln!(f, "Signer   {signer}")?;
-        }
-        let empty = Vec::new();
-        let signers = at("/signers/all").as_array().unwrap_or(&empty);
-        if !signers.is_empty() {
-            let (missing, needed) = (text("/signers/missing"), text("/signers/needed"));
-            let all = signers.len();
-            writeln!(f, "Signers  {all}, {missing} missing, {needed} needed")?;
-        }
-        for signer in signers {
-            let figure = |name: &str| signer[name].as_u64();
-            write!(f, "  {} ", signer["address"].as_str().unwrap_or_default())?;
-            match (figure("last_block"), figure("last_block_timestamp")) {
-                (Some(number), Some(made_s)) => {
-                    let age = Span(self.now_s.saturating_sub(made_s));
-                    write!(f, "last block {number}, {age} ago")?;
-                }
-                _ => write!(f, "none of the last {} blocks", standing::LOOK_BACK)?,
-            }
-            write!(f, ", {} turns missed", figure("turns_missed").unwrap_or(0))?;
-            for (name, says) in [
-                ("in_turn_next", "in turn next"),
-                ("may_seal_next", "may seal next"),
-                ("missing", "MISSING"),
-            ] {
-                if signer[name] == true {
-                    write!(f, ", {says}")?;
-                }
-            }
-            writeln!(f)?;
-        }
-        let peers = at("/peers").as_array().unwrap_or(&empty);
-        writeln!(f, "Peers    {} of {}", peers.len(), text("/max_peers"))?;
-        for peer in peers {
-            let field = |name: &str| peer.get(name).unwrap_or(&Value::Null);
-            let word = |name: &str| field(name).as_str().unwrap_or_default();
-            let is = |name: &str| field(name).as_bool() == Some(true);
-            let id: String = word("id").chars().take(16).collect();
-            let how = if is("inbound") { "inbound" } else { "dialled" };
-            let trusted = if is("trusted") { " trusted" } else { "" };
-            let for_how_long = Span(field("connected_s").as_u64().unwrap_or(0));
-            // A peer's own words: no control characters on the terminal.
-            let client = word("client").escape_debug();
-            let (address, eth) = (word("address"), field("eth"));
-            writeln!(
-                f,
-                "  {id} {address} eth/{eth} {how}{trusted} {for_how_long} {client}"
-            )?;
-        }
-        Ok(())
-    }
-}
-
-/// The health in a `cairn_status`, as a line.
-pub fn health_line(health: &Value) -> String {
-    let text = |name: &str| health[name].as_str().unwrap_or_default();
-    let (state, cause, advice) = (text("state"), text("cause"), text("advice"));
-    match advice.is_empty() {
-        true => format!("{state}: {cause}"),
-        false => format!("{state}: {cause}. {advice}"),
     }
 }
 
@@ -455,6 +348,7 @@ mod tests {
             reached: 0,
             target_number: target,
             headers: 1,
+            falling: None,
             in_flight: 2,
             peers: 1,
         };
@@ -471,9 +365,42 @@ mod tests {
         assert!((figures.blocks_per_s - 100.0).abs() < 1.0, "{figures:?}");
         assert!((figures.bytes_per_s - 1e6).abs() < 1e4, "{figures:?}");
         assert_eq!(figures.left_s(), Some(50));
-        assert!(writer.stored.len() <= RATE_S as usize);
         let later = shown(&mut writer, 60_000, Some(5_000));
         assert_eq!((later.blocks_per_s, later.left_s()), (0.0, None));
+    }
+
+    #[test]
+    fn while_headers_fall_their_own_rate_says_how_long_it_takes() {
+        let mut writer = writer(false);
+        let tip = Rules::new(&Genesis::dev()).genesis_tip();
+        let mut show = |now_ms: u64, falling: Option<(u64, Option<u64>)>| {
+            let status = SyncStatus {
+                target_number: Some(5_000),
+                falling: falling.map(|(fetched, all)| Falling { fetched, all }),
+                in_flight: 1,
+                peers: 1,
+                ..SyncStatus::default()
+            };
+            writer.show(now_ms, &tip, &status, false, None)
+        };
+        for second in 0..20 {
+            show(second * 1000 + 500, Some((100 * (second + 1), Some(5_000))));
+        }
+        let figures = show(19_999, Some((2_000, Some(5_000))));
+        assert_eq!(figures.phase, Phase::FallingHeaders);
+        assert!((figures.headers_per_s - 100.0).abs() < 0.1, "{figures:?}");
+        assert_eq!((figures.blocks_per_s, figures.left_s()), (0.0, Some(30)));
+        // It hangs on a block below our head, nobody knows how far.
+        let figures = show(19_999, Some((2_000, None)));
+        assert_eq!(figures.left_s(), None);
+        // They stand still, and say so.
+        let figures = show(40_000, Some((2_000, Some(5_000))));
+        assert_eq!((figures.headers_per_s, figures.left_s()), (0.0, None));
+        // What was fetched counts once, also when something else falls later.
+        let figures = show(41_000, None);
+        assert_eq!(figures.phase, Phase::Headers);
+        let figures = show(50_000, Some((300, Some(600))));
+        assert!((figures.headers_per_s - 30.0).abs() < 4.0, "{figures:?}");
     }
 
     #[test]
@@ -482,13 +409,7 @@ mod tests {
         assert_eq!(shown(&mut writer, 0, Some(9)).phase, Phase::Bodies);
         assert_eq!(shown(&mut writer, 0, None).phase, Phase::Following);
         let tip = Rules::new(&Genesis::dev()).genesis_tip();
-        let status = SyncStatus {
-            reached: 0,
-            target_number: None,
-            headers: 0,
-            in_flight: 0,
-            peers: 0,
-        };
+        let status = SyncStatus::default();
         writer.show(0, &tip, &status, true, None);
         assert_eq!(writer.board.read().phase, Phase::Alone);
         writer.own = Some(OwnBoard::default());

@@ -440,7 +440,7 @@ fn a_batch_that_would_have_the_chain_read_over_and_over_is_refused_the_rest() {
     let node = Node::start(&datadir, &[]);
     let mut stream = std::os::unix::net::UnixStream::connect(datadir.join("cairn.ipc")).unwrap();
     stream.set_read_timeout(Some(STEP_TIMEOUT)).unwrap();
-    let one = |id: u64| json!({"id": id, "method": "clique_getSnapshot", "params": [2999]});
+    let one = |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "clique_getSnapshot", "params": [2999]});
     let batch: Vec<Value> = (0..30).map(one).collect();
     stream
         .write_all(json!(batch).to_string().as_bytes())

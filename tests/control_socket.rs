@@ -141,6 +141,19 @@ fn peers_are_added_trusted_and_removed() {
         let error = ipc::call(&socket(&left), "admin_addPeer", &wrong).unwrap_err();
         assert!(matches!(error, CallError::Refused(_)), "{wrong}: {error}");
     }
+    // A host's name stands for no address here, and says who it is all the same.
+    let (id, address) = right.enode.split_once('@').unwrap();
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let named = json!([format!("{id}@localhost:{port}")]);
+    for method in ["admin_addPeer", "admin_addTrustedPeer"] {
+        let error = ipc::call(&socket(&left), method, &named).unwrap_err();
+        let said = error.to_string();
+        for what in ["localhost", "host name", "IP address", "--bootnodes"] {
+            assert!(said.contains(what), "{what:?} in: {said}");
+        }
+    }
+    assert_eq!(ask(&left, "admin_removePeer", named), true);
+    wait_until("it is let go by its name", || count(&left) == 0);
     for node in [left, right, other] {
         node.stop();
     }
@@ -205,6 +218,11 @@ fn garbage_floods_and_idle_clients_cost_nobody_else() {
     assert_eq!(line(&mut reader)["error"]["code"], -32700);
     assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0, "and it ends");
 
+    let mut old = connect(&node);
+    old.write_all(br#"{"id":1,"method":"eth_blockNumber"}"#)
+        .unwrap();
+    assert_eq!(line(&mut BufReader::new(old))["error"]["code"], -32600);
+
     // A request without an end is cut off.
     let mut endless = connect(&node);
     let piece = [b'['; 1000];
@@ -218,12 +236,13 @@ fn garbage_floods_and_idle_clients_cost_nobody_else() {
     flood
         .set_write_timeout(Some(Duration::from_millis(200)))
         .unwrap();
-    let request = br#"{"id":1,"method":"admin_nodeInfo"}"#.repeat(1000);
+    let request = br#"{"jsonrpc":"2.0","id":1,"method":"admin_nodeInfo"}"#.repeat(1000);
     while (&flood).write_all(&request).is_ok() {}
 
     // In pieces, in a batch, and without a reason to answer.
     let mut slow = connect(&node);
-    for byte in br#" [{"id":1,"method":"eth_blockNumber"},{"method":"eth_blockNumber"}] "# {
+    let batch = br#" [{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber"},{"jsonrpc":"2.0","method":"eth_blockNumber"}] "#;
+    for byte in batch {
         slow.write_all(&[*byte]).unwrap();
     }
     let answers = line(&mut BufReader::new(slow));
@@ -252,7 +271,8 @@ fn a_client_that_asks_without_pause_holds_up_neither_others_nor_the_stop() {
             let stream = connect(&node);
             let mut writing = stream.try_clone().unwrap();
             std::thread::spawn(move || {
-                let requests = br#"{"id":1,"method":"eth_blockNumber"}"#.repeat(500);
+                let requests =
+                    br#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber"}"#.repeat(500);
                 while writing.write_all(&requests).is_ok() {}
             });
             std::thread::spawn(move || {

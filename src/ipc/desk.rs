@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use alloy_primitives::{Address, B256, U256, hex, keccak256};
-use cairn_net::enode::{Enode, NodeId};
+use cairn_net::enode::{Enode, EnodeUrl, NodeId};
 use cairn_net::limits::{MAX_STATICS, MAX_TRUSTED};
 use cairn_net::reactor::{Command, ConnectedPeer, Handle};
 use cairn_store::Reader;
@@ -84,10 +84,10 @@ const METHODS: &[(&str, Method)] = &[
     ("admin_nodeInfo", |desk, _| Ok(desk.node_info())),
     ("admin_peers", |desk, _| Ok(desk.peers())),
     ("admin_removePeer", |desk, params| {
-        desk.tell(Command::Remove(enode(params)?.id))
+        desk.tell(Command::Remove(url(params)?.id))
     }),
     ("admin_removeTrustedPeer", |desk, params| {
-        desk.tell(Command::Distrust(enode(params)?.id))
+        desk.tell(Command::Distrust(url(params)?.id))
     }),
     ("cairn_status", |desk, _| Ok(desk.status())),
     ("eth_blockNumber", |desk, _| {
@@ -235,6 +235,9 @@ impl Desk {
                 "started_at": figures.started_at,
                 "reached": figures.reached,
                 "target": figures.target_number,
+                "headers_fetched": figures.falling.map(|falling| falling.fetched),
+                "headers_of": figures.falling.and_then(|falling| falling.all),
+                "headers_per_s": figures.headers_per_s,
                 "headers_waiting": figures.headers,
                 "requests_in_flight": figures.in_flight,
                 "blocks_per_s": figures.blocks_per_s,
@@ -278,12 +281,23 @@ fn signers(standing: &Standing, figures: &Figures, now_s: u64) -> Value {
     })
 }
 
-fn enode(params: &[Value]) -> Result<Enode, RpcError> {
+fn url(params: &[Value]) -> Result<EnodeUrl, RpcError> {
     let [Value::String(text)] = params else {
         return Err(RpcError::params("expected one parameter, an enode URL"));
     };
     text.parse()
         .map_err(|error| RpcError::params(format!("{text:?} is no enode URL: {error}")))
+}
+
+/// Names are not looked up here: that may take as long as the system's resolver likes, and others wait for their answers.
+fn enode(params: &[Value]) -> Result<Enode, RpcError> {
+    let url = url(params)?;
+    url.enode().ok_or_else(|| {
+        RpcError::params(format!(
+            "{:?} is a host name, which is not looked up here: give the IP address, or start the node with this URL in --bootnodes or --trusted",
+            url.host
+        ))
+    })
 }
 
 /// As EIP-1474 writes numbers.

@@ -190,8 +190,9 @@ fn answer_one(methods: &mut dyn Methods, request: &Value) -> Option<Value> {
     let id = request.get("id");
     let told = id.cloned().unwrap_or_default();
     let is_id = matches!(told, Value::Null | Value::Number(_) | Value::String(_));
-    let (Some(Value::String(method)), true) = (request.get("method"), is_id) else {
-        let why = "expected an object with a method, its params in a list, and an id";
+    let is_version = request.get("jsonrpc").is_some_and(|told| told == "2.0");
+    let (Some(Value::String(method)), true) = (request.get("method"), is_id && is_version) else {
+        let why = r#"expected an object with "jsonrpc": "2.0", a method, its params in a list, and an id"#;
         return Some(RpcError::invalid(why).answer(if is_id { &told } else { &Value::Null }));
     };
     let result = match request.get("params") {
@@ -240,7 +241,8 @@ mod tests {
             let expected = json!({"jsonrpc": "2.0", "id": id, "result": 3});
             assert_eq!(ask(request), Some(expected));
         }
-        assert_eq!(ask(json!({"method": "sum"})), None, "nobody asks");
+        let no_id = json!({"jsonrpc": "2.0", "method": "sum"});
+        assert_eq!(ask(no_id), None, "nobody asks");
     }
 
     #[test]
@@ -250,23 +252,61 @@ mod tests {
             (json!({}), -32600),
             (json!([]), -32600),
             (json!(vec![1; 101]), -32600),
-            (json!({"method": 1, "id": 1}), -32600),
-            (json!({"method": "sum", "id": {}}), -32600),
-            (json!({"method": "sum", "id": 1, "params": {}}), -32602),
-            (json!({"method": "product", "id": 1}), -32601),
+            (json!({"jsonrpc": "2.0", "method": 1, "id": 1}), -32600),
+            (json!({"jsonrpc": "2.0", "method": "sum", "id": {}}), -32600),
+            (
+                json!({"jsonrpc": "2.0", "method": "sum", "id": 1, "params": {}}),
+                -32602,
+            ),
+            (
+                json!({"jsonrpc": "2.0", "method": "product", "id": 1}),
+                -32601,
+            ),
         ] {
             assert_eq!(code(ask(request.clone())), expected, "{request}");
         }
     }
 
     #[test]
+    fn a_call_of_another_version_or_of_none_is_no_request() {
+        let without = json!({"method": "sum", "id": 7});
+        for version in [
+            None,
+            Some(json!("1.0")),
+            Some(json!(2.0)),
+            Some(Value::Null),
+        ] {
+            let mut request = without.clone();
+            if let Some(version) = version {
+                request["jsonrpc"] = version;
+            }
+            let answer = ask(request.clone()).expect("an answer");
+            assert_eq!(answer["error"]["code"], -32600, "{request}");
+            assert_eq!(answer["id"], 7, "{request}");
+        }
+        // That nobody wants an answer cannot be said in it either.
+        let answer = ask(json!({"method": "sum"})).expect("an answer");
+        assert_eq!(
+            (&answer["error"]["code"], &answer["id"]),
+            (&json!(-32600), &Value::Null)
+        );
+        let batch = json!([without, {"jsonrpc": "2.0", "method": "sum", "id": 8}]);
+        let answers = ask(batch).expect("answers");
+        assert_eq!(
+            (&answers[0]["error"]["code"], &answers[1]["result"]),
+            (&json!(-32600), &json!(0))
+        );
+    }
+
+    #[test]
     fn a_batch_is_answered_in_its_order_and_bounded() {
-        let one = |id: u64| json!({"method": "sum", "params": [id], "id": id});
-        let answers = ask(json!([one(1), {"method": "sum"}, one(2)])).expect("answers");
+        let one = |id: u64| json!({"jsonrpc": "2.0", "method": "sum", "params": [id], "id": id});
+        let no_id = json!({"jsonrpc": "2.0", "method": "sum"});
+        let answers = ask(json!([one(1), no_id, one(2)])).expect("answers");
         assert_eq!(answers[0]["result"], 1);
         assert_eq!(answers[1]["result"], 2);
         assert_eq!(answers.as_array().map(Vec::len), Some(2));
-        let long = json!({"method": "long", "id": 1});
+        let long = json!({"jsonrpc": "2.0", "method": "long", "id": 1});
         let answers = ask(json!([long, long, long, long])).expect("answers");
         assert!(answers[1].get("result").is_some());
         assert_eq!(answers[2]["error"]["code"], -32003);

@@ -34,7 +34,9 @@ pub(super) struct Orphan {
 pub(super) struct Fetch {
     pub(super) from: Vec<PeerId>,
     pub(super) header: Option<Arc<SealedHeader>>,
-    pub(super) asked: bool,
+    /// How many peers owe it, and since when the last.
+    pub(super) asked: u8,
+    pub(super) asked_ms: u64,
 }
 
 /// What was announced and is not (or may not remain) in our chain.
@@ -77,10 +79,10 @@ impl Live {
         self.due_ms
     }
 
-    /// A request for this block was not answered: the next announcer is asked, if there is one.
+    /// A request for this block came to nothing: the next announcer is asked, if there is one.
     pub(super) fn fetch_failed(&mut self, hash: &B256) {
         if let Some(fetch) = self.fetches.get_mut(hash) {
-            fetch.asked = false;
+            fetch.asked = fetch.asked.saturating_sub(1);
         }
     }
 

@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::headers::Got;
 use super::limits::{EMPTY_CLAIM_MS, EMPTY_CLAIMS_ALLOWED, HEADERS_LEAST, STALL_FORGIVEN_AFTER};
 use super::machine::Machine;
-use super::peers::{Asked, What};
+use super::peers::{Asked, What, learn_pace};
 use super::target::Target;
 use crate::chain::{BodyError, Rules, SealedHeader, body};
 
@@ -51,6 +51,7 @@ impl Machine {
         raw: Vec<Bytes>,
         chain: &dyn ChainView,
     ) -> Result<(), Fault> {
+        let heard_ms = self.peers.get(&id).map_or(0, |peer| peer.heard_ms);
         let asked = self.settle(now, id, request, AnswerKind::Headers)?;
         let judged = judge_headers(&self.rules, &asked.what, raw);
         let headers = match judged {
@@ -60,6 +61,11 @@ impl Machine {
                 return Err(fault);
             }
         };
+        let is_many = matches!(asked.what, What::Rising { .. } | What::Falling { .. });
+        if let Some(peer) = self.peers.get_mut(&id).filter(|_| is_many) {
+            let took_ms = now.ms.saturating_sub(asked.sent_ms.max(heard_ms));
+            learn_pace(&mut peer.header_rate, headers.len(), took_ms);
+        }
         match asked.what {
             What::Rising {
                 epoch,

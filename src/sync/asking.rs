@@ -26,7 +26,7 @@ impl Machine {
             .collect();
         order.sort_by_key(|id| {
             let peer = &self.peers[id];
-            (peer.asked.len(), Reverse(peer.rate), *id)
+            (peer.asked.len(), Reverse(peer.header_rate), *id)
         });
         if self.target.is_some() {
             self.ask_target(now, &order);
@@ -36,8 +36,16 @@ impl Machine {
             }
             self.ask_headers(now, &order);
         }
+        order.sort_by_key(|id| {
+            let peer = &self.peers[id];
+            (peer.asked.len(), Reverse(peer.rate), *id)
+        });
         // One request to each in turn, so that the memory limit does not starve the last of them.
         while order.iter().filter(|&&id| self.ask_bodies(now, id)).count() > 0 {}
+        order.sort_by_key(|id| {
+            let peer = &self.peers[id];
+            (peer.asked.len(), Reverse(peer.receipt_rate), *id)
+        });
         // Receipts come behind: the chain does not wait for them.
         while order
             .iter()

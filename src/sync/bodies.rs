@@ -98,6 +98,12 @@ impl BodyQueue {
         Some(slot.tip.header.header.number)
     }
 
+    /// Who gave its header, and its number.
+    pub(super) fn front_missing_source(&self) -> Option<(PeerId, u64)> {
+        let slot = self.slots.get(self.ready)?;
+        Some((slot.source, slot.tip.header.header.number))
+    }
+
     /// Whether `peer` lacks the first missing body.
     pub(super) fn front_is_refused_by(&self, peer: PeerId) -> bool {
         self.slots

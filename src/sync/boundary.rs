@@ -187,10 +187,21 @@ pub struct SyncStatus {
     pub target_number: Option<u64>,
     /// Headers verified and not yet stored.
     pub headers: u64,
+    /// How many headers have come of those that fall from a trusted hash, while they do.
+    pub falling: Option<Falling>,
     /// Requests in flight.
     pub in_flight: usize,
     /// Connected peers.
     pub peers: usize,
+}
+
+/// Headers that fall from a trusted hash to a block of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Falling {
+    /// Those that have come.
+    pub fetched: u64,
+    /// All down to our head's number; unknown once they have fallen below it, on another branch than ours.
+    pub all: Option<u64>,
 }
 
 /// The two clocks at one moment.

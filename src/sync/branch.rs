@@ -11,7 +11,9 @@ use super::asking::headers_of;
 use super::boundary::{ChainView, Now};
 use super::fault::Fault;
 use super::follow::Follow;
-use super::limits::{ANCESTOR_FIRST, RESTORE_MIN_MS, SLOW_TIMEOUTS};
+use super::limits::{
+    ANCESTOR_FIRST, BRANCH_PACE_BLOCKS, BRANCH_PACE_BYTES, RESTORE_MIN_MS, SLOW_TIMEOUTS,
+};
 use super::machine::Machine;
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
@@ -26,7 +28,7 @@ pub(super) struct Branch {
     /// The head that was claimed when the search began.
     pub(super) head: B256,
     pub(super) stage: Stage,
-    /// How far it was when it was last looked at, and since when that has not changed.
+    /// How far it was (the number of its top, bytes of its bodies) when it was last seen to get on, and when that was.
     pub(super) reached: (u64, usize),
     pub(super) since_ms: u64,
 }
@@ -119,7 +121,7 @@ impl Machine {
         if self.target.is_some() {
             return false;
         }
-        if self.branch.is_none() && self.main_is_idle() {
+        if self.branch.is_none() && self.main_may_wait(now) {
             self.begin_branch(now, chain);
         }
         let Some(mut branch) = self.branch.take() else {
@@ -200,17 +202,25 @@ impl Machine {
         }
     }
 
-    /// Lets a branch go of which nothing has come for as long as a request may take: others may be had meanwhile.
+    /// Lets a branch go of which next to nothing comes for as long as a request may take: others may be had meanwhile.
     pub(super) fn unstick_branch(&mut self, now: Now) {
         let patience_ms = self.branch_patience_ms();
         let Some(branch) = &mut self.branch else {
             return;
         };
         let Stage::Follow(follow) = &branch.stage else {
-            return; // its requests have their own timeouts
+            // Each of the requests has its own timeout; there are some thirty at the most.
+            if now.ms.saturating_sub(branch.since_ms) >= patience_ms.saturating_mul(2) {
+                let (id, head) = (branch.peer, branch.head);
+                self.branch = None;
+                self.judge(id, head);
+            }
+            return;
         };
         let reached = (follow.pipe.top_number(), follow.pipe.bodies.held_bytes());
-        if branch.reached != reached {
+        let gets_on = reached.0 >= branch.reached.0.saturating_add(BRANCH_PACE_BLOCKS)
+            || reached.1 >= branch.reached.1.saturating_add(BRANCH_PACE_BYTES);
+        if gets_on || reached.1 < branch.reached.1 {
             (branch.reached, branch.since_ms) = (reached, now.ms);
         } else if now.ms.saturating_sub(branch.since_ms) >= patience_ms {
             let (id, head) = (branch.peer, branch.head);
@@ -228,11 +238,11 @@ impl Machine {
     pub(super) fn branch_deadline(&self, now: Now) -> Option<u64> {
         let waits = self.peers.values().map(|peer| peer.no_branch_before_ms);
         let waits = waits.filter(|&at_ms| at_ms > now.ms).min();
-        let branch = self
-            .branch
-            .as_ref()
-            .filter(|branch| branch.fork().is_some());
-        let stuck = branch.map(|branch| branch.since_ms.saturating_add(self.branch_patience_ms()));
+        let stuck = self.branch.as_ref().map(|branch| {
+            let times = if branch.fork().is_some() { 1 } else { 2 };
+            let patience_ms = self.branch_patience_ms().saturating_mul(times);
+            branch.since_ms.saturating_add(patience_ms)
+        });
         waits.into_iter().chain(stuck).min()
     }
 
@@ -282,9 +292,17 @@ impl Machine {
         if let Some(number) = common {
             if number == ours {
                 // It follows our line after all: what did not link was another's, or it moved over.
+                let is_led_astray = self.main.bodies.len() > 0;
                 let Some(peer) = self.peers.get_mut(&id) else {
                     return Ok(());
                 };
+                if peer.off_chain && is_led_astray {
+                    // The headers above our head are another's, and both cannot be followed: those that came first, while they get on.
+                    if self.main_stands_still(now) {
+                        self.leave_main();
+                    }
+                    return Ok(());
+                }
                 let suspected = std::mem::take(&mut peer.off_chain);
                 if peer.head.number.is_none_or(|number| number <= ours) {
                     peer.judged = Some(peer.head.hash);
@@ -388,7 +406,12 @@ impl Machine {
         };
         let pipe = self.new_pipe(base.clone());
         let stage = Stage::Follow(Box::new(Follow::new(base, pipe)));
-        self.branch = Some(Branch { stage, ..branch });
+        self.branch = Some(Branch {
+            stage,
+            reached: (number, 0),
+            since_ms: now.ms,
+            ..branch
+        });
         Ok(())
     }
 

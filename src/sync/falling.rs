@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alloy_primitives::B256;
 use cairn_net::reactor::PeerId;
 
-use super::boundary::{ChainView, Now};
+use super::boundary::{ChainView, Falling, Now};
 use super::fault::Fault;
 use super::machine::Machine;
 use super::target::{Fall, Phase, Target, Window};
@@ -126,6 +126,18 @@ impl Machine {
 }
 
 impl Target {
+    /// How far they have fallen, if they do, where our head is `ours`.
+    pub(super) fn falling(&self, ours: u64) -> Option<Falling> {
+        let (Phase::Falling(fall), Some(top)) = (&self.phase, self.number) else {
+            return None;
+        };
+        let next = fall.number?;
+        Some(Falling {
+            fetched: top.saturating_sub(next),
+            all: (next > ours).then(|| top.saturating_sub(ours)),
+        })
+    }
+
     /// Takes headers of a window that is fetched again.
     fn refill(&mut self, id: PeerId, hash: B256, headers: Vec<Arc<SealedHeader>>, every: u64) {
         let is_asked = |window: &&mut Window| {
@@ -135,15 +147,18 @@ impl Target {
         let Some(window) = self.windows.values_mut().find(is_asked) else {
             return;
         };
-        if headers.is_empty() {
+        let Some(first) = headers.first() else {
             return;
-        }
+        };
+        let bottom = self.bottom.max(first.number() / every * every);
         window.source = id;
+        // What was asked for on the way down, and comes late, goes on below the window.
+        let in_window = |header: &Arc<SealedHeader>| header.number() >= bottom;
+        let headers = headers.into_iter().take_while(in_window);
         window.falling.extend(headers);
         let lowest = window.falling.last().map(|header| &header.header);
-        let bottom = lowest.map(|h| self.bottom.max(h.number / every * every));
         window.rest = lowest
-            .filter(|h| Some(h.number) != bottom)
+            .filter(|h| h.number != bottom)
             .map(|h| Fall::new(h.parent_hash, Some(h.number - 1)));
     }
 }

@@ -115,6 +115,10 @@ pub(super) const STAGED_BYTES: usize = 12 << 20;
 pub(super) const STAGED_PACE_BLOCKS: u64 = 32;
 /// ... or so many bytes, which is a slow line's.
 pub(super) const STAGED_PACE_BYTES: usize = 1 << 20;
+/// What must come of a branch that one peer alone is asked for, in three timeouts of a request, lest it is let go: so many headers ...
+pub(super) const BRANCH_PACE_BLOCKS: u64 = 32;
+/// ... or so many bytes of bodies, which is a very slow line's.
+pub(super) const BRANCH_PACE_BYTES: usize = 128 << 10;
 /// Of these, from one peer: one that sends nothing but the future leaves room for the others.
 pub(super) const HELD_PER_PEER: usize = 8;
 /// Blocks beside our chain that are kept, because their children may make them the better branch.

@@ -93,7 +93,8 @@ impl Machine {
                     let fetch = Fetch {
                         from: vec![id],
                         header: None,
-                        asked: false,
+                        asked: 0,
+                        asked_ms: 0,
                     };
                     self.live.fetches.insert(hash, fetch);
                 }
@@ -103,14 +104,18 @@ impl Machine {
         Ok(())
     }
 
-    /// Asks for announced blocks, each of its first announcer that is left.
+    /// Asks for announced blocks, each of its first announcer that is left; and of the next one too if that is late.
     pub(super) fn ask_fetches(&mut self, now: Now) {
-        let hashes: Vec<B256> = self
-            .live
-            .fetches
-            .iter()
-            .filter(|(_, fetch)| !fetch.asked)
-            .map(|(&h, _)| h)
+        let urgent_ms = self.config.limits.urgent_ms;
+        let is_wanted = |fetch: &Fetch| match fetch.asked {
+            0 => true,
+            1 => fetch.from.len() > 1 && now.ms.saturating_sub(fetch.asked_ms) >= urgent_ms,
+            _ => false,
+        };
+        let fetches = self.live.fetches.iter();
+        let hashes: Vec<B256> = fetches
+            .filter(|(_, fetch)| is_wanted(fetch))
+            .map(|(&hash, _)| hash)
             .collect();
         for hash in hashes {
             let Some(fetch) = self.live.fetches.get_mut(&hash) else {
@@ -120,11 +125,15 @@ impl Machine {
             fetch
                 .from
                 .retain(|id| peers.get(id).is_some_and(super::peers::Peer::is_usable));
-            let Some(&id) = fetch.from.first() else {
-                self.live.fetches.remove(&hash);
+            let owes = |id: &PeerId| peers[id].count(|what| what.fetches(&hash)) > 0;
+            let Some(&id) = fetch.from.iter().find(|id| !owes(id)) else {
+                if fetch.from.is_empty() {
+                    self.live.fetches.remove(&hash);
+                }
                 continue;
             };
-            fetch.asked = true;
+            fetch.asked += 1;
+            fetch.asked_ms = now.ms;
             match fetch.header.clone() {
                 None => {
                     let request = headers_of(Start::Hash(hash), 1, false);
@@ -153,15 +162,18 @@ impl Machine {
         };
         let Some(header) = header else {
             fetch.from.retain(|from| *from != id);
-            fetch.asked = false;
+            fetch.asked = fetch.asked.saturating_sub(1);
             return self.empty_claim(id);
         };
+        if fetch.header.is_some() {
+            return Ok(()); // another was quicker
+        }
         if let Some(body) = made_body(&header) {
             self.live.fetches.remove(&hash);
             return self.take_block(now, Some(id), header, body, chain);
         }
         fetch.header = Some(header);
-        fetch.asked = false;
+        fetch.asked = 0;
         Ok(())
     }
 
@@ -178,7 +190,7 @@ impl Machine {
         let Some(body) = body else {
             if let Some(fetch) = self.live.fetches.get_mut(&hash) {
                 fetch.from.retain(|from| *from != id);
-                fetch.asked = false;
+                fetch.asked = fetch.asked.saturating_sub(1);
             }
             return self.empty_claim(id);
         };

@@ -19,6 +19,7 @@ use super::pipe::Pipe;
 use super::receipts::Receipts;
 use super::staged::Staged;
 use super::target::Target;
+use super::timing::Pace;
 use crate::chain::{HeaderError, OmmerWindow, Rules, Tip};
 use crate::snapshots::Kept;
 
@@ -60,6 +61,8 @@ pub struct Machine {
     /// How far everything was when it was last looked at, and since when that has not changed though there is work.
     pub(super) progress: (u64, u64, usize, usize),
     pub(super) stuck_since_ms: Option<u64>,
+    /// How the main line gets on.
+    pub(super) main_pace: Pace,
     /// The last block of which was told that nobody has its body.
     pub(super) told_lacking: Option<u64>,
     /// The last block of a target of which was told that it is ahead of the clock.
@@ -114,6 +117,7 @@ impl Machine {
             ommers: OmmerWindow::new(),
             progress: (0, 0, 0, 0),
             stuck_since_ms: None,
+            main_pace: Pace::default(),
             told_lacking: None,
             told_future: None,
             behind,
@@ -230,6 +234,7 @@ impl Machine {
             },
             target_number: target.filter(|&number| number > ours || self.staged.is_some()),
             headers: self.main.bodies.len() as u64,
+            falling: self.target.as_ref().and_then(|target| target.falling(ours)),
             in_flight: self.peers.values().map(|peer| peer.asked.len()).sum(),
             peers: self.peers.len(),
         }

@@ -42,7 +42,9 @@ mod thread;
 mod timing;
 mod told;
 
-pub use boundary::{Action, Block, ChainView, MachineConfig, SealedBlock, Staging, SyncStatus};
+pub use boundary::{
+    Action, Block, ChainView, Falling, MachineConfig, SealedBlock, Staging, SyncStatus,
+};
 pub(crate) use choice::is_better;
 pub use fault::Fault;
 pub use heads::Heads;

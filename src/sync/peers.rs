@@ -46,6 +46,15 @@ impl What {
         }
     }
 
+    /// Whether it is for the announced block `hash`.
+    pub(super) fn fetches(&self, hash: &B256) -> bool {
+        match self {
+            What::FetchHeader { hash: of } => of == hash,
+            What::FetchBody { header } => header.hash == *hash,
+            _ => false,
+        }
+    }
+
     fn is_receipts(&self) -> bool {
         self.answer_kind() == AnswerKind::Receipts
     }
@@ -121,6 +130,10 @@ pub(super) struct Peer {
     pub(super) heard_ms: u64,
     /// Bytes a second in its body answers; 0 until known.
     pub(super) rate: u64,
+    /// Headers a second in its answers to requests for many; `u64::MAX` until known, so that everyone is tried.
+    pub(super) header_rate: u64,
+    /// The same of blocks whose receipts it was asked for.
+    pub(super) receipt_rate: u64,
     /// Headers and bodies that it gives in one answer, learnt from answers cut short.
     pub(super) header_cap: u64,
     pub(super) body_cap: usize,
@@ -177,6 +190,8 @@ impl Peer {
             good_answers: 0,
             heard_ms: now_ms,
             rate: 0,
+            header_rate: u64::MAX,
+            receipt_rate: u64::MAX,
             header_cap: u64::MAX,
             body_cap: usize::MAX,
             known,
@@ -301,6 +316,15 @@ impl Peer {
         }
         usize::try_from(self.rate.saturating_mul(ANSWER_MS) / 1000).unwrap_or(usize::MAX)
     }
+}
+
+/// Learns from an answer how many things a second a peer gives.
+pub(super) fn learn_pace(pace: &mut u64, things: usize, took_ms: u64) {
+    let rate = (things as u64).saturating_mul(1000) / took_ms.max(1);
+    *pace = match *pace {
+        u64::MAX => rate,
+        known => (known.saturating_mul(3).saturating_add(rate)) / 4,
+    };
 }
 
 /// The last hashes that a peer is known to know.

@@ -36,6 +36,7 @@ impl Machine {
             self.stop_at_terminal();
             self.verify_main(now);
             self.feed_target(now);
+            self.watch_main(now);
             let mut moved = self.commit_main(now, false);
             moved |= self.step_branch(now, chain);
             self.ask_all(now);

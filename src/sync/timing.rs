@@ -5,11 +5,38 @@ use cairn_net::reactor::PeerId;
 use super::boundary::Now;
 use super::fault::Fault;
 use super::limits::{
-    DUE_STEP_MS, HEADERS_LEAST, PAUSE_MS, SLOW_BYTES_PER_S, SLOW_TIMEOUTS, STALLS_ALLOWED,
+    BRANCH_PACE_BLOCKS, BRANCH_PACE_BYTES, DUE_STEP_MS, HEADERS_LEAST, PAUSE_MS, SLOW_BYTES_PER_S,
+    SLOW_TIMEOUTS, STALLS_ALLOWED,
 };
 use super::machine::Machine;
 use super::peers::{Asked, Peer, What};
 use super::target::Target;
+
+/// How a line of blocks gets on.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Blocks and bytes when it was last looked at, and since when they have not changed.
+    seen: (u64, usize),
+    changed_ms: u64,
+    /// The same when it last was as far ahead as it should be, and when that was.
+    reached: (u64, usize),
+    since_ms: u64,
+}
+
+impl Pace {
+    /// It is at so many blocks and bytes now; `is_idle`: nothing is wanted of it.
+    fn look(&mut self, now_ms: u64, at: (u64, usize), is_idle: bool) {
+        if self.seen != at || is_idle {
+            (self.seen, self.changed_ms) = (at, now_ms);
+        }
+        let gets_on = at.0 >= self.reached.0.saturating_add(BRANCH_PACE_BLOCKS)
+            || at.1 >= self.reached.1.saturating_add(BRANCH_PACE_BYTES);
+        let is_another = at.0 < self.reached.0 || at.1 < self.reached.1; // a line from another block, or bodies that were stored
+        if gets_on || is_another || is_idle {
+            (self.reached, self.since_ms) = (at, now_ms);
+        }
+    }
+}
 
 impl Machine {
     /// Finds peers that owe an answer for too long: their work goes to the others, and the second time they are dropped.
@@ -93,7 +120,7 @@ impl Machine {
                 self.main.bodies.forget_refusals();
             }
             // Headers without bodies may be a branch that nobody has whole: begin again from the head.
-            None => self.restart_main(),
+            None => self.leave_main(),
         }
     }
 
@@ -115,6 +142,48 @@ impl Machine {
             );
         }
         true
+    }
+
+    /// Begins again from the head. Who gave the header whose body is not to be had is asked for no more of it: the others, whose chain did
+    /// not hang on that header, may have the right one.
+    pub(super) fn leave_main(&mut self) {
+        if let Some((source, number)) = self.main.bodies.front_missing_source() {
+            if let Some(peer) = self.peers.get_mut(&source) {
+                peer.lacks_from = Some(number);
+            }
+            if let Err(fault) = self.empty_claim(source) {
+                self.punish(source, fault);
+            }
+        }
+        self.restart_main();
+        self.off_chain_forgotten();
+    }
+
+    /// Looks how far the main line is.
+    pub(super) fn watch_main(&mut self, now: Now) {
+        let main = &self.main;
+        let blocks = main.base.header.header.number + main.top_number();
+        let reached = (blocks, main.bodies.held_bytes());
+        let is_idle = self.main_is_idle();
+        self.main_pace.look(now.ms, reached, is_idle);
+    }
+
+    /// When the main line will have stood still for as long as a request may take, or crept for some times that.
+    fn main_stands_ms(&self) -> u64 {
+        let timeout_ms = self.config.limits.request_timeout_ms;
+        let still_ms = self.main_pace.changed_ms.saturating_add(timeout_ms);
+        let slow_ms = timeout_ms.saturating_mul(SLOW_TIMEOUTS);
+        still_ms.min(self.main_pace.since_ms.saturating_add(slow_ms))
+    }
+
+    /// Whether a branch need not wait for the main line: there is nothing more to be had of it, or nothing comes of what is claimed.
+    pub(super) fn main_may_wait(&self, now: Now) -> bool {
+        self.main_stands_still(now) || self.main_is_idle()
+    }
+
+    /// Whether nothing has come of the main line for as long as a request may take, or next to nothing for some times that.
+    pub(super) fn main_stands_still(&self, now: Now) -> bool {
+        now.ms >= self.main_stands_ms()
     }
 
     /// Lets everything go that hangs on the head, and begins a new line there.
@@ -151,6 +220,8 @@ impl Machine {
             .map(|since| since + limits.flush_ms);
         // Looked at now and then: `unstick` knows how long is too long.
         let stuck = self.stuck_since_ms.map(|_| now.ms + limits.stuck_ms);
+        let stands = self.main_stands_ms();
+        let stands = (stands > now.ms && !self.main_is_idle()).then_some(stands);
         let pause = (self.main.pause_until_s > now.s).then(|| due_ms(now, self.main.pause_until_s));
         let urgent = self
             .peers
@@ -159,7 +230,11 @@ impl Machine {
             .filter(|asked| {
                 matches!(
                     asked.what,
-                    What::Bodies { .. } | What::Rising { .. } | What::Falling { .. }
+                    What::Bodies { .. }
+                        | What::Rising { .. }
+                        | What::Falling { .. }
+                        | What::FetchHeader { .. }
+                        | What::FetchBody { .. }
                 )
             })
             .map(|asked| asked.sent_ms + limits.urgent_ms)
@@ -169,6 +244,7 @@ impl Machine {
             stalls,
             flush,
             stuck,
+            stands,
             pause,
             urgent,
             self.live.deadline(),

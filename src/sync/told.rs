@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cairn_net::eth::message::{Message, Request};
 use cairn_net::reactor::{NetEvent, OwnedOutgoing};
 
-use super::boundary::SyncStatus;
+use super::boundary::{Falling, SyncStatus};
 use super::missing::Missing;
 use super::storing::Kept;
 use crate::chain::SealedHeader;
@@ -220,11 +220,17 @@ impl Told {
         if self.stored.last.is_some() && (is_due || !is_catching_up) {
             self.tell_stored(now_ms, Some((figures, status)));
         } else if is_due && is_catching_up {
+            let headers = match &figures.falling {
+                Some(Falling { fetched, all }) => {
+                    let of = all.map_or_else(String::new, |all| format!(" of={all}"));
+                    format!("{fetched}{of}")
+                }
+                None => figures.headers.to_string(),
+            };
             log::info!(
-                "Syncing phase={} number={} headers={}{}",
+                "Syncing phase={} number={} headers={headers}{}",
                 figures.phase.name(),
                 figures.reached,
-                figures.headers,
                 told(figures, status)
             );
             self.stored.line_ms = Some(now_ms);
@@ -288,16 +294,20 @@ impl Told {
 
 /// How far a catch-up is, as the end of a line.
 fn told(figures: &Figures, status: &SyncStatus) -> String {
-    let Some(target) = figures.target_number else {
-        return format!(" peers={}", status.peers);
+    let target = figures
+        .target_number
+        .map_or_else(String::new, |target| format!(" target={target}"));
+    let pace = match (&figures.falling, figures.target_number) {
+        (Some(_), _) => format!(" headers_per_s={:.0}", figures.headers_per_s),
+        (None, Some(_)) => format!(
+            " blocks_per_s={:.0} mb_per_s={:.1}",
+            figures.blocks_per_s,
+            figures.bytes_per_s / 1e6
+        ),
+        (None, None) => String::new(),
     };
     let left = figures
         .left_s()
         .map_or_else(String::new, |left_s| format!(" left=\"{}\"", Span(left_s)));
-    format!(
-        " target={target} peers={} blocks_per_s={:.0} mb_per_s={:.1}{left}",
-        status.peers,
-        figures.blocks_per_s,
-        figures.bytes_per_s / 1e6
-    )
+    format!("{target} peers={}{pace}{left}", status.peers)
 }

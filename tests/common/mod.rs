@@ -3,7 +3,9 @@
 
 pub mod home;
 pub mod peer;
+pub mod slow;
 pub mod started;
+pub mod terminal;
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt as _;

@@ -15,7 +15,7 @@ use crate::sync::boundary::Now;
 use crate::sync::fault::Fault;
 use crate::sync::limits::{GAS_PER_RECEIPT_BYTE, PARTS_OF_BLOCK};
 use crate::sync::machine::Machine;
-use crate::sync::peers::{Part, What};
+use crate::sync::peers::{Part, What, learn_pace};
 
 impl Machine {
     /// An answer with receipts.
@@ -33,6 +33,10 @@ impl Machine {
         };
         if asked.given_up {
             return Ok(()); // others have been asked, and what was here of it is gone
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            let took_ms = now.ms.saturating_sub(asked.sent_ms);
+            learn_pace(&mut peer.receipt_rate, blocks.len(), took_ms);
         }
         self.release_receipts(&wanted);
         if blocks.len() > wanted.len() {

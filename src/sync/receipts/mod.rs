@@ -228,7 +228,11 @@ impl Machine {
         };
         let fitting = limits.answer_bytes.min(peer.bytes_in_time()) / average;
         let batch = fitting.clamp(1, limits.receipt_batch_max).min(room);
-        let wanted = receipts.queue.take(id, (earliest, top), batch);
+        let mut wanted = receipts.queue.take(id, (earliest, top), batch);
+        if wanted.is_empty() && open == 0 {
+            wanted = self.overdue_receipts(now, id);
+            wanted.truncate(batch);
+        }
         if wanted.is_empty() {
             return false;
         }
@@ -240,6 +244,37 @@ impl Machine {
         let part = Part::default();
         self.ask(now, id, What::Receipts { wanted, part }, request, expected);
         true
+    }
+
+    /// What one peer has owed for long, of which nothing has come, if the first block is among it and holds everything else up.
+    fn overdue_receipts(&self, now: Now, id: PeerId) -> Vec<Arc<SealedHeader>> {
+        let (Some(receipts), Some(peer)) = (&self.receipts, self.peers.get(&id)) else {
+            return Vec::new();
+        };
+        let (queue, range) = (&receipts.queue, peer.receipt_range());
+        let overdue_ms = self.receipts_overdue_ms();
+        let mut owed = Vec::new();
+        for peer in self.peers.values() {
+            for asked in peer.asked.values().filter(|asked| !asked.given_up) {
+                let What::Receipts { wanted, part } = &asked.what else {
+                    continue;
+                };
+                if wanted.iter().any(|header| queue.is_front(header)) {
+                    let is_late = now.ms.saturating_sub(asked.sent_ms) >= overdue_ms;
+                    if !is_late || part.count > 0 || !owed.is_empty() {
+                        return Vec::new();
+                    }
+                    let may_have = |header: &&Arc<SealedHeader>| queue.is_owed(header, id, range);
+                    owed.extend(wanted.iter().filter(may_have).cloned());
+                }
+            }
+        }
+        owed
+    }
+
+    /// After this time an idle peer is asked for the first block's receipts too.
+    fn receipts_overdue_ms(&self) -> u64 {
+        self.config.limits.urgent_ms.saturating_mul(4) // the chain does not wait for them
     }
 
     /// Gives blocks back that are no longer asked for.
@@ -332,7 +367,17 @@ impl Machine {
             .values()
             .filter_map(|peer| mute_deadline(peer, limits.request_timeout_ms))
             .min();
-        [looks, flush, lacking, mute].into_iter().flatten().min()
+        let overdue = self
+            .peers
+            .values()
+            .filter_map(Peer::oldest_receipts_ms)
+            .map(|sent_ms| sent_ms.saturating_add(self.receipts_overdue_ms()))
+            .filter(|&due_ms| due_ms > now.ms)
+            .min();
+        [looks, flush, lacking, mute, overdue]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

@@ -169,6 +169,24 @@ impl ReceiptQueue {
         taken
     }
 
+    /// Whether the receipts of this block are asked for, and `peer`, which has them from block `earliest` to `top`, may have them.
+    pub(super) fn is_owed(
+        &self,
+        header: &SealedHeader,
+        peer: PeerId,
+        (earliest, top): (u64, u64),
+    ) -> bool {
+        let number = header.header.number;
+        let first = self.front_number();
+        let index = first.and_then(|first| usize::try_from(number.checked_sub(first)?).ok());
+        let slot = index.and_then(|index| self.slots.get(index));
+        slot.is_some_and(|slot| {
+            let is_asked = matches!(slot.have, Have::Nothing { asked: true });
+            let may_have = (earliest..=top).contains(&number) && !slot.refused.contains(&peer);
+            is_asked && may_have && slot.header.hash == header.hash
+        })
+    }
+
     /// Marks one block as asked for, if it waits for its receipts and is not.
     pub(super) fn claim(&mut self, header: &SealedHeader) -> bool {
         match self.slot(header) {

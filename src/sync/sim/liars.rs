@@ -46,6 +46,12 @@ pub(super) enum Lie {
     Boast,
     /// The same, and a true chain up to where it ends.
     BoastAndServe,
+    /// A head far beyond everything, nothing behind it, and another such head after each empty answer, which is late.
+    BoastAgain,
+    /// Everything, but late.
+    Late,
+    /// Everything, but late, and one item at a time.
+    Drip,
     /// Everything but receipts, for which it never answers.
     SilentOnReceipts,
     /// Everything but receipts, of which it has none.
@@ -67,7 +73,7 @@ pub(super) enum Lie {
 }
 
 impl Lie {
-    pub(super) const ALL: [Lie; 16] = [
+    pub(super) const ALL: [Lie; 19] = [
         Lie::Silent,
         Lie::SilentOnBodies,
         Lie::BadSeal,
@@ -84,7 +90,23 @@ impl Lie {
         Lie::WrongKind,
         Lie::Boast,
         Lie::BoastAndServe,
+        Lie::BoastAgain,
+        Lie::Late,
+        Lie::Drip,
     ];
+
+    /// Any of them.
+    pub(super) fn any(dice: &mut Dice) -> Lie {
+        Lie::ALL[pick(dice, Lie::ALL.len())]
+    }
+
+    /// How long it keeps an answer: a little less than anybody is given.
+    pub(super) fn delay_ms(self) -> u64 {
+        match self {
+            Lie::BoastAgain | Lie::Late | Lie::Drip => 9_400,
+            _ => 0,
+        }
+    }
 
     /// What is done to receipts alone.
     pub(super) const ON_RECEIPTS: [Lie; 9] = [
@@ -101,7 +123,10 @@ impl Lie {
 
     /// Its Status claims more than it has.
     pub(super) fn boasts(self) -> bool {
-        matches!(self, Lie::Boast | Lie::BoastAndServe | Lie::Empty)
+        matches!(
+            self,
+            Lie::Boast | Lie::BoastAndServe | Lie::BoastAgain | Lie::Empty
+        )
     }
 
     /// One that must be dropped sooner or later if it is asked at all: the others only fail to help.
@@ -112,6 +137,9 @@ impl Lie {
                 | Lie::NoBodies
                 | Lie::Boast
                 | Lie::BoastAndServe
+                | Lie::BoastAgain
+                | Lie::Late
+                | Lie::Drip
                 | Lie::Silent
                 | Lie::SilentOnBodies
                 | Lie::SilentOnReceipts
@@ -169,15 +197,26 @@ impl Lie {
                 bodies[at] = bodies[at].slice(..bodies[at].len() - 1);
                 Message::Bodies { id, bodies }
             }
-            (Lie::Empty | Lie::Boast, Message::Headers { id, .. }) => Message::Headers {
-                id,
-                headers: Vec::new(),
-            },
-            (Lie::Empty | Lie::Boast | Lie::NoBodies, Message::Bodies { id, .. }) => {
-                Message::Bodies {
+            (Lie::Empty | Lie::Boast | Lie::BoastAgain, Message::Headers { id, .. }) => {
+                Message::Headers {
                     id,
-                    bodies: Vec::new(),
+                    headers: Vec::new(),
                 }
+            }
+            (
+                Lie::Empty | Lie::Boast | Lie::BoastAgain | Lie::NoBodies,
+                Message::Bodies { id, .. },
+            ) => Message::Bodies {
+                id,
+                bodies: Vec::new(),
+            },
+            (Lie::Drip, Message::Headers { id, mut headers }) => {
+                headers.truncate(1);
+                Message::Headers { id, headers }
+            }
+            (Lie::Drip, Message::Bodies { id, mut bodies }) => {
+                bodies.truncate(1);
+                Message::Bodies { id, bodies }
             }
             (Lie::TooMany, Message::Headers { id, mut headers }) if !headers.is_empty() => {
                 let Request::Headers { amount, .. } = request else {

@@ -1,6 +1,6 @@
 //! A deterministic simulation of the machine among honest and lying peers: virtual time, and every run from a seed.
 //!
-//! `runs`, `live`, `branches`, `targets`, `receipts`, `merge` and `behind` have the machine alone, with messages in place of sessions and
+//! `runs`, `live`, `branches`, `hindered`, `targets`, `falling`, `receipts`, `merge` and `behind` have the machine alone, with messages in place of sessions and
 //! a list in place of the store: quick, and close to what is looked at. `signers` has whole networks of sync machines and sealers, each with
 //! a clock of its own, that are cut apart and killed (`network`); `quiet` counts the turns that they miss when nothing is done to them.
 //! `whole/` has everything but sockets and threads, and says what it covers and what it cannot.
@@ -9,6 +9,8 @@
 mod behind;
 mod branches;
 mod chain;
+mod falling;
+mod hindered;
 mod liars;
 mod live;
 mod merge;

@@ -212,6 +212,31 @@ impl SimPeer {
         }
     }
 
+    /// Another head than it has, if it claims one after each answer.
+    pub(super) fn boast(&self) -> Option<Message> {
+        if self.nature != Nature::Liar(Lie::BoastAgain) {
+            return None;
+        }
+        let latest = self.head().number() + 1_000_000 + self.answered;
+        let latest_hash = B256::left_padding_from(&latest.to_be_bytes());
+        Some(match self.eth {
+            68 => Message::NewBlockHashes(vec![(latest_hash, latest)]),
+            _ => Message::BlockRange {
+                earliest: self.earliest,
+                latest,
+                latest_hash,
+            },
+        })
+    }
+
+    /// How long it keeps an answer.
+    pub(super) fn delay_ms(&self) -> u64 {
+        match self.nature {
+            Nature::Liar(lie) => lie.delay_ms(),
+            _ => 0,
+        }
+    }
+
     /// When the answer arrives, if the peer is asked now.
     pub(super) fn arrival_ms(&mut self, now_ms: u64, message: &Message) -> u64 {
         let bytes: usize = match message {
@@ -222,6 +247,6 @@ impl SimPeer {
         };
         let begin = self.busy_until_ms.max(now_ms + self.latency_ms);
         self.busy_until_ms = begin + bytes as u64 / self.bytes_per_ms.max(1);
-        self.busy_until_ms + self.latency_ms
+        self.busy_until_ms + self.latency_ms + self.delay_ms()
     }
 }

@@ -50,7 +50,7 @@ fn a_branch_longer_than_the_memory_takes_the_place_of_ours_at_once_and_from_seve
         for id in 10..10 + dice.below(5) {
             let nature = match dice.below(5) {
                 0 => Nature::Flighty,
-                _ => Nature::Liar(Lie::ALL[usize::try_from(dice.below(16)).unwrap()]),
+                _ => Nature::Liar(Lie::any(&mut dice)),
             };
             let other = peer(id, nature, &CHAIN, 69, &mut dice);
             world.join(dice.below(400), other);

@@ -19,7 +19,8 @@ fn world(seed: u64, chain: &Chain, number: u64, target: Option<B256>) -> World {
 #[test]
 fn the_sync_target_is_reached_with_one_honest_peer_among_liars() {
     let target = STAKE[290].header.hash; // not the peers' head
-    for seed in 0..seeds(100) {
+    // 326: an answer from the time when the chain fell came late, into a window that was fetched again, and went on below it.
+    for seed in (0..seeds(100)).chain([326]) {
         let mut dice = Dice::new(seed ^ 0xfeed);
         let mut world = world(seed, &STAKE, dice.below(40), Some(target));
         let eth = if dice.once_in(2) { 68 } else { 69 };
@@ -31,7 +32,7 @@ fn the_sync_target_is_reached_with_one_honest_peer_among_liars() {
             let nature = match dice.below(8) {
                 0 => Nature::Flighty,
                 1 => Nature::Poor,
-                _ => Nature::Liar(Lie::ALL[usize::try_from(dice.below(16)).unwrap()]),
+                _ => Nature::Liar(Lie::any(&mut dice)),
             };
             let eth = if dice.once_in(2) { 68 } else { 69 };
             let mut other = peer(id, nature, &STAKE, eth, &mut dice);

@@ -466,7 +466,10 @@ impl World {
         peer.answered += 1;
         if let Some(message) = answer {
             let arrival = peer.arrival_ms(now_ms, &message);
-            self.at(arrival, Event::Net(NetEvent::Message { peer: id, message }));
+            let messages = [Some(message), peer.boast()];
+            for message in messages.into_iter().flatten() {
+                self.at(arrival, Event::Net(NetEvent::Message { peer: id, message }));
+            }
         }
     }
 

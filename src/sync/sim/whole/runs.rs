@@ -40,7 +40,7 @@ fn whatever_goes_wrong_the_node_ends_in_the_right_head() {
         );
         return;
     }
-    let count = seeds(1_000);
+    let count = seeds(2_000);
     let (mut slowest, mut sums) = ((0.0, 0, 0, 0), [0usize; 9]);
     for seed in 0..count {
         let Outcome {

@@ -171,6 +171,10 @@ impl Scenario {
                     _ => sim.latency_ms = 400,
                 }
             }
+            if matches!(nature, Nature::Liar(_)) && self.is_sealed && dice.once_in(4) {
+                let at = dice.below(main.len() as u64 - 1);
+                sim.chain = self.branch(main, at, 1 + dice.below(20), dice);
+            }
             let mut remote = Remote::new(sim);
             if id > 0 && dice.once_in(10) {
                 remote.wire = match dice.below(5) {

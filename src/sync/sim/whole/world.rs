@@ -282,10 +282,13 @@ impl World {
                 &self.watch.valid,
                 &mut self.trace,
             );
-            let think_ms = remote.think_ms;
+            let think_ms = remote.think_ms + remote.sim.delay_ms();
             for (id, request) in turn.requests {
                 if let Some(message) = self.answer(index, id, &request) {
-                    self.later(think_ms, Event::Say(index, peer, message));
+                    let messages = [Some(message), self.remotes[index].sim.boast()];
+                    for message in messages.into_iter().flatten() {
+                        self.later(think_ms, Event::Say(index, peer, message));
+                    }
                 }
             }
             if turn.ended.is_some() {
