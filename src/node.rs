@@ -17,8 +17,8 @@
 //! | jobs | sync -> store | 1 | never: sync gives one when the last is done, and keeps the others in order |
 //! | done | store -> sync | 1 | never: there is one for each job |
 //! | accepted sockets | the first net -> the one with the fewest | `cairn_net::limits` | the first keeps the socket itself |
-//! | heads | sync -> sealer | 1 | sync takes the older head out: only the newest counts |
-//! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a new head |
+//! | heads, and that there is none to seal on while a better chain is caught up with | sync -> sealer | 1 | sync takes the older one out: only the newest counts |
+//! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a head that comes after that |
 //!
 //! Sync writes its figures on a board under a lock, which ipc reads. Which block the sealer is at stands under another, which sync reads. What the signer is to vote for stands under another one: ipc writes it,
 //! and the sealer reads it before each block.
@@ -242,7 +242,7 @@ pub fn run(mut config: Config) -> Result<(), NodeError> {
     // Links.
     let (events_in, events) = bounded(EVENTS_BOUND);
     let stalled = Arc::new(AtomicBool::new(false));
-    let (heads_in, heads) = bounded::<Tip>(1);
+    let (heads_in, heads) = bounded::<Option<Tip>>(1);
     let (sealed_in, sealed) = bounded(1);
     let (jobs_in, jobs) = bounded(1);
     let (done_in, done) = bounded(1);

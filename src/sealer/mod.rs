@@ -29,7 +29,8 @@ pub use turns::{NotNow, Pace, Slot, Turns};
 /// How often it is told that the signer still gives no signature.
 const SIGNER_TOLD: Duration = Duration::from_secs(60);
 
-/// The sealer's thread: takes heads, gives sealed blocks, until either link is closed. The signing key is wiped when it ends.
+/// The sealer's thread: takes heads (`None`: nothing is to be sealed until the next), gives sealed blocks, until either link is closed. The
+/// signing key is wiped when it ends.
 ///
 /// Over one parent it signs one block. What was signed is on the disk before it is signed, so that this holds also for who died
 /// meanwhile: the same block is then offered again.
@@ -42,7 +43,7 @@ pub fn run(
     mut record: Record,
     proposals: &Proposals,
     own: &OwnBoard,
-    heads: &Receiver<Tip>,
+    heads: &Receiver<Option<Tip>>,
     sealed: &Sender<SealedBlock>,
 ) -> Result<(), SealerError> {
     let mut turns = Turns::new(config.pace());
@@ -55,12 +56,17 @@ pub fn run(
         };
         match head {
             Ok(mut head) => {
-                // Only the newest head counts.
+                // Only the newest counts.
                 while let Ok(newer) = heads.try_recv() {
                     head = newer;
                 }
-                own.has_parent(head.header.number());
-                turns.handle_head(now_ms(), head, draw()?);
+                match head {
+                    Some(head) => {
+                        own.has_parent(head.header.number());
+                        turns.handle_head(now_ms(), head, draw()?);
+                    }
+                    None => turns.handle_behind(),
+                }
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),

@@ -279,3 +279,55 @@ fn our_turn_is_not_lost_to_a_block_out_of_turn_over_the_same_parent() {
     let next = turns.handle_timeout(slot.seal_at_ms + 100_000, 0);
     assert!(next.is_none_or(|(parent, _)| parent.header.hash == beside.header.hash));
 }
+
+#[test]
+fn nothing_is_sealed_while_a_better_chain_is_known_and_then_as_if_it_had_not_been() {
+    let rules = rules(&[1, 2, 3]);
+    let tip = rules.genesis_tip();
+    let at = |byte: u8| pace(byte, 1).slot(&tip, 0, 700).unwrap();
+    let mine = [1, 2, 3]
+        .into_iter()
+        .find(|byte| at(*byte).in_turn)
+        .unwrap();
+    let other = [1, 2, 3].into_iter().find(|byte| *byte != mine).unwrap();
+    let due_ms = at(other).seal_at_ms;
+
+    // Out of turn, the wait goes on where the better chain came to nothing in time, and begins anew where it did not.
+    let mut turns = Turns::new(pace(other, 1));
+    turns.handle_head(0, tip.clone(), 700);
+    turns.handle_behind();
+    assert_eq!(turns.deadline_ms(), None);
+    assert!(turns.handle_timeout(due_ms, 0).is_none());
+    turns.handle_head(due_ms - 1, tip.clone(), 900);
+    assert_eq!(turns.deadline_ms(), Some(due_ms));
+    turns.handle_behind();
+    turns.handle_head(due_ms + 5_000, tip.clone(), 900);
+    assert_eq!(turns.deadline_ms(), Some(due_ms + 5_900));
+
+    // What was sealed and let go is offered again at once, and not when its time to become the head is over.
+    assert!(turns.handle_timeout(due_ms + 5_900, 0).is_some());
+    turns.handle_behind();
+    turns.handle_head(due_ms + 6_000, tip.clone(), 100);
+    let again = turns.handle_timeout(due_ms + 6_100, 0);
+    assert_eq!(again.unwrap().0.header.hash, tip.header.hash);
+
+    // A turn is not lost to a block out of turn, even if that had to be fetched.
+    let out_of_turn = sealed(&rules, &tip, at(other), other);
+    let beside = rules.extend(&tip, out_of_turn.header, None).unwrap();
+    let mut turns = Turns::new(pace(mine, 1));
+    turns.handle_head(0, tip.clone(), 0);
+    turns.handle_behind();
+    let slot = at(mine);
+    assert!(turns.handle_timeout(slot.seal_at_ms, 0).is_none());
+    turns.handle_head(slot.seal_at_ms + 20, beside, 0);
+    let (parent, _) = turns.handle_timeout(slot.seal_at_ms + 20, 0).unwrap();
+    assert_eq!(parent.header.hash, tip.header.hash);
+
+    // So does one that had no signature.
+    let mut turns = Turns::new(pace(mine, 1));
+    turns.handle_head(0, tip.clone(), 0);
+    let (_, slot) = turns.handle_timeout(slot.seal_at_ms, 0).unwrap();
+    turns.handle_behind();
+    turns.handle_unsigned(slot.seal_at_ms, slot);
+    assert_eq!(turns.deadline_ms(), None);
+}

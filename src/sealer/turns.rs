@@ -94,6 +94,8 @@ pub struct Turns {
     pace: Pace,
     parent: Option<Tip>,
     plan: Plan,
+    /// Something better than the parent is known: nothing is sealed before the next head.
+    is_behind: bool,
     told: Option<NotNow>,
     clock_told_s: Option<u64>,
 }
@@ -115,6 +117,7 @@ impl Turns {
             pace,
             parent: None,
             plan: Plan::Nothing,
+            is_behind: false,
             told: None,
             clock_told_s: None,
         }
@@ -134,16 +137,26 @@ impl Turns {
             header.parent_hash == parent.header.hash
                 && header.difficulty < U256::from(DIFFICULTY_IN_TURN)
         });
-        if is_mine && is_beside {
+        // What was better has come to nothing: who was to wait goes on waiting, and what came due meanwhile is planned anew.
+        let is_same = (self.parent.as_ref()).is_some_and(|it| it.header.hash == head.header.hash);
+        let is_ahead = matches!(self.plan, Plan::Seal(slot) if now_ms < slot.seal_at_ms);
+        self.is_behind = false;
+        if (is_mine && is_beside) || (is_same && is_ahead) {
             return;
         }
         self.parent = Some(head);
         self.plan(now_ms, draw);
     }
 
+    /// Something better than the head is known, but not stored yet: nothing is sealed until the next head comes, be it the same again.
+    pub fn handle_behind(&mut self) {
+        self.is_behind = true;
+    }
+
     /// When [`Turns::handle_timeout`] wants to be called.
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.plan {
+            _ if self.is_behind => None,
             Plan::Nothing => None,
             Plan::Seal(slot) => Some(slot.seal_at_ms),
             Plan::Offered { until_ms } => Some(until_ms),

@@ -169,11 +169,13 @@ impl Machine {
         let number = block.header.header.number;
         let parent = block.header.header.parent_hash;
         if parent != self.tip.header.hash && parent != self.tip.header.header.parent_hash {
-            log::debug!("Sealed block {number} came too late: the head has moved");
+            log::info!("Letting go of our sealed block number={number}: the head has moved");
             return;
         }
         if !self.is_caught_up() {
-            log::debug!("Sealed block {number} is let go: a better chain is being caught up with");
+            log::info!(
+                "Letting go of our sealed block number={number}: a better chain is being caught up with"
+            );
             return;
         }
         if let Err(fault) = self.take_block(now, None, block.header, block.body, chain) {

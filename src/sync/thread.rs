@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use alloy_primitives::B256;
 use cairn_net::eth::status::LocalChain;
 use cairn_net::reactor::{Command, Handle, NetEvent, OwnedOutgoing, SendError};
 use cairn_store::Reader;
-use crossbeam_channel::{Receiver, RecvError, Sender, select};
+use crossbeam_channel::{Receiver, RecvError, select};
 
 use super::boundary::{Action, Block, SealedBlock, Staging};
+use super::heads::{self, Heads};
 use super::machine::Machine;
 use super::store::{Done, Job, Store};
 use super::storing::View;
@@ -70,14 +70,6 @@ pub struct SyncRole {
     pub stop: Receiver<()>,
 }
 
-/// The link to the sealer, with room for one head: a newer one replaces it.
-pub struct Heads {
-    /// Where the newest head goes.
-    pub newest: Sender<Tip>,
-    /// The sealer's own end, to take out a head it has not looked at.
-    pub older: Receiver<Tip>,
-}
-
 /// Why the sync thread ended by itself.
 #[derive(Debug)]
 pub enum SyncError {
@@ -116,7 +108,7 @@ impl SyncRole {
             tasks: Tasks::default(),
             waiting: VecDeque::new(),
             told: Told::default(),
-            sealer_has: None,
+            sealer_told: heads::Told::default(),
             catches_up: false,
         };
         let ended = turns.run();
@@ -137,8 +129,7 @@ struct Turns {
     /// Commands to net, in order.
     waiting: VecDeque<Command>,
     told: Told,
-    /// The head that the sealer was told of.
-    sealer_has: Option<B256>,
+    sealer_told: heads::Told,
     /// Is there something to catch up with?
     catches_up: bool,
 }
@@ -346,25 +337,17 @@ impl Turns {
         self.waiting.push_back(Command::SetChain(chain));
     }
 
-    /// Gives the sealer a head that it has not had, once there is nothing to catch up with: a signer that is behind would
-    /// seal a fork on every block of the way.
+    /// Tells the sealer what it may seal on.
     fn tell_sealer(&mut self) {
         let Some(heads) = &self.role.heads else {
             return;
         };
-        let tip = &self.stored;
-        let alone = self.role.expects_peers && self.role.machine.status().peers == 0;
-        if self.sealer_has == Some(tip.header.hash)
-            || self.role.machine.tip().header.hash != tip.header.hash
-            || !self.role.machine.is_caught_up()
-            || (alone && self.start.elapsed() < self.role.first_peer_wait)
-        {
-            return;
+        let machine = &self.role.machine;
+        let alone = self.role.expects_peers && machine.status().peers == 0;
+        let waits = alone && self.start.elapsed() < self.role.first_peer_wait;
+        if let Some(head) = self.sealer_told.news(machine, &self.stored, waits) {
+            heads.put(head);
         }
-        self.sealer_has = Some(tip.header.hash);
-        // Only the newest head counts, and this thread alone puts any in: with the older one out there is room.
-        while heads.older.try_recv().is_ok() {}
-        let _ = heads.newest.try_send(tip.clone());
     }
 
     fn send_waiting(&mut self) -> Result<(), SyncError> {

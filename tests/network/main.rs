@@ -1,5 +1,5 @@
 //! Twelve nodes as a network: real processes, each in a network namespace of its own, joined through a relay that delays, throttles,
-//! cuts and silences their connections. Four of them seal, four follow the signers, four know only followers.
+//! cuts and silences their connections. Four of them seal, four follow the signers, four know only followers. And networks of signers alone.
 //!
 //! The schedule comes from a seed, which is printed: `CAIRN_NETWORK_SEED=N` replays it (the schedule, not the moments at which
 //! processes do things). A longer run, by name: `CAIRN_NETWORK_MINUTES=30 cargo test --test network -- --ignored --nocapture longer`.
@@ -196,25 +196,56 @@ fn a_longer_run_of_scenes_at_random() {
     fleet.finish();
 }
 
-#[test]
-#[ignore = "takes minutes: figures of networks of signers that are killed"]
-fn signers_stand_still_without_a_majority_and_go_on_with_one() {
-    if !space::is_inside("signers_stand_still_without_a_majority_and_go_on_with_one") {
+/// A network of signers alone, most of whom are killed; an even number is cut in halves too.
+fn majority(test: &str, signers: usize) {
+    if !space::is_inside(test) {
         return;
     }
     let mut dice = Dice::new(seed());
-    let chain = begin("network-majority", 4, 0, 0);
-    let mut fleet = Fleet::new("network-majority", 4, 4, &signers::mesh(4), &chain);
+    let name = format!("network-majority-{signers}");
+    let chain = begin(&name, signers, 0, 0);
+    let lines = signers::mesh(signers);
+    let mut fleet = Fleet::new(&name, signers, signers, &lines, &chain);
     signers::start(&mut fleet);
-    for _ in 0..3 {
-        signers::no_majority(&mut fleet, &mut dice);
-    }
-    for _ in 0..6 {
+    signers::no_majority(&mut fleet, &mut dice);
+    if signers.is_multiple_of(2) {
         signers::halves(&mut fleet, &mut dice);
     }
     signers::tell_reorgs(&mut fleet);
     scenes::end(&mut fleet);
     fleet.finish();
+}
+
+#[test]
+fn three_signers_stand_still_without_a_majority_and_go_on_with_one() {
+    majority(
+        "three_signers_stand_still_without_a_majority_and_go_on_with_one",
+        3,
+    );
+}
+
+#[test]
+fn four_signers_stand_still_without_a_majority_and_go_on_with_one() {
+    majority(
+        "four_signers_stand_still_without_a_majority_and_go_on_with_one",
+        4,
+    );
+}
+
+#[test]
+fn five_signers_stand_still_without_a_majority_and_go_on_with_one() {
+    majority(
+        "five_signers_stand_still_without_a_majority_and_go_on_with_one",
+        5,
+    );
+}
+
+#[test]
+fn seven_signers_stand_still_without_a_majority_and_go_on_with_one() {
+    majority(
+        "seven_signers_stand_still_without_a_majority_and_go_on_with_one",
+        7,
+    );
 }
 
 #[test]

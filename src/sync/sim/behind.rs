@@ -11,6 +11,7 @@ use super::peer::Nature;
 use super::runs::{config, peer};
 use super::world::{Event, World};
 use crate::sync::SealedBlock;
+use crate::sync::heads::Told;
 
 /// A block of our own over the machine's head.
 fn own_block(world: &World) -> SealedBlock {
@@ -100,8 +101,11 @@ fn a_peer_that_boasts_again_and_again_holds_the_sealer_up_for_a_limited_time() {
         };
         world.at(u64::from(second) * 1000, Event::Net(event));
     }
-    let mut held_up_ms = 0;
+    let (mut held_up_ms, mut told, mut heard) = (0, Told::default(), Vec::new());
     for ms in (0..39_000).step_by(100) {
+        let head = world.machine.tip().clone();
+        let news = told.news(&world.machine, &head, false);
+        heard.extend(news.map(|head| head.map(|head| head.header.hash)));
         world.run(ms + 100, |_| false);
         held_up_ms += u64::from(!world.machine.is_caught_up()) * 100;
         assert!(
@@ -112,6 +116,10 @@ fn a_peer_that_boasts_again_and_again_holds_the_sealer_up_for_a_limited_time() {
     assert!(world.punished.is_empty(), "{:?}", world.punished);
     assert!(world.machine.is_caught_up());
     assert!((25_000..=35_000).contains(&held_up_ms), "{held_up_ms} ms");
+    // The sealer had the head, which was taken back; at last it has the same again.
+    let head = Some(world.head());
+    assert!(heard.starts_with(&[head, None]) && heard.last() == Some(&head));
+    assert_eq!(heard.iter().flatten().max(), head.as_ref());
     // A block of our own does not make the boasts believed again.
     let block = own_block(&world);
     world.allow(&vec![std::sync::Arc::new(SimBlock {

@@ -3,6 +3,7 @@
 
 mod answer;
 mod storing;
+mod watch;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -22,12 +23,14 @@ use secp256k1::SecretKey;
 
 use self::answer::answer;
 use self::storing::AtWork;
+pub(super) use self::watch::Watch;
 use super::Dice;
 use super::chain::{GENESIS_S, genesis_of};
 use super::world::Store;
 use crate::chain::body::EMPTY_BODY;
 use crate::chain::{Rules, SealedHeader, Tip, clique};
 use crate::sealer::{Pace, Turns, unsealed};
+use crate::sync::heads::Told;
 use crate::sync::tasks::Tasks;
 use crate::sync::{Machine, MachineConfig, SealedBlock};
 
@@ -48,7 +51,9 @@ pub(super) struct Node {
     /// What it signed, by parent: as `signed.rs` keeps it.
     signed: BTreeMap<B256, Header>,
     /// How far its clock is from the right time.
-    pub(super) skew_ms: i64,
+    skew_ms: i64,
+    /// When nothing that it signed with a wrong clock is of the future any more.
+    right_at_ms: u64,
     run: Option<Run>,
     pub(super) reorgs: usize,
     pub(super) starts: usize,
@@ -58,8 +63,8 @@ struct Run {
     machine: Machine,
     turns: Option<Turns>,
     started_ms: u64,
-    /// The head that the sealer was told of.
-    sealer_has: Option<B256>,
+    /// What the sealer was told.
+    told: Told,
     /// What the machine wants done, but requests.
     tasks: Tasks,
     /// What the store is at.
@@ -128,6 +133,7 @@ impl Network {
             tip: rules.genesis_tip(),
             signed: BTreeMap::new(),
             skew_ms: 0,
+            right_at_ms: 0,
             run: None,
             reorgs: 0,
             starts: 0,
@@ -186,7 +192,7 @@ impl Network {
             machine: Machine::new(rules, it.tip.clone(), MachineConfig::default()),
             turns,
             started_ms: now_ms,
-            sealer_has: None,
+            told: Told::default(),
             tasks: Tasks::default(),
             at_work: None,
         });
@@ -304,15 +310,12 @@ impl Network {
         let Some(run) = run else { return };
         let Some(turns) = &mut run.turns else { return };
         let is_alone = run.machine.status().peers == 0;
-        if run.sealer_has == Some(tip.header.hash)
-            || run.machine.tip().header.hash != tip.header.hash
-            || !run.machine.is_caught_up()
-            || (is_alone && now_ms - run.started_ms < FIRST_PEER_WAIT_MS)
-        {
-            return;
+        let waits = is_alone && now_ms - run.started_ms < FIRST_PEER_WAIT_MS;
+        match run.told.news(&run.machine, tip, waits) {
+            Some(Some(head)) => turns.handle_head(unix_ms, head, draw),
+            Some(None) => turns.handle_behind(),
+            None => {}
         }
-        run.sealer_has = Some(tip.header.hash);
-        turns.handle_head(unix_ms, tip.clone(), draw);
     }
 
     fn send(&mut self, node: usize, peer: PeerId, message: OwnedOutgoing) {
@@ -352,13 +355,23 @@ impl Network {
     fn seal(&mut self, node: usize) {
         let (unix_ms, draw) = (self.unix_ms(node), self.dice.next());
         let it = &mut self.nodes[node];
-        let turns = it.run.as_mut().and_then(|run| run.turns.as_mut());
-        let (Some(turns), Some(key)) = (turns, it.key) else {
+        let (Some(run), Some(key)) = (&mut it.run, it.key) else {
             return;
         };
+        let Some(turns) = &mut run.turns else { return };
         let Some((parent, slot)) = turns.handle_timeout(unix_ms, draw) else {
             return;
         };
+        // Here, where all happens one after the other, nobody signs who knows of anything better; a block out of turn beside our own in turn is
+        // none.
+        let head = &run.machine.tip().header;
+        let is_on_head = head.hash == parent.header.hash
+            || (slot.in_turn && head.header.parent_hash == parent.header.hash);
+        assert!(
+            run.machine.is_caught_up() && is_on_head,
+            "node {node} seals block {} and knows of a better chain",
+            parent.header.number() + 1
+        );
         let make = || unsealed(&self.rules, &parent, slot, None);
         let header = it.signed.entry(parent.header.hash).or_insert_with(make);
         if unix_ms < header.timestamp * 1000 {

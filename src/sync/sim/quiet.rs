@@ -74,7 +74,7 @@ fn quiet(seed: u64, blocks: u64, skew_ms: u64, disks: Disks) -> Turns {
     network.disks = disks;
     for node in 0..network.nodes.len() {
         let off_ms = network.dice.below(2 * skew_ms + 1);
-        network.nodes[node].skew_ms = off_ms as i64 - skew_ms as i64;
+        network.skew(node, off_ms as i64 - skew_ms as i64);
         network.start(node);
     }
     // Some are dialled only after seconds.

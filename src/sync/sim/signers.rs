@@ -1,6 +1,6 @@
 //! The runs of networks of signers: whatever is done to a minority, blocks go on; whatever is done to all, they go on again.
 
-use super::network::{Disks, Network};
+use super::network::{Disks, Network, Watch};
 use super::{Dice, Hint, one_seed, seeds};
 
 /// As many as may be missing: the others are a majority, and the recents rule lets them go on.
@@ -20,8 +20,14 @@ fn some(dice: &mut Dice, count: usize, most: usize) -> Vec<usize> {
     chosen
 }
 
+/// Up to so long; once in four times up to four times that, in which a network that stands still is found out.
+fn some_time(dice: &mut Dice, most_ms: u64) -> u64 {
+    let times = if dice.once_in(4) { 4 } else { 1 };
+    dice.below(most_ms * times)
+}
+
 /// One thing that goes wrong, for some time.
-fn trouble(network: &mut Network, dice: &mut Dice, signers: usize) {
+fn trouble(network: &mut Network, watch: &mut Watch, dice: &mut Dice, signers: usize) {
     let count = network.nodes.len();
     match dice.below(6) {
         // Some are killed, and come back one after the other.
@@ -34,12 +40,12 @@ fn trouble(network: &mut Network, dice: &mut Dice, signers: usize) {
             let killed = some(dice, count, most);
             for &node in &killed {
                 network.kill(node);
-                network.run(network.now_ms + dice.below(3_000));
+                watch.pass(network, dice.below(3_000));
             }
-            network.run(network.now_ms + dice.below(30_000));
+            watch.pass(network, some_time(dice, 30_000));
             for node in killed {
                 network.start(node);
-                network.run(network.now_ms + dice.below(5_000));
+                watch.pass(network, dice.below(5_000));
             }
         }
         // The network falls apart.
@@ -48,14 +54,14 @@ fn trouble(network: &mut Network, dice: &mut Dice, signers: usize) {
             let part = |_| usize::try_from(dice.below(parts)).unwrap();
             let part = (0..count).map(part).collect();
             network.part(part);
-            network.run(network.now_ms + dice.below(40_000));
+            watch.pass(network, some_time(dice, 40_000));
             network.part(vec![0; count]);
-            network.run(network.now_ms + dice.below(20_000));
+            watch.pass(network, dice.below(20_000));
         }
         // Whoever signs may die of it.
         4 => {
             network.killed_signing = Some(2 + dice.below(10));
-            network.run(network.now_ms + dice.below(20_000));
+            watch.pass(network, dice.below(20_000));
             network.killed_signing = None;
             for node in 0..count {
                 network.start(node);
@@ -64,12 +70,26 @@ fn trouble(network: &mut Network, dice: &mut Dice, signers: usize) {
         // All are gone at once, for a while.
         _ => {
             (0..count).for_each(|node| network.kill(node));
-            network.run(network.now_ms + dice.below(600_000));
+            watch.pass(network, dice.below(600_000));
             for node in 0..count {
                 network.start(node);
-                network.run(network.now_ms + dice.below(2_000));
+                watch.pass(network, dice.below(2_000));
             }
         }
+    }
+}
+
+/// Sets the clocks of some wrong, of so few that with those who were wrong a moment ago they are no more than may be missing, and the others'
+/// right.
+fn skew(network: &mut Network, dice: &mut Dice, signers: usize) {
+    for node in 0..signers {
+        network.skew(node, 0);
+    }
+    let wrong = (0..signers).filter(|node| !network.is_right(*node)).count();
+    let most = tolerated(signers).saturating_sub(wrong);
+    for node in some(dice, signers, most) {
+        let most_ms = if dice.once_in(2) { 3_000 } else { 120_000 };
+        network.skew(node, dice.below(2 * most_ms) as i64 - most_ms as i64);
     }
 }
 
@@ -89,13 +109,8 @@ fn run(seed: u64) {
     let eth = if dice.once_in(2) { 68 } else { 69 };
     let period_s = 1 + dice.below(3);
     let mut network = Network::new(seed, signers, others, eth, period_s);
-    if dice.once_in(2) {
-        for node in some(&mut dice, signers, tolerated(signers)) {
-            let most_ms = if dice.once_in(2) { 3_000 } else { 120_000 };
-            let skew_ms = dice.below(2 * most_ms) as i64 - most_ms as i64;
-            network.nodes[node].skew_ms = skew_ms;
-        }
-    }
+    // Half a minute in which claims that nothing comes of may hold a signer up, and then a turn or two that are missed.
+    let mut watch = Watch::new(signers, 45_000 + 4_000 * period_s);
     if dice.once_in(2) {
         network.disks = Disks {
             commit_ms: dice.below(500),
@@ -105,14 +120,17 @@ fn run(seed: u64) {
     for node in 0..network.nodes.len() {
         network.start(node);
     }
-    network.run(10_000);
     for _ in 0..1 + dice.below(4) {
-        trouble(&mut network, &mut dice, signers);
+        if dice.once_in(2) {
+            skew(&mut network, &mut dice, signers);
+        }
+        watch.pass(&mut network, 10_000);
+        trouble(&mut network, &mut watch, &mut dice, signers);
     }
     let start = (network.now_ms, network.top());
     // Half a minute in which claims that nothing comes of may hold a signer up, and then some turns.
     let bound_ms = 45_000 + 4_000 * signers as u64 * period_s;
-    network.run(network.now_ms + bound_ms);
+    watch.pass(&mut network, bound_ms);
     let got_on = network.top() - start.1;
     assert!(
         got_on >= 2 * signers as u64,
