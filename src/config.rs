@@ -23,9 +23,9 @@ use crate::sealer::Pace;
 use crate::secret::{SigningKey, read_signer_key};
 use crate::signer::{External, Signer};
 
-/// With the connections that shake hands, linger or are dialled (some 300), these need fewer file descriptors than a
+/// With the connections that shake hands, linger or are dialled (some 400), these need fewer file descriptors than a
 /// system gives by default (1024).
-const PEERS_LIMIT: usize = 700;
+const PEERS_LIMIT: usize = 550;
 /// A longer interval is a slip of the finger.
 const INTERVAL_LIMIT_MS: u64 = 366 * 24 * 3600 * 1000;
 

@@ -5,7 +5,7 @@
 //! | what | limit | why, and past it |
 //! | --- | --- | --- |
 //! | **connections** | | |
-//! | sessions, in and out together | `--maxpeers` (50), 700 at the most (`PEERS_LIMIT` of the node's `src/config.rs`) | as many as geth has: fifty that ask and do not read hold 65 MiB of answers; more than 700 want more descriptors than a system gives by default (1024). TooManyPeers, but static and trusted nodes stand above it |
+//! | sessions, in and out together | `--maxpeers` (50), 550 at the most (`PEERS_LIMIT` of the node's `src/config.rs`) | as many as geth has: fifty that ask and do not read hold 65 MiB of answers; more than 550 want more descriptors than a system gives by default (1024). TooManyPeers, but static and trusted nodes stand above it |
 //! | sessions with one node | 1 | AlreadyConnected; of two dialled at once ([`TIE_WINDOW_MS`], as long as a handshake may take) both sides keep the same one |
 //! | inbound connections of one address, of IPv6 one /64 | [`MAX_INBOUND_PER_ADDRESS`] | nobody takes every place from one machine; closed without a word; loopback and trusted nodes' addresses are exempt |
 //! | inbound handshakes under way | [`MAX_INBOUND_HANDSHAKES`] | silence must not lock others out: the oldest silent one makes room; trusted nodes' addresses are exempt |

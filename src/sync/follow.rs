@@ -100,8 +100,9 @@ impl Machine {
         let first = follow.pipe.bodies.tip(0).map(|tip| tip.header.clone());
         if first.is_some_and(|first| self.canonical(&first.hash, first.number(), chain)) {
             // Our chain has gone the same way meanwhile: where it leaves it now is looked for anew. Who shows us our own blocks again and
-            // again keeps the others waiting.
-            if let Err(fault) = self.empty_claim(id) {
+            // again keeps the others waiting; but where our clock is behind and lets one block after the other in, nobody does.
+            let waited_for_clock = follow.pipe.pause_until_s > 0;
+            if !waited_for_clock && let Err(fault) = self.empty_claim(id) {
                 self.punish(id, fault);
             }
             return false;

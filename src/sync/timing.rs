@@ -24,7 +24,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// It is at so many blocks and bytes now; `is_idle`: nothing is wanted of it.
+    /// It is at so many blocks and bytes now; `is_idle`: nothing is wanted of it now.
     fn look(&mut self, now_ms: u64, at: (u64, usize), is_idle: bool) {
         if self.seen != at || is_idle {
             (self.seen, self.changed_ms) = (at, now_ms);
@@ -148,11 +148,9 @@ impl Machine {
     /// not hang on that header, may have the right one.
     pub(super) fn leave_main(&mut self) {
         if let Some((source, number)) = self.main.bodies.front_missing_source() {
+            // No breach: where signers reorganise, honest peers have left what they showed.
             if let Some(peer) = self.peers.get_mut(&source) {
                 peer.lacks_from = Some(number);
-            }
-            if let Err(fault) = self.empty_claim(source) {
-                self.punish(source, fault);
             }
         }
         self.restart_main();
@@ -164,7 +162,8 @@ impl Machine {
         let main = &self.main;
         let blocks = main.base.header.header.number + main.top_number();
         let reached = (blocks, main.bodies.held_bytes());
-        let is_idle = self.main_is_idle();
+        let waits_for_clock = now.s < main.pause_until_s; // no faster than its second comes, and nobody's fault
+        let is_idle = waits_for_clock || self.main_is_idle();
         self.main_pace.look(now.ms, reached, is_idle);
     }
 

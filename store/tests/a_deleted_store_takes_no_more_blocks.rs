@@ -1,7 +1,6 @@
 //! Promise: a store whose files were deleted while it was open takes no more blocks: they would be gone with the process.
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code)]
 mod common;
 
 use cairn_store::Error;

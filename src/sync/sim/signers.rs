@@ -95,8 +95,10 @@ fn skew(network: &mut Network, dice: &mut Dice, signers: usize) {
 
 #[test]
 fn a_network_goes_on_after_every_pattern_of_restarts_partitions_and_clocks() {
+    // 1559: of a node whose clock is behind, a branch went the way of our chain again and again, and its peer was blamed.
+    let known = [1559].into_iter().filter(|_| one_seed().is_none());
     let seeds = one_seed().map_or(0..seeds(1_000), |seed| seed..seed + 1);
-    for seed in seeds {
+    for seed in seeds.chain(known) {
         run(seed);
     }
 }

@@ -153,6 +153,12 @@ impl OutFile {
         &self.path
     }
 
+    /// Nobody deletes files of this disk but the store.
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
+    pub(crate) fn refuse_deleted(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     pub(crate) fn write_at(&self, offset_bytes: u64, bytes: &[u8]) -> Result<(), Error> {
         with(|m| {
             if is_manifest(&self.path) && self.misplace(m, bytes)? {
