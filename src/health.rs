@@ -3,7 +3,7 @@
 //! | word | exit | it means |
 //! | --- | --- | --- |
 //! | `ok` | 0 | The head is as new as can be known. A minority of the signers may be missing: the sentence names them. |
-//! | `catching_up` | 1 | There has been a better chain to fetch for [`CATCHING_UP_S`] seconds. |
+//! | `catching_up` | 1 | There has been a better chain to fetch for [`CATCHING_UP_S`] seconds, or all peers that have one begin above this node's head. |
 //! | `alone` | 1 | Nobody is connected, since the start or for [`ALONE_S`] seconds, so nobody can say whether there is a newer head. A node whose signer is the chain's only one needs nobody. |
 //! | `starting` | 1 | The node has just started, on a clique chain's head that is as old as one that stands still: it knows within a minute. |
 //! | `stale` | 1 | Nothing newer comes from the peers, on a chain of which nobody can say who makes the next block. |
@@ -69,6 +69,14 @@ impl Health {
                 State::Alone,
                 alone(figures, now_s),
                 "Check --bootnodes, the network and the peers' machines.",
+            ),
+            _ if let Some(first) = figures.begins_above => (
+                State::CatchingUp,
+                format!(
+                    "the peers have a better chain, but begin with block {first}, and this node's head is block {}",
+                    figures.number
+                ),
+                "Connect to one that has the chain from its first block (--bootnodes), or begin a new --datadir at a --checkpoint.",
             ),
             _ if figures.behind_s.is_some_and(|s| s >= CATCHING_UP_S) => (
                 State::CatchingUp,

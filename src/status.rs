@@ -94,6 +94,8 @@ pub struct Figures {
     pub headers: u64,
     /// How many headers have come of those that fall from a trusted hash, while they do.
     pub falling: Option<Falling>,
+    /// The first block that any peer with a better chain has, if all of them begin above the next one of ours.
+    pub begins_above: Option<u64>,
     /// And so many come in a second, of late.
     pub headers_per_s: f64,
     /// Requests in flight.
@@ -329,6 +331,7 @@ impl Writer {
             target_number: status.target_number,
             headers: status.headers,
             falling: status.falling,
+            begins_above: status.begins_above,
             headers_per_s: self.headers.per_s(now_ms),
             in_flight: status.in_flight,
             blocks_per_s: self.blocks.per_s(now_ms),
@@ -383,6 +386,7 @@ mod tests {
             target_number: target,
             headers: 1,
             falling: None,
+            begins_above: None,
             in_flight: 2,
             peers: 1,
         };

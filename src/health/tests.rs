@@ -189,6 +189,18 @@ fn a_catch_up_counts_when_it_is_more_than_a_moment() {
 }
 
 #[test]
+fn peers_that_all_begin_above_our_head_are_told_of_whatever_else_is_so() {
+    let mut figures = three([true; 3]);
+    figures.overdue_s = Some(90);
+    figures.begins_above = Some(8_192);
+    is(
+        &figures,
+        State::CatchingUp,
+        &["begin with block 8192", "head is block 100"],
+    );
+}
+
+#[test]
 fn a_chain_without_signers_can_only_be_stale() {
     let mut figures = Figures {
         peers: 1,

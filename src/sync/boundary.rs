@@ -189,6 +189,8 @@ pub struct SyncStatus {
     pub headers: u64,
     /// How many headers have come of those that fall from a trusted hash, while they do.
     pub falling: Option<Falling>,
+    /// The first block that any peer with a better chain has, if all of them begin above the next one of ours.
+    pub begins_above: Option<u64>,
     /// Requests in flight.
     pub in_flight: usize,
     /// Connected peers.

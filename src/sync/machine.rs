@@ -227,7 +227,13 @@ impl Machine {
                 .filter_map(Peer::top)
                 .max(),
         };
+        let better = self
+            .peers
+            .values()
+            .filter(|peer| peer.claims_better(&self.tip));
+        let first = better.map(|peer| peer.first_header).min();
         SyncStatus {
+            begins_above: first.filter(|&first| first > self.main.top_number() + 1),
             reached: match self.staged {
                 Some(_) => self.main.base.header.header.number,
                 None => ours,

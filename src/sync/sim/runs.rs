@@ -469,11 +469,14 @@ fn a_peer_whose_chain_begins_above_ours_is_neither_blamed_nor_waited_for() {
             world.punished
         );
         assert_eq!(world.store.0.len(), 21, "seed {seed}");
+        let begins_above = |world: &World| world.machine.status().begins_above;
+        assert_eq!(begins_above(&world), Some(150), "seed {seed}");
         let whole = peer(3, Nature::Honest, &CHAIN[..=240].to_vec(), 69, &mut dice);
         world.join(world.now_ms, whole);
         let end = world.now_ms + 60_000;
         let done = world.run(end, |world| world.store.0.len() == 261);
         assert!(done, "seed {seed}: at {}", world.store.0.len() - 1);
+        assert_eq!(begins_above(&world), None, "seed {seed}");
         assert!(
             world.punished.is_empty(),
             "seed {seed}: {:?}",
