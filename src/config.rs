@@ -24,7 +24,7 @@ use crate::secret::{SigningKey, read_signer_key};
 use crate::signer::{External, Signer};
 
 /// With the connections that shake hands, linger or are dialled (some 400), these need fewer file descriptors than a
-/// system gives by default (1024).
+/// system gives by default (1024), with one net thread.
 const PEERS_LIMIT: usize = 550;
 /// A longer interval is a slip of the finger.
 const INTERVAL_LIMIT_MS: u64 = 366 * 24 * 3600 * 1000;

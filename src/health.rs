@@ -5,7 +5,7 @@
 //! | `ok` | 0 | The head is as new as can be known. A minority of the signers may be missing: the sentence names them. |
 //! | `catching_up` | 1 | There has been a better chain to fetch for [`CATCHING_UP_S`] seconds, or all peers that have one begin above this node's head. |
 //! | `alone` | 1 | Nobody is connected, since the start or for [`ALONE_S`] seconds, so nobody can say whether there is a newer head. A node whose signer is the chain's only one needs nobody. |
-//! | `starting` | 1 | The node has just started, on a clique chain's head that is as old as one that stands still: it knows within a minute. |
+//! | `starting` | 1 | The node has just started, on a clique chain's head that is as old as one that stands still: it waits for news as long again, a minute at the least. |
 //! | `stale` | 1 | Nothing newer comes from the peers, on a chain of which nobody can say who makes the next block. |
 //! | `stalled` | 1 | A clique chain stands still, as far as this node and its peers see. |
 //! | `not_sealing` | 1 | The chain goes on, but this node's signer has missed several turns in a row. |
@@ -86,7 +86,7 @@ impl Health {
             _ if figures.starting_s.is_some() => (
                 State::Starting,
                 starting(figures, now_s),
-                "Wait: in a minute it knows whether the chain stands still.",
+                "Wait: it knows soon whether the chain stands still.",
             ),
             (Some(standing), Some(_)) => (
                 State::Stalled,

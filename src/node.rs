@@ -17,8 +17,9 @@
 //! | jobs | sync -> store | 1 | never: sync gives one when the last is done, and keeps the others in order |
 //! | done | store -> sync | 1 | never: there is one for each job |
 //! | accepted sockets | the first net -> the one with the fewest | `cairn_net::limits` | the first keeps the socket itself |
-//! | heads, and that there is none to seal on while a better chain is caught up with | sync -> sealer | 1 | sync takes the older one out: only the newest counts |
-//! | sealed | sealer -> sync | 1 | the sealer waits; it seals again only on a head that comes after that |
+//! | heads, and that there is none to seal on yet | sync -> sealer | 1 | sync takes the older one out: only the newest counts |
+//! | sealed | sealer -> sync | 1 | the sealer waits |
+//! | work | main -> sealer | 1 | never: there is one, with the chain's tip |
 //!
 //! Sync writes its figures on a board under a lock, which ipc reads. Which block the sealer is at stands under another, which sync reads. What the signer is to vote for stands under another one: ipc writes it,
 //! and the sealer reads it before each block.
@@ -26,7 +27,7 @@
 //! The sealer's thread is the first, so that the key is in no other when the first socket opens; it waits for its work meanwhile.
 //!
 //! Before all that, with `--checkpoint` and nothing stored, `checkpoint/run.rs` asks peers for what the chain begins with: one net thread,
-//! and main in the place of sync and store. They have ended when the threads above begin.
+//! and main in the place of sync and store. They have ended when the threads above begin, all but the sealer's.
 //!
 //! When headers with seals come in, sync has up to 3 threads more for some milliseconds, which find out who signed them.
 //!

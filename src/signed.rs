@@ -284,7 +284,10 @@ impl Record {
             }
         }
         self.signed.sort_unstable_by_key(|signed| signed.n);
-        self.next = self.signed.last().map_or(0, |last| last.n + 1);
+        self.next = self
+            .signed
+            .last()
+            .map_or(0, |last| last.n.saturating_add(1));
         let next_place = self.next % SLOTS as u64;
         // What was never written, and the slots in which a write may have been cut short.
         let is_whole = others
@@ -293,11 +296,13 @@ impl Record {
         let in_order = self
             .signed
             .windows(2)
-            .all(|pair| pair[0].n + 1 == pair[1].n);
+            .all(|pair| pair[0].n.checked_add(1) == Some(pair[1].n));
         Ok((is_whole && in_order).then_some(once))
     }
 
-    /// Makes the tables alike, and all that was read sure to be on the disk: who wrote it may have died before that.
+    /// Makes the tables alike, and all that was read sure to be on the disk: who wrote it may have died before that. The newest is written
+    /// again: if the sync that it waited for failed, it is in the cache only, and the next sync takes it for clean. All others were
+    /// synced before it was allowed.
     fn mend(&self, tables: usize, once: &[Place]) -> io::Result<()> {
         if tables == 1 {
             let mut table = vec![0; TABLE_BYTES];
@@ -316,6 +321,13 @@ impl Record {
                 if let Some(offset) = place.lacks {
                     self.file.write_all_at(&place.bytes, offset)?;
                 }
+            }
+        }
+        if let Some(last) = self.signed.last() {
+            let place = self.place(last.n, tables)?;
+            for table in 0..TABLES {
+                let offset = offset_bytes(last.n, table);
+                self.file.write_all_at(&place.bytes, offset)?;
             }
         }
         self.file.sync_data()

@@ -15,7 +15,7 @@ use crate::chain::{Rules, Tip};
 use crate::clock::unix_s;
 use crate::sealer::{Own, OwnBoard};
 use crate::standing::{self, LastBlocks, MissedBySigner, Standing};
-use crate::sync::{Block, Falling, STALE_AFTER_START_MS, STILL_LEAST_S, STILL_PERIODS, SyncStatus};
+use crate::sync::{Block, Falling, STALE_AFTER_START_MS, SyncStatus, still_after_s};
 use rate::Rate;
 pub use report::{Report, health_line};
 
@@ -269,8 +269,7 @@ impl Writer {
         let period_s = self.period_s.filter(|_| tip.clique.is_some())?;
         let number = tip.header.number();
         let took_s = self.last.took_s(number);
-        let periods_s = period_s.max(took_s).saturating_mul(STILL_PERIODS);
-        let allowed_s = periods_s.max(STILL_LEAST_S);
+        let allowed_s = still_after_s(period_s, took_s);
         let age_s = unix_s().saturating_sub(tip.header.header.timestamp);
         // Sync says within this time that it stands still, or has a reason of its own not to.
         let said_ms = allowed_s

@@ -184,7 +184,7 @@ fn headers_that_fall_from_a_sync_target_are_shown_as_they_come() {
         ..Params::default()
     };
     let (source, data, head) = chain(dir.path(), &params);
-    let line = SlowLine::to(&source, 120_000);
+    let line = SlowLine::to(&source, 35_000);
     let args = ["--bootnodes", &line.enode, "--synctarget", &head];
     let mut node = Node::start(&data, &args);
 

@@ -6,8 +6,7 @@ use super::boundary::Now;
 use super::branch::Branch;
 use super::choice::is_better;
 use super::limits::{
-    CATCH_UP_PATIENCE_MS, CATCH_UP_PATIENCE_S, STALE_AFTER_START_MS, STALE_LEAST_S, STILL_LEAST_S,
-    STILL_PERIODS,
+    CATCH_UP_PATIENCE_MS, CATCH_UP_PATIENCE_S, STALE_AFTER_START_MS, STALE_LEAST_S, still_after_s,
 };
 use super::machine::Machine;
 use super::peers::Peer;
@@ -89,8 +88,7 @@ impl Machine {
                     let (head, parent) = (&self.tip.header.header, &parent.header.header);
                     head.timestamp.saturating_sub(parent.timestamp)
                 });
-                let periods_s = clique.period_s.max(took_s).saturating_mul(STILL_PERIODS);
-                periods_s.max(STILL_LEAST_S)
+                still_after_s(clique.period_s, took_s)
             }
             _ => STALE_LEAST_S,
         };

@@ -176,11 +176,17 @@ pub(super) const PARTS_OF_BLOCK: usize = 32;
 pub(super) const POLL_PERIODS: u64 = 2;
 /// A clique chain stands still when so many periods, or as many times what the head itself took, have passed without a newer block: one
 /// or two signers may be missing, and the others wait before they seal in their place.
-pub(crate) const STILL_PERIODS: u64 = 4;
+pub(super) const STILL_PERIODS: u64 = 4;
 /// No clique chain stands still whose head is younger: a signer's clock may be as far ahead, and its block is held until it is due.
-pub(crate) const STILL_LEAST_S: u64 = 15;
+pub(super) const STILL_LEAST_S: u64 = 15;
 /// No head of another chain is stale that is younger: of 12 seconds each, several slots in a row may stay empty.
 pub(super) const STALE_LEAST_S: u64 = 60;
 /// Who has just started says nothing of the head's age: signers that start together dial each other again and again, with up to half a
 /// minute between.
 pub(crate) const STALE_AFTER_START_MS: u64 = 60_000;
+
+/// The age of its head from which a clique chain stands still, if its period and the time that the head itself took are these.
+pub(crate) fn still_after_s(period_s: u64, took_s: u64) -> u64 {
+    let periods_s = period_s.max(took_s).saturating_mul(STILL_PERIODS);
+    periods_s.max(STILL_LEAST_S)
+}

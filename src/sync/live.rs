@@ -122,12 +122,12 @@ impl Machine {
                 continue;
             };
             let peers = &self.peers;
-            fetch
-                .from
-                .retain(|id| peers.get(id).is_some_and(super::peers::Peer::is_usable));
-            let owes = |id: &PeerId| peers[id].count(|what| what.fetches(&hash)) > 0;
-            let Some(&id) = fetch.from.iter().find(|id| !owes(id)) else {
-                if fetch.from.is_empty() {
+            let may_give = |id: &&PeerId| {
+                let peer = peers.get(*id).filter(|peer| peer.is_usable());
+                peer.is_some_and(|peer| peer.count(|what| what.fetches(&hash)) == 0)
+            };
+            let Some(&id) = fetch.from.iter().find(may_give) else {
+                if fetch.asked == 0 {
                     self.live.fetches.remove(&hash);
                 }
                 continue;

@@ -49,7 +49,7 @@ pub(crate) use choice::is_better;
 pub use fault::Fault;
 pub use heads::Heads;
 pub use limits::{Limits, MEMORY_LIMIT_BYTES};
-pub(crate) use limits::{STALE_AFTER_START_MS, STILL_LEAST_S, STILL_PERIODS};
+pub(crate) use limits::{STALE_AFTER_START_MS, still_after_s};
 pub use machine::Machine;
 pub use receipts::Found;
 pub use store::{Store, StoreRole};

@@ -46,7 +46,9 @@ impl Machine {
             }
         }
         self.keep_receipts(now);
-        self.unstick(now);
+        if self.unstick(now) {
+            self.ask_all(now); // before anybody can claim anew what he kept back
+        }
         self.count_behind(now);
         self.leave_slow_staged();
         self.tell(now);

@@ -82,8 +82,8 @@ impl Machine {
         }
     }
 
-    /// When nothing has come for long, though there is work, what the peers lacked is asked for again.
-    pub(super) fn unstick(&mut self, now: Now) {
+    /// When nothing has come for long, though there is work, what the peers lacked is asked for again. True if there is something to ask for.
+    pub(super) fn unstick(&mut self, now: Now) -> bool {
         self.unstick_branch(now);
         let limits = &self.config.limits;
         let waiting = self.storing_bytes.is_none()
@@ -99,7 +99,7 @@ impl Machine {
         if !waiting || self.progress != progress {
             self.progress = progress;
             self.stuck_since_ms = waiting.then_some(now.ms);
-            return;
+            return false;
         }
         let since = *self.stuck_since_ms.get_or_insert(now.ms);
         let patience_ms = if self.is_coming() {
@@ -108,11 +108,11 @@ impl Machine {
             limits.stuck_ms
         };
         if now.ms.saturating_sub(since) < patience_ms {
-            return;
+            return false;
         }
         self.stuck_since_ms = Some(now.ms);
         if self.is_pruned_everywhere() {
-            return; // asking for the same headers again brings no body nearer
+            return false; // asking for the same headers again brings no body nearer
         }
         match &mut self.target {
             Some(target) => {
@@ -122,6 +122,7 @@ impl Machine {
             // Headers without bodies may be a branch that nobody has whole: begin again from the head.
             None => self.leave_main(),
         }
+        true
     }
 
     /// Whether the next body is below what every peer says it holds; told once for each such block.
@@ -148,8 +149,12 @@ impl Machine {
     /// not hang on that header, may have the right one.
     pub(super) fn leave_main(&mut self) {
         if let Some((source, number)) = self.main.bodies.front_missing_source() {
+            let may_have = |(id, peer): (&PeerId, &Peer)| {
+                *id != source && peer.is_usable() && peer.top().is_some_and(|top| top >= number)
+            };
+            let is_with_others = self.peers.iter().any(may_have);
             // No breach: where signers reorganise, honest peers have left what they showed.
-            if let Some(peer) = self.peers.get_mut(&source) {
+            if let Some(peer) = self.peers.get_mut(&source).filter(|_| is_with_others) {
                 peer.lacks_from = Some(number);
             }
         }
@@ -163,7 +168,8 @@ impl Machine {
         let blocks = main.base.header.header.number + main.top_number();
         let reached = (blocks, main.bodies.held_bytes());
         let waits_for_clock = now.s < main.pause_until_s; // no faster than its second comes, and nobody's fault
-        let is_idle = waits_for_clock || self.main_is_idle();
+        let is_storing = self.storing_bytes.is_some(); // our own disk's time
+        let is_idle = waits_for_clock || is_storing || self.main_is_idle();
         self.main_pace.look(now.ms, reached, is_idle);
     }
 
@@ -196,6 +202,11 @@ impl Machine {
         let late_ms = self.deadline.map_or(0, |due| now.ms.saturating_sub(due));
         if late_ms < PAUSE_MS {
             return;
+        }
+        self.main_pace.changed_ms = self.main_pace.changed_ms.saturating_add(late_ms);
+        self.main_pace.since_ms = self.main_pace.since_ms.saturating_add(late_ms);
+        if let Some(branch) = &mut self.branch {
+            branch.since_ms = branch.since_ms.saturating_add(late_ms);
         }
         for peer in self.peers.values_mut() {
             peer.heard_ms = peer.heard_ms.saturating_add(late_ms).min(now.ms);

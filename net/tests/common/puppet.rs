@@ -328,7 +328,7 @@ pub struct Honest {
 pub const SLOWEST: Duration = Duration::from_secs(10);
 
 /// Half of the answers may take no longer, where there are many: a thread that is stopped now and then is stopped in few of them.
-pub const MEDIAN: Duration = Duration::from_millis(500);
+pub const MEDIAN: Duration = Duration::from_secs(2);
 /// So many are many.
 const MANY: usize = 20;
 

@@ -269,6 +269,9 @@ impl Machine {
                 }
             }
         }
+        if owed.first().is_some_and(|first| !queue.is_front(first)) {
+            owed.clear(); // this peer has refused the front
+        }
         owed
     }
 

@@ -1,13 +1,15 @@
 //! Peers that cannot be proved liars, and would keep us from the chain for long: late, one item at a time, with heads that they have not.
 
-use cairn_net::reactor::PeerId;
+use alloy_primitives::B256;
+use cairn_net::eth::message::Message;
+use cairn_net::reactor::{NetEvent, PeerId};
 
 use super::Dice;
 use super::chain::{CHAIN, Chain, FORK, RULES, STAKE, STAKE_RULES, grow};
 use super::liars::Lie;
 use super::peer::{Nature, SimPeer};
 use super::runs::{config, peer};
-use super::world::World;
+use super::world::{Event, World};
 use crate::sync::MachineConfig;
 
 /// A peer that lies, quick but for its lie.
@@ -53,6 +55,24 @@ fn headers_without_bodies_do_not_keep_us_from_who_has_another_chain_above_the_sa
         world.join(3_000, honest(2, &CHAIN));
         gets_to(&mut world, &CHAIN, until_ms);
     }
+}
+
+/// Found by a reader, too: each claim made its peer one that may have what it kept back.
+#[test]
+fn nor_if_their_peer_claims_another_head_at_every_moment() {
+    let mut world = World::new(6, RULES.clone(), &CHAIN, 280, config());
+    world.join(0, liar(1, Lie::NoBodies, &FORK));
+    world.join(3_000, honest(2, &CHAIN));
+    for n in 1..1_000u64 {
+        let message = Message::BlockRange {
+            earliest: 0,
+            latest: 296,
+            latest_hash: B256::left_padding_from(&n.to_be_bytes()),
+        };
+        let peer = PeerId(1);
+        world.at(n * 20, Event::Net(NetEvent::Message { peer, message }));
+    }
+    gets_to(&mut world, &CHAIN, 19_000);
 }
 
 #[test]
