@@ -408,11 +408,14 @@ fn the_sealers_thread_has_the_key_before_a_peer_is_asked_for_a_checkpoint() {
             .filter_map(|thread| Some(name(thread.ok()?).ok()?.trim().to_owned()))
             .collect::<Vec<_>>()
     };
-    wait_until("a socket is open", || {
-        names().iter().any(|name| name == "net")
+    // A thread names itself when it first runs, which may be later than it was started.
+    wait_until("a socket is open, and the sealer's thread is there", || {
+        let found = names();
+        ["net", "sealer"]
+            .iter()
+            .all(|name| found.iter().any(|found| found == name))
     });
     let found = names();
-    assert!(found.iter().any(|name| name == "sealer"), "{found:?}");
     assert!(!found.iter().any(|name| name == "sync"), "{found:?}");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert!(child.wait().unwrap().success());
