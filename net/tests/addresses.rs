@@ -100,19 +100,26 @@ fn assert_refused(node: &Node, last: u8) {
     );
 }
 
+/// A node that trusts the one of key 77, at 203.0.113.77.
+fn with_trusted() -> ReactorConfig {
+    let trusted = Enode {
+        id: id(77),
+        ip: ip(77),
+        tcp: 30303,
+        udp: 30303,
+    };
+    ReactorConfig {
+        trusted: vec![trusted],
+        ..config()
+    }
+}
+
 #[test]
 fn one_address_has_eight_connections_and_a_trusted_one_as_many_as_it_wants() {
     if !is_inside("one_address_has_eight_connections_and_a_trusted_one_as_many_as_it_wants") {
         return;
     }
-    let mut config = config();
-    config.trusted = vec![Enode {
-        id: id(77),
-        ip: ip(77),
-        tcp: 30303,
-        udp: 30303,
-    }];
-    let (node, honest) = start(config);
+    let (node, honest) = start(with_trusted());
     // Half of them peers, half of them silent.
     let mut peers: Vec<Puppet> = (0..4).map(|n| ready(&node, 7, 20 + n)).collect();
     let silent = (peers.len()..MAX_INBOUND_PER_ADDRESS).map(|_| connect_from(ip(7), node.addr));
@@ -183,14 +190,7 @@ fn of_a_flood_of_strangers_some_wait_and_some_are_closed_and_a_trusted_nodes_add
     ) {
         return;
     }
-    let mut config = config();
-    config.trusted = vec![Enode {
-        id: id(77),
-        ip: ip(77),
-        tcp: 30303,
-        udp: 30303,
-    }];
-    let (node, honest) = start(config);
+    let (node, honest) = start(with_trusted());
     let auths: Vec<Vec<u8>> = (1..50).map(|key| auth(key, node.id).1).collect();
     let mut waiting: Vec<TcpStream> = Vec::new();
     let mut dialled = 0;
@@ -246,14 +246,7 @@ fn an_address_that_sends_garbage_is_banned_and_its_neighbours_are_not() {
     if !is_inside("an_address_that_sends_garbage_is_banned_and_its_neighbours_are_not") {
         return;
     }
-    let mut with_trusted = config();
-    with_trusted.trusted = vec![Enode {
-        id: id(77),
-        ip: ip(77),
-        tcp: 30303,
-        udp: 30303,
-    }];
-    let (node, honest) = start(with_trusted);
+    let (node, honest) = start(with_trusted());
     // An auth that nobody can have made for this node: a tenth of a ban each time.
     let garbage = |last| {
         let mut stream = connect_from(ip(last), node.addr);

@@ -24,10 +24,7 @@ impl Machine {
             .filter(|(_, peer)| peer.is_usable())
             .map(|(&id, _)| id)
             .collect();
-        order.sort_by_key(|id| {
-            let peer = &self.peers[id];
-            (peer.asked.len(), Reverse(peer.header_rate), *id)
-        });
+        self.sort(&mut order, |peer| peer.header_rate);
         if self.target.is_some() {
             self.ask_target(now, &order);
         } else {
@@ -36,16 +33,10 @@ impl Machine {
             }
             self.ask_headers(now, &order);
         }
-        order.sort_by_key(|id| {
-            let peer = &self.peers[id];
-            (peer.asked.len(), Reverse(peer.rate), *id)
-        });
+        self.sort(&mut order, |peer| peer.rate);
         // One request to each in turn, so that the memory limit does not starve the last of them.
         while order.iter().filter(|&&id| self.ask_bodies(now, id)).count() > 0 {}
-        order.sort_by_key(|id| {
-            let peer = &self.peers[id];
-            (peer.asked.len(), Reverse(peer.receipt_rate), *id)
-        });
+        self.sort(&mut order, |peer| peer.receipt_rate);
         // Receipts come behind: the chain does not wait for them.
         while order
             .iter()
@@ -53,6 +44,14 @@ impl Machine {
             .count()
             > 0
         {}
+    }
+
+    /// The least busy first, and of those the quickest at what is to be asked for.
+    fn sort(&self, order: &mut [PeerId], rate: impl Fn(&Peer) -> u64) {
+        order.sort_by_key(|id| {
+            let peer = &self.peers[id];
+            (peer.asked.len(), Reverse(rate(peer)), *id)
+        });
     }
 
     /// An eth/68 peer names its head by hash only: its number is asked for when the head is better than ours.

@@ -11,12 +11,11 @@ use super::asking::headers_of;
 use super::boundary::{ChainView, Now};
 use super::fault::Fault;
 use super::follow::Follow;
-use super::limits::{
-    ANCESTOR_FIRST, BRANCH_PACE_BLOCKS, BRANCH_PACE_BYTES, RESTORE_MIN_MS, SLOW_TIMEOUTS,
-};
+use super::limits::{ANCESTOR_FIRST, RESTORE_MIN_MS, SLOW_TIMEOUTS};
 use super::machine::Machine;
 use super::peers::{Peer, What};
 use super::pipe::Pipe;
+use super::timing::Pace;
 use crate::chain::{SealedHeader, Tip};
 use crate::logging::reorg;
 
@@ -28,9 +27,8 @@ pub(super) struct Branch {
     /// The head that was claimed when the search began.
     pub(super) head: B256,
     pub(super) stage: Stage,
-    /// How far it was (the number of its top, bytes of its bodies) when it was last seen to get on, and when that was.
-    pub(super) reached: (u64, usize),
-    pub(super) since_ms: u64,
+    /// How it gets on, from the beginning of the search and of the way up: the number of its top, bytes of its bodies.
+    pub(super) pace: Pace,
 }
 
 /// How far the search is.
@@ -195,8 +193,7 @@ impl Machine {
                 peer: id,
                 head,
                 stage,
-                reached: (0, 0),
-                since_ms: now.ms,
+                pace: Pace::begun(now.ms, 0),
             });
             return;
         }
@@ -204,46 +201,36 @@ impl Machine {
 
     /// Lets a branch go of which next to nothing comes for as long as a request may take: others may be had meanwhile.
     pub(super) fn unstick_branch(&mut self, now: Now) {
-        let patience_ms = self.branch_patience_ms();
-        let Some(branch) = &mut self.branch else {
-            return;
-        };
-        let Stage::Follow(follow) = &branch.stage else {
-            // Each of the requests has its own timeout; there are some thirty at the most.
-            if now.ms.saturating_sub(branch.since_ms) >= patience_ms.saturating_mul(2) {
-                let (id, head) = (branch.peer, branch.head);
-                self.branch = None;
-                self.judge(id, head);
-            }
-            return;
-        };
-        let reached = (follow.pipe.top_number(), follow.pipe.bodies.held_bytes());
-        let gets_on = reached.0 >= branch.reached.0.saturating_add(BRANCH_PACE_BLOCKS)
-            || reached.1 >= branch.reached.1.saturating_add(BRANCH_PACE_BYTES);
-        if gets_on || reached.1 < branch.reached.1 {
-            (branch.reached, branch.since_ms) = (reached, now.ms);
-        } else if now.ms.saturating_sub(branch.since_ms) >= patience_ms {
-            let (id, head) = (branch.peer, branch.head);
-            self.branch = None;
-            self.judge(id, head);
+        if let Some(branch) = &mut self.branch
+            && let Stage::Follow(follow) = &branch.stage
+        {
+            let at = (follow.pipe.top_number(), follow.pipe.bodies.held_bytes());
+            branch.pace.look(now.ms, at, false);
+        }
+        if self
+            .branch_stuck_ms()
+            .is_some_and(|due_ms| due_ms <= now.ms)
+            && let Some(branch) = self.branch.take()
+        {
+            self.judge(branch.peer, branch.head);
         }
     }
 
-    fn branch_patience_ms(&self) -> u64 {
+    /// When the branch will have crept for so long. While it is looked for each request has its own timeout, and there are some thirty at
+    /// the most.
+    fn branch_stuck_ms(&self) -> Option<u64> {
+        let branch = self.branch.as_ref()?;
+        let times = if branch.fork().is_some() { 1 } else { 2 };
         let timeout_ms = self.config.limits.request_timeout_ms;
-        timeout_ms.saturating_mul(SLOW_TIMEOUTS)
+        let patience_ms = timeout_ms.saturating_mul(SLOW_TIMEOUTS * times);
+        Some(branch.pace.since_ms().saturating_add(patience_ms))
     }
 
     /// When that is, or when a branch may be looked for that had to wait.
     pub(super) fn branch_deadline(&self, now: Now) -> Option<u64> {
         let waits = self.peers.values().map(|peer| peer.no_branch_before_ms);
         let waits = waits.filter(|&at_ms| at_ms > now.ms).min();
-        let stuck = self.branch.as_ref().map(|branch| {
-            let times = if branch.fork().is_some() { 1 } else { 2 };
-            let patience_ms = self.branch_patience_ms().saturating_mul(times);
-            branch.since_ms.saturating_add(patience_ms)
-        });
-        waits.into_iter().chain(stuck).min()
+        waits.into_iter().chain(self.branch_stuck_ms()).min()
     }
 
     fn ask_ancestors(&mut self, now: Now, id: PeerId, top: u64, count: u64) {
@@ -408,8 +395,7 @@ impl Machine {
         let stage = Stage::Follow(Box::new(Follow::new(base, pipe)));
         self.branch = Some(Branch {
             stage,
-            reached: (number, 0),
-            since_ms: now.ms,
+            pace: Pace::begun(now.ms, number),
             ..branch
         });
         Ok(())

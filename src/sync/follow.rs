@@ -126,7 +126,7 @@ impl Machine {
         }
         if outweighs && (is_too_much || !is_whole) {
             if !self.main_may_wait(now) {
-                branch.since_ms = now.ms;
+                branch.pace.wait(now.ms);
                 self.branch = Some(branch); // our chain may outweigh it yet
                 return false;
             }

@@ -300,13 +300,8 @@ impl Peer {
 
     /// Learns from a body answer how fast the peer is.
     pub(super) fn learn_rate(&mut self, bytes: usize, took_ms: u64) {
-        let rate = (bytes as u64).saturating_mul(1000) / took_ms.max(1);
-        self.rate = if self.rate == 0 {
-            rate
-        } else {
-            (self.rate * 3 + rate) / 4
-        }
-        .max(1);
+        let known = (self.rate > 0).then_some(self.rate);
+        self.rate = averaged(known, bytes, took_ms).max(1);
     }
 
     /// Bytes that it can answer in good time; no limit until its rate is known.
@@ -320,11 +315,16 @@ impl Peer {
 
 /// Learns from an answer how many things a second a peer gives.
 pub(super) fn learn_pace(pace: &mut u64, things: usize, took_ms: u64) {
-    let rate = (things as u64).saturating_mul(1000) / took_ms.max(1);
-    *pace = match *pace {
-        u64::MAX => rate,
-        known => (known.saturating_mul(3).saturating_add(rate)) / 4,
-    };
+    let known = Some(*pace).filter(|pace| *pace != u64::MAX);
+    *pace = averaged(known, things, took_ms);
+}
+
+/// A rate a second, a quarter of which is of the last answer.
+fn averaged(known: Option<u64>, things: usize, took_ms: u64) -> u64 {
+    let last = (things as u64).saturating_mul(1000) / took_ms.max(1);
+    known.map_or(last, |known| {
+        known.saturating_mul(3).saturating_add(last) / 4
+    })
 }
 
 /// The last hashes that a peer is known to know.

@@ -24,8 +24,34 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// One that begins now, at this block.
+    pub(super) fn begun(now_ms: u64, blocks: u64) -> Pace {
+        Pace {
+            seen: (blocks, 0),
+            changed_ms: now_ms,
+            reached: (blocks, 0),
+            since_ms: now_ms,
+        }
+    }
+
+    /// Since when it has not got on as it should.
+    pub(super) fn since_ms(&self) -> u64 {
+        self.since_ms
+    }
+
+    /// It had to wait until now.
+    pub(super) fn wait(&mut self, now_ms: u64) {
+        (self.changed_ms, self.since_ms) = (now_ms, now_ms);
+    }
+
+    /// So much time does not count.
+    fn forgive(&mut self, late_ms: u64) {
+        self.changed_ms = self.changed_ms.saturating_add(late_ms);
+        self.since_ms = self.since_ms.saturating_add(late_ms);
+    }
+
     /// It is at so many blocks and bytes now; `is_idle`: nothing is wanted of it now.
-    fn look(&mut self, now_ms: u64, at: (u64, usize), is_idle: bool) {
+    pub(super) fn look(&mut self, now_ms: u64, at: (u64, usize), is_idle: bool) {
         if self.seen != at || is_idle {
             (self.seen, self.changed_ms) = (at, now_ms);
         }
@@ -203,10 +229,9 @@ impl Machine {
         if late_ms < PAUSE_MS {
             return;
         }
-        self.main_pace.changed_ms = self.main_pace.changed_ms.saturating_add(late_ms);
-        self.main_pace.since_ms = self.main_pace.since_ms.saturating_add(late_ms);
+        self.main_pace.forgive(late_ms);
         if let Some(branch) = &mut self.branch {
-            branch.since_ms = branch.since_ms.saturating_add(late_ms);
+            branch.pace.forgive(late_ms);
         }
         for peer in self.peers.values_mut() {
             peer.heard_ms = peer.heard_ms.saturating_add(late_ms).min(now.ms);

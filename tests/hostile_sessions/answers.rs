@@ -59,6 +59,29 @@ fn truth(request: &Request) -> (AnswerKind, Vec<&'static [u8]>) {
     }
 }
 
+fn answer(puppet: &mut Puppet, kind: AnswerKind, id: u64, items: &[&[u8]]) {
+    puppet.send(Outgoing::Answer { kind, id, items });
+}
+
+/// The first request of this kind for so many items, and what is true of it; all before it are answered with the truth.
+fn asked_for(
+    puppet: &mut Puppet,
+    kind: AnswerKind,
+    least: usize,
+    what: &str,
+) -> (u64, Vec<&'static [u8]>) {
+    loop {
+        let Some(Message::Request { id, request }) = puppet.message() else {
+            panic!("{what}: nothing was asked");
+        };
+        let (of, items) = truth(&request);
+        if of == kind && items.len() >= least {
+            return (id, items);
+        }
+        answer(puppet, of, id, &items);
+    }
+}
+
 #[test]
 fn answers_other_than_what_was_asked_for_end_in_a_disconnect_and_change_nothing() {
     let _alone = alone();
@@ -88,9 +111,6 @@ fn answers_other_than_what_was_asked_for_end_in_a_disconnect_and_change_nothing(
     type Lie<'a> = &'a dyn Fn(&mut Puppet, u64, &[&[u8]]);
     let headers = AnswerKind::Headers;
     let bodies = AnswerKind::Bodies;
-    let answer = |puppet: &mut Puppet, kind, id, items: &[&[u8]]| {
-        puppet.send(Outgoing::Answer { kind, id, items });
-    };
     // Each is given the honest answer.
     let lies: [(&str, AnswerKind, Lie<'_>); 11] = [
         ("too many headers", headers, &|puppet, id, items| {
@@ -134,18 +154,8 @@ fn answers_other_than_what_was_asked_for_end_in_a_disconnect_and_change_nothing(
     ];
     for (n, (what, kind, lie)) in lies.into_iter().enumerate() {
         let mut puppet = ready(40 + n as u8);
-        // The first request of that kind for more than a block is answered with the lie.
-        loop {
-            let Some(Message::Request { id, request }) = puppet.message() else {
-                panic!("{what}: nothing was asked");
-            };
-            let (of, items) = truth(&request);
-            if of == kind && items.len() > 4 {
-                lie(&mut puppet, id, &items);
-                break;
-            }
-            answer(&mut puppet, of, id, &items);
-        }
+        let (id, items) = asked_for(&mut puppet, kind, 5, what);
+        lie(&mut puppet, id, &items);
         assert_eq!(puppet.end(), told, "{what}");
         assert_eq!(watched.node.head(), 0, "{what}");
     }
@@ -176,9 +186,6 @@ fn some_receipts(mut receipts: &[u8], count: usize) -> Vec<u8> {
 fn receipts_other_than_what_was_asked_for_end_in_a_disconnect_and_are_not_kept() {
     let _alone = alone();
     type Lie<'a> = &'a dyn Fn(&mut Puppet, u64, &[&[u8]]);
-    let answer = |puppet: &mut Puppet, kind, id, items: &[&[u8]]| {
-        puppet.send(Outgoing::Answer { kind, id, items });
-    };
     let receipts = AnswerKind::Receipts;
     let lies: [(&str, Lie<'_>); 6] = [
         ("too many", &|puppet, id, items| {
@@ -222,17 +229,8 @@ fn receipts_other_than_what_was_asked_for_end_in_a_disconnect_and_are_not_kept()
         let dir = tempfile::tempdir().unwrap();
         let watched = Watched::start_with(dir.path(), false, &["--receipts"]);
         let mut puppet = ahead(&watched, 40);
-        loop {
-            let Some(Message::Request { id, request }) = puppet.message() else {
-                panic!("{what}: nothing was asked");
-            };
-            let (kind, items) = truth(&request);
-            if kind == receipts && items.len() > 1 {
-                lie(&mut puppet, id, &items);
-                break;
-            }
-            answer(&mut puppet, kind, id, &items);
-        }
+        let (id, items) = asked_for(&mut puppet, receipts, 2, what);
+        lie(&mut puppet, id, &items);
         let told = End::Told(DisconnectReason::Subprotocol);
         assert_eq!(puppet.end(), told, "receipts {what}");
         let snapshot = reader(&dir.path().join("node")).snapshot();

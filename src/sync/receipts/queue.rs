@@ -134,12 +134,16 @@ impl ReceiptQueue {
         self.next = self.next.min(ancestor.saturating_add(1));
     }
 
-    fn slot(&mut self, header: &SealedHeader) -> Option<&mut Slot> {
-        let first = self.slots.front()?.header.header.number;
+    fn index(&self, header: &SealedHeader) -> Option<usize> {
+        let first = self.front_number()?;
         let index = usize::try_from(header.header.number.checked_sub(first)?).ok()?;
-        self.slots
-            .get_mut(index)
-            .filter(|slot| slot.header.hash == header.hash)
+        let slot = self.slots.get(index)?;
+        (slot.header.hash == header.hash).then_some(index)
+    }
+
+    fn slot(&mut self, header: &SealedHeader) -> Option<&mut Slot> {
+        let index = self.index(header)?;
+        self.slots.get_mut(index)
     }
 
     /// Marks up to `max` blocks as asked of `peer`, which has receipts from block `earliest` to `top`, from the front on.
@@ -177,13 +181,11 @@ impl ReceiptQueue {
         (earliest, top): (u64, u64),
     ) -> bool {
         let number = header.header.number;
-        let first = self.front_number();
-        let index = first.and_then(|first| usize::try_from(number.checked_sub(first)?).ok());
-        let slot = index.and_then(|index| self.slots.get(index));
-        slot.is_some_and(|slot| {
+        self.index(header).is_some_and(|index| {
+            let slot = &self.slots[index];
             let is_asked = matches!(slot.have, Have::Nothing { asked: true });
             let may_have = (earliest..=top).contains(&number) && !slot.refused.contains(&peer);
-            is_asked && may_have && slot.header.hash == header.hash
+            is_asked && may_have
         })
     }
 
